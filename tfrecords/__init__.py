@@ -1,0 +1,1 @@
+"""Offline: images to verified, sharded TFRecords, once."""

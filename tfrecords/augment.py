@@ -1,0 +1,131 @@
+"""The baked-in copies: one fused geometric warp and one tone change, both drawn statelessly.
+
+What a copy looks like follows from (seed, record id, copy) alone, never from the order of work.
+"""
+
+from dataclasses import dataclass, fields
+from hashlib import blake2b
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from tfrecords.errors import InputError
+
+_DRAWS: Final = 10  # uniform numbers a copy needs
+_MID_GREY: Final = 127.5
+
+# splitmix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
+_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
+_MIX: Final = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Strengths, each the largest change that is drawn; 0 turns a change off.
+
+    Attributes:
+        flip: probability of a left-right flip.
+        rotation: degrees to either side.
+        zoom: share of the size, in or out.
+        crop: share of each side cut away at most; the rest is enlarged to the full size.
+        translation: share of the size, in x and in y.
+        brightness: share of the full range added or taken away.
+        contrast: share of the distance from mid-grey added or taken away.
+        fill: what lies outside the image: "reflect" (mirrored) or "edge" (the border, repeated).
+    """
+
+    flip: float = 0.5
+    rotation: float = 10.0
+    zoom: float = 0.1
+    crop: float = 0.1
+    translation: float = 0.05
+    brightness: float = 0.1
+    contrast: float = 0.15
+    fill: str = "reflect"
+
+    def __post_init__(self) -> None:
+        limits = {"rotation": 180.0, "flip": 1.0}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            limit = limits.get(field.name, 0.9)
+            if field.name != "fill" and not 0 <= value <= limit:
+                raise InputError(f"--{field.name}={value}: must be from 0 to {limit:g}")
+        if self.fill not in ("reflect", "edge"):
+            raise InputError(f"--fill={self.fill}: must be reflect or edge")
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One drawn copy: output pixel centre (x, y) shows input point `matrix @ (x, y, 1)`.
+
+    Attributes:
+        matrix: float64 [2, 3], pixels.
+        gain: factor of the distance from mid-grey.
+        bias: added grey levels, 0..255.
+    """
+
+    matrix: npt.NDArray[np.float64]
+    gain: float
+    bias: float
+
+
+def draw(spec: Augmentation, *, seed: int, record_id: str, copy: int, height: int, width: int) -> Draw:
+    """Draws one copy of one image; a pure function of its arguments."""
+    digest = blake2b(f"{seed}/{copy}/{record_id}".encode(), digest_size=8).digest()
+    uniform = _uniform(int.from_bytes(digest, "little"), _DRAWS)
+    signed = 2 * uniform - 1
+    kept = 1 - spec.crop * uniform[3]
+    scale = kept / (1 + spec.zoom * signed[2])
+    angle = np.deg2rad(spec.rotation * signed[1])
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    if uniform[0] < spec.flip:
+        turn[:, 0] = -turn[:, 0]
+    size = np.array([width, height])
+    shift = size * (signed[4:6] * (1 - kept) / 2 + signed[6:8] * spec.translation)
+    matrix = np.column_stack([turn, size / 2 + shift - turn @ (size / 2)])
+    gain, bias = 1 + spec.contrast * signed[9], 255 * spec.brightness * signed[8]
+    return Draw(matrix, float(gain), float(bias))
+
+
+def apply(image: npt.NDArray[np.uint8], drawn: Draw, fill: str = "reflect") -> npt.NDArray[np.uint8]:
+    """Returns the copy: one bilinear warp, one look-up of tones; uint8 [H, W, C] as the image."""
+    height, width, channels = image.shape
+    corners = np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
+    x, y = drawn.matrix @ corners
+    left, top = _beyond(-x.min()), _beyond(-y.min())
+    right, bottom = _beyond(x.max() - width), _beyond(y.max() - height)
+    columns, rows = np.arange(-left, width + right), np.arange(-top, height + bottom)
+    padded = image[_inside(rows, height, fill)[:, None], _inside(columns, width, fill)]
+    matrix = drawn.matrix + np.array([[0, 0, left], [0, 0, top]])
+    plane = Image.fromarray(padded[..., 0] if channels == 1 else padded).transform(
+        (width, height),
+        Image.Transform.AFFINE,
+        tuple(matrix.ravel()),
+        resample=Image.Resampling.BILINEAR,
+    )
+    tones = (np.arange(256) - _MID_GREY) * drawn.gain + _MID_GREY + drawn.bias
+    table = np.clip(np.rint(tones), 0, 255).astype(int).tolist()
+    return np.asarray(plane.point(table * channels)).reshape(image.shape)
+
+
+def _uniform(key: int, count: int) -> npt.NDArray[np.float64]:
+    """Returns float64 [count] in [0, 1): the splitmix64 sequence of a 64-bit key."""
+    z = np.uint64(key) + _GOLDEN * np.arange(1, count + 1, dtype=np.uint64)
+    z = (z ^ (z >> np.uint64(30))) * _MIX[0]
+    z = (z ^ (z >> np.uint64(27))) * _MIX[1]
+    z ^= z >> np.uint64(31)
+    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _beyond(distance: float) -> int:
+    """Returns the border to add, in pixels: bilinear sampling looks one further."""
+    return max(0, int(np.ceil(distance)) + 1)
+
+
+def _inside(index: npt.NDArray[np.int64], size: int, fill: str) -> npt.NDArray[np.int64]:
+    if fill == "edge" or size == 1:
+        return np.clip(index, 0, size - 1)
+    period = 2 * (size - 1)
+    return size - 1 - np.abs(index % period - (size - 1))

@@ -1,0 +1,205 @@
+"""What a converted data set is, in one JSON file; it is written last, so it exists = all is there."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from tfrecords.errors import InputError
+from tfrecords.example import SCHEMA_VERSION
+
+MANIFEST_NAME: Final = "manifest.json"
+ENCODINGS: Final = ("raw", "png", "jpeg")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One TFRecord file: name, number of records, size in bytes, SHA-256 in hex."""
+
+    name: str
+    records: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split.
+
+    Attributes:
+        shards: in order.
+        records: of all shards, copies included.
+        images: the originals among them.
+        groups: distinct groups.
+        records_per_class: records of each class, copies included, in the order of the class names.
+    """
+
+    shards: tuple[Shard, ...]
+    records: int
+    images: int
+    groups: int
+    records_per_class: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A converted data set.
+
+    Attributes:
+        name: of the data set, the first part of each shard's name.
+        class_names: sorted; a label is an index into them.
+        image_shape: (height, width, channels).
+        encoding: "raw", "png" or "jpeg".
+        splits: by name.
+        copies: augmented copies of each train image.
+        augmentation: the strengths they were drawn with.
+        seed: of splits, order and copies.
+        sources_sha256: of sources.csv, which lists each source by its number.
+        plan: fingerprint of all that the shards follow from.
+        rejected: sources left out, with the reason.
+        versions: of the tools that wrote it.
+        schema: version of records and manifest.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    encoding: str
+    splits: Mapping[str, Split]
+    copies: int
+    augmentation: Mapping[str, float | str]
+    seed: int
+    sources_sha256: str
+    plan: str
+    rejected: tuple[tuple[str, str], ...]
+    versions: Mapping[str, str]
+    schema: int = SCHEMA_VERSION
+
+    def split(self, name: str) -> Split:
+        """Returns a split by name, or raises InputError with the names there are."""
+        if name not in self.splits:
+            raise InputError(
+                f"split {name!r} is not in data set {self.name!r}; it has {', '.join(self.splits)}: "
+                f"convert with --val_fraction and --test_fraction to carve what is missing"
+            )
+        return self.splits[name]
+
+    def class_weights(self) -> tuple[float, ...]:
+        """Returns n / (classes * n_class) for each class of train: rare classes weigh more."""
+        counts = self.split("train").records_per_class
+        return tuple(sum(counts) / (len(counts) * count) for count in counts)
+
+    def describe(self) -> str:
+        """Returns the data set in words: a table of splits and classes."""
+        height, width, channels = self.image_shape
+        names = self.class_names
+        wide = [max(7, len(name)) for name in names]
+        lines = [
+            f"{self.name}: {height}x{width}x{channels} {self.encoding}, {self.copies} augmented "
+            f"copies of each train image, seed {self.seed}",
+            f"{'split':7}{'groups':>8}{'images':>9}{'records':>9}  "
+            + "".join(f"{name:>{w + 1}}" for name, w in zip(names, wide, strict=True)),
+        ]
+        for name, split in self.splits.items():
+            counts = zip(split.records_per_class, wide, strict=True)
+            lines.append(
+                f"{name:7}{split.groups:8,}{split.images:9,}{split.records:9,}  "
+                + "".join(f"{count:>{w + 1},}" for count, w in counts)
+            )
+        return "\n".join(lines)
+
+    def save(self, directory: Path) -> None:
+        """Writes manifest.json, atomically."""
+        write_atomically(directory / MANIFEST_NAME, (json.dumps(asdict(self), indent=1) + "\n").encode())
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Reads manifest.json and checks that every shard is there with its size.
+
+        Raises:
+            InputError: no manifest, one of another schema, or a shard that is missing or cut.
+        """
+        path = directory / MANIFEST_NAME
+        try:
+            values = json.loads(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(_no_manifest(directory)) from None
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise InputError(f"{path}: is no JSON ({error}); convert again") from None
+        found = values.get("schema") if isinstance(values, dict) else None
+        if found != SCHEMA_VERSION:
+            raise InputError(
+                f"{path}: schema {found!r} found, this version reads {SCHEMA_VERSION}; convert the "
+                f"images again with this version"
+            )
+        try:
+            manifest = cls(**_from_json(values))
+        except (TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"{path}: is damaged ({error!r}); convert again") from None
+        manifest.check_shards(directory)
+        return manifest
+
+    def check_shards(self, directory: Path) -> None:
+        """Raises InputError unless every shard is there with the size that the manifest gives."""
+        for split in self.splits.values():
+            for shard in split.shards:
+                path = directory / shard.name
+                try:
+                    size = path.stat().st_size
+                except FileNotFoundError:
+                    raise InputError(
+                        f"{path}: the shard is missing; restore it or convert again with --overwrite"
+                    ) from None
+                if size != shard.bytes:
+                    raise InputError(
+                        f"{path}: the shard has {size} bytes, the manifest says {shard.bytes}; restore "
+                        f"it or convert again with --overwrite"
+                    )
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file so that under its name there is the old content or all of the new."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _no_manifest(directory: Path) -> str:
+    if not directory.exists():
+        found = "no such folder"
+    elif not directory.is_dir():
+        found = "not a folder"
+    else:
+        shards = len(list(directory.glob("*.tfrecord-*")))
+        found = f"no {MANIFEST_NAME} in it, {shards} shards: not a finished conversion"
+    return (
+        f"{directory}: {found}; make the data set with\n"
+        f"  python -m tfrecords.convert --images=IMAGE_FOLDER --out={directory}"
+    )
+
+
+def _from_json(values: dict[str, Any]) -> dict[str, Any]:
+    splits = {
+        name: Split(
+            **{
+                **split,
+                "shards": tuple(Shard(**shard) for shard in split["shards"]),
+                "records_per_class": tuple(split["records_per_class"]),
+            }
+        )
+        for name, split in values["splits"].items()
+    }
+    return {
+        **values,
+        "splits": splits,
+        "class_names": tuple(values["class_names"]),
+        "image_shape": tuple(values["image_shape"]),
+        "rejected": tuple(tuple(pair) for pair in values["rejected"]),
+    }

@@ -1,0 +1,109 @@
+"""Which split each source goes to: by group, stratified by class, no group in two splits."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tfrecords.errors import InputError
+from tfrecords.sources import SPLITS, Listing, Source
+
+_MOST_FOLDS: Final = 20  # a fraction is a number of whole folds, so 5% is the finest
+
+
+def assign_splits(
+    listing: Listing, *, val_fraction: float, test_fraction: float | None, seed: int
+) -> tuple[str, ...]:
+    """Returns the split of each source, in the listing's order.
+
+    A split that the folders give is kept as it is. A missing one is carved from train by
+    scikit-learn's `StratifiedGroupKFold`.
+
+    Args:
+        listing: the sources.
+        val_fraction: share of the images for a missing val; 0 for none.
+        test_fraction: share of the images for a missing test; 0 for none; None: 0.15 where the
+            folders name no splits, else 0.
+        seed: of the folds.
+
+    Raises:
+        InputError: a fraction that cannot be, a group in two splits, or a split without some class.
+    """
+    given = {source.split for source in listing.sources} - {None}
+    if test_fraction is None:
+        test_fraction = 0.0 if given else 0.15
+    fractions = {"val": val_fraction, "test": test_fraction}
+    if min(fractions.values()) < 0 or sum(fractions.values()) >= 1:
+        raise InputError(
+            f"--val_fraction={val_fraction} and --test_fraction={test_fraction}: each must be 0 or "
+            f"more and both together less than 1"
+        )
+    splits = np.array([source.split or "train" for source in listing.sources])
+    train = np.flatnonzero(splits == "train")
+    wanted = {name: share for name, share in fractions.items() if share and name not in given}
+    if wanted:
+        folds = _folds([listing.sources[i] for i in train], wanted, seed)
+        least = 0
+        for name, share in wanted.items():
+            count = max(1, round(share * (folds.max() + 1)))
+            splits[train[(least <= folds) & (folds < least + count)]] = name
+            least += count
+    result = tuple(str(split) for split in splits)
+    _refuse_shared_groups(listing.sources, result)
+    _refuse_missing_classes(listing, result)
+    return result
+
+
+def _folds(sources: Sequence[Source], wanted: Mapping[str, float], seed: int) -> npt.NDArray[np.int64]:
+    """Returns the fold of each source, int64 [N]: groups whole, classes in proportion."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    labels = np.array([source.label for source in sources])
+    groups = np.unique([source.group for source in sources], return_inverse=True)[1]
+    smallest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
+    if smallest < len(wanted) + 1:
+        raise InputError(
+            f"too few groups to carve {' and '.join(wanted)} from train: the smallest class has {smallest}, "
+            f"{len(wanted) + 1} are needed; add images, or carve less with --val_fraction=0 or "
+            f"--test_fraction=0"
+        )
+    # With every image a group of its own the plain folds are the same thing, and far faster.
+    alone = len(np.unique(groups)) == len(groups)
+    splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(
+        n_splits=min(_MOST_FOLDS, smallest), shuffle=True, random_state=seed
+    )
+    folds = np.empty(len(sources), np.int64)
+    for number, (_, fold) in enumerate(splitter.split(labels, labels, groups)):
+        folds[fold] = number
+    return folds
+
+
+def _refuse_shared_groups(sources: Sequence[Source], splits: Sequence[str]) -> None:
+    where: dict[str, set[str]] = defaultdict(set)
+    for source, split in zip(sources, splits, strict=True):
+        where[source.group].add(split)
+    shared = sorted(group for group, found in where.items() if len(found) > 1)
+    if shared:
+        example = [
+            source.path
+            for source, split in zip(sources, splits, strict=True)
+            if source.group == shared[0] and split in where[shared[0]]
+        ]
+        raise InputError(
+            f"{len(shared)} of {len(where)} groups are in two splits, first {shared[0]!r} "
+            f"({example[0]}, {example[-1]}): a model would be tested on what it was trained on; "
+            f"move each group into one split, or give a --group_regex that tells the groups apart"
+        )
+
+
+def _refuse_missing_classes(listing: Listing, splits: Sequence[str]) -> None:
+    there = {(source.label, split) for source, split in zip(listing.sources, splits, strict=True)}
+    for split in [name for name in SPLITS if name in splits]:
+        for label, name in enumerate(listing.class_names):
+            if (label, split) not in there:
+                raise InputError(
+                    f"split {split!r} has no image of class {name!r}; every split needs all of "
+                    f"{', '.join(listing.class_names)}: add images or change the fractions"
+                )
