@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from tfrecords.errors import InputError
 
@@ -24,6 +24,8 @@ def run(main: Callable[[list[str]], None], *, positional: str = "") -> None:
     """
 
     def guarded(argv: list[str]) -> None:
+        if not flags.FLAGS["verbosity"].present:  # absl's default lets libraries' notes through
+            logging.set_verbosity(logging.WARNING)
         try:
             if argv[1:] and not positional:
                 raise InputError(

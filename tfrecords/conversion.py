@@ -12,7 +12,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from tqdm import tqdm
@@ -37,6 +37,7 @@ PLAN_NAME: Final = "plan.json"  # there while a conversion is under way: whose s
 
 _LARGEST_SIDE: Final = 8192
 _SMALLEST_SHARD: Final = 1 << 16
+_LARGEST_SEED: Final = 2**32 - 1  # scikit-learn's
 _UNITS: Final = {"": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 
 
@@ -91,6 +92,8 @@ class ConvertOptions:
             raise InputError(f"--shard_size={self.shard_size} bytes: must be 64KB or more")
         if self.workers < 0:
             raise InputError(f"--workers={self.workers}: must be 0 (one for each core) or more")
+        if not 0 <= self.seed <= _LARGEST_SEED:
+            raise InputError(f"--seed={self.seed}: must be from 0 to {_LARGEST_SEED}")
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ def convert_images(options: ConvertOptions) -> Conversion:
     )
     jobs, sources_csv = _plan(options, listing, splits)
     plan = _fingerprint(options, listing, jobs)
-    if _prepare(options, plan):
+    if _prepare(options, plan, jobs):
         return Conversion(Manifest.load(options.out), True, time.monotonic() - started)
     rendering = _rendering(options)
     _check_room(options, jobs)
@@ -155,7 +158,7 @@ def convert_images(options: ConvertOptions) -> Conversion:
             progress=bar.update,
         )
     write_atomically(options.out / SOURCES_NAME, sources_csv)
-    manifest = _manifest(options, listing, splits, jobs, shards, sources_csv, plan)
+    manifest = _manifest(options, listing, splits, jobs, shards, sources_csv, plan["plan"])
     manifest.save(options.out)
     (options.out / PLAN_NAME).unlink()
     return Conversion(manifest, False, time.monotonic() - started)
@@ -201,17 +204,23 @@ def _hashed(group: str, seed: int) -> str:
     return hashlib.blake2b(os.fsencode(group), key=key, digest_size=8).hexdigest()
 
 
-def _fingerprint(options: ConvertOptions, listing: Listing, jobs: list[ShardJob]) -> str:
-    """Returns the SHA-256 of all that the shards follow from: sources, options, tool versions."""
+def _fingerprint(options: ConvertOptions, listing: Listing, jobs: list[ShardJob]) -> dict[str, Any]:
+    """Returns the content of plan.json: all that the shards follow from.
+
+    The sizes of the sources are kept apart from the layout, so that an image that was repaired in the
+    middle of a conversion costs only its own shard.
+    """
     facts = {
         "schema": SCHEMA_VERSION,
         "versions": _versions(),
         "rendering": asdict(_rendering(options)),
         "classes": listing.class_names,
-        "sizes": [source.size for source in listing.sources],
         "jobs": [asdict(job) for job in jobs],
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=os.fsencode).encode()).hexdigest()
+    layout = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    sizes = [source.size for source in listing.sources]
+    plan = hashlib.sha256(json.dumps([layout, sizes]).encode()).hexdigest()
+    return {"plan": plan, "layout": layout, "sizes": sizes}
 
 
 def _versions() -> dict[str, str]:
@@ -219,7 +228,7 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("numpy", "pillow", "scikit-learn")}
 
 
-def _prepare(options: ConvertOptions, plan: str) -> bool:
+def _prepare(options: ConvertOptions, plan: dict[str, Any], jobs: list[ShardJob]) -> bool:
     """Makes the output folder ready for this plan; returns whether it is complete already."""
     out = options.out
     try:
@@ -228,40 +237,71 @@ def _prepare(options: ConvertOptions, plan: str) -> bool:
     except OSError as error:
         raise InputError(f"--out={out}: cannot be made or read: {error.strerror}") from None
     there = _plan_in(out)
-    if there == plan:
-        if MANIFEST_NAME not in found:
-            return False
-        Manifest.load(out)
-        return True
-    ours = [name for name in found if _is_ours(name)]
-    if there is None and len(ours) < len(found):
+    leftovers = [name for name in found if _is_ours(name) and name.endswith(".tmp")]
+    if there is None and len(leftovers) < len(found):
         raise InputError(
             f"--out={out}: is not empty ({', '.join(found[:3])}{', ...' * (len(found) > 3)}) and holds "
             f"no conversion; choose a new or empty folder"
         )
-    if there is not None and not options.overwrite:
-        raise InputError(
-            f"--out={out}: holds a conversion of other images or with other options; choose another "
-            f"--out, or replace it with --overwrite"
-        )
-    for name in [MANIFEST_NAME, *ours]:  # the manifest first: what is left is not a data set
-        (out / name).unlink(missing_ok=True)
-    try:
-        write_atomically(out / PLAN_NAME, json.dumps({"plan": plan}).encode())
-    except OSError as error:
-        raise InputError(f"--out={out}: cannot be written: {error.strerror}") from None
+    if there is not None and _goes_on(options, there, plan, jobs):
+        _remove(out, leftovers)
+        if MANIFEST_NAME in found:
+            _remove(out, [PLAN_NAME])
+            return True
+    else:
+        old = [name for name in found if _is_ours(name) and name not in (PLAN_NAME, *leftovers)]
+        if old and not options.overwrite:
+            raise InputError(
+                f"--out={out}: holds a conversion of other images or with other options; choose another "
+                f"--out, or replace it with --overwrite"
+            )
+        if old:  # killed from here on, the folder holds no data set, and it is still known as ours
+            write_atomically(out / PLAN_NAME, b'{"plan": "being replaced"}')
+        _remove(out, [MANIFEST_NAME, *old, *leftovers])
+    write_atomically(out / PLAN_NAME, json.dumps(plan).encode())
     return False
 
 
-def _plan_in(out: Path) -> str | None:
-    """Returns the fingerprint of the conversion in a folder, finished or under way, or None."""
+def _goes_on(
+    options: ConvertOptions, there: dict[str, Any], plan: dict[str, Any], jobs: list[ShardJob]
+) -> bool:
+    """Returns whether what the folder holds is kept; drops shards of images that were changed since."""
+    if (options.out / MANIFEST_NAME).exists():
+        if there["plan"] != plan["plan"]:
+            return False
+        try:
+            Manifest.load(options.out)
+        except InputError:
+            if not options.overwrite:
+                raise
+            return False
+        return True
+    if there.get("layout") != plan["layout"]:
+        return False
+    sizes = zip(there["sizes"], plan["sizes"], strict=True)
+    changed = {source for source, (before, now) in enumerate(sizes) if before != now}
+    _remove(options.out, [j.name for j in jobs if changed & {image.source for image in j.images}])
+    return True
+
+
+def _remove(out: Path, names: list[str]) -> None:
+    for name in names:
+        try:
+            (out / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise InputError(f"{out / name}: cannot be removed: {error.strerror}") from None
+
+
+def _plan_in(out: Path) -> dict[str, Any] | None:
+    """Returns the plan of the conversion in a folder, finished or under way, or None."""
     for name in (MANIFEST_NAME, PLAN_NAME):
         try:
-            return str(json.loads((out / name).read_bytes())["plan"])
+            content = json.loads((out / name).read_bytes())
         except FileNotFoundError:
             continue
-        except (ValueError, KeyError, TypeError):
-            return "unreadable"
+        except (OSError, ValueError):
+            return None
+        return content if isinstance(content, dict) and "plan" in content else None
     return None
 
 

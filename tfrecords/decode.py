@@ -5,7 +5,8 @@
 | kind                   | JPEG, PNG or BMP by content; the file's extension does not matter       |
 | grayscale from colour  | a JPEG's own luma plane; else ITU-R 601-2 luma                          |
 | RGB from grayscale     | the plane three times                                                   |
-| 16 bits a channel      | scaled to 8 bits: round(value * 255 / 65535)                            |
+| 16-bit grayscale       | scaled to 8 bits: round(value * 255 / 65535)                            |
+| 16 bits, more channels | the high byte of each, by Pillow                                        |
 | palette, 1 bit, CMYK   | expanded by Pillow                                                      |
 | alpha                  | laid over black                                                         |
 | EXIF orientation       | applied                                                                 |

@@ -61,15 +61,25 @@ def decode(data: bytes) -> Record:
                 name = _one(entry, 1).decode()
                 kind = FIELDS[name]
                 payload = _one(_one(_one(entry, 2), _VALUE_LIST_FIELD[kind]), 1)
-                values[name] = _read_varint(payload, 0)[0] if kind == "int64" else payload
+                if name in values:
+                    raise ValueError(f"field {name!r} twice")
+                values[name] = _number(payload) if kind == "int64" else payload
         if len(values) != len(FIELDS):
-            raise ValueError(f"fields {sorted(values)}")
-    except (ValueError, KeyError, IndexError) as error:
-        raise InputError(
-            f"not a record of schema {SCHEMA_VERSION} ({error}): it must have exactly the fields "
-            f"{', '.join(FIELDS)}; convert the images again with this version"
-        ) from None
+            raise ValueError(f"fields {', '.join(sorted(values)) or 'none'}")
+    except KeyError as error:
+        raise InputError(_refusal(f"field {error} is unknown")) from None
+    except IndexError:
+        raise InputError(_refusal("it is cut")) from None
+    except ValueError as error:
+        raise InputError(_refusal(str(error))) from None
     return Record(**values)  # type: ignore[arg-type]  # FIELDS has each value's kind
+
+
+def _refusal(found: str) -> str:
+    return (
+        f"not a record of schema {SCHEMA_VERSION} ({found}): it must have exactly the fields "
+        f"{', '.join(FIELDS)}; convert the images again with this version"
+    )
 
 
 def _varint(value: int) -> bytes:
@@ -97,6 +107,13 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
         shift += 7
         if shift > 63:
             raise ValueError("a number of more than 64 bits")
+
+
+def _number(payload: bytes) -> int:
+    value, end = _read_varint(payload, 0)
+    if end != len(payload):
+        raise ValueError("several numbers where one is expected")
+    return value
 
 
 def _messages(data: bytes, field: int) -> list[bytes]:

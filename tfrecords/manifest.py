@@ -162,13 +162,24 @@ class Manifest:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file so that under its name there is the old content or all of the new."""
+    """Writes a file so that under its name there is the old content or all of the new.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written: {error.strerror}; make room or choose another folder"
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _no_manifest(directory: Path) -> str:

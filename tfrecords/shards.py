@@ -228,8 +228,8 @@ def _records(root: Path, job: ShardJob, rendering: Rendering) -> Iterator[Record
                     decoded.append(decode(data, height=height, width=width, channels=channels))
                 except DecodeError as error:
                     raise InputError(
-                        f"{root / image.path}: {error}; repair or remove it, then the same command "
-                        f"again keeps the shards that are whole"
+                        f"{root / image.path}: {error}; repair it, then the same command again keeps "
+                        f"the shards that are whole, or remove it and convert with --overwrite"
                     ) from None
             copy = (turn + first[position]) % variants
             pixels = decoded[position]

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -76,9 +76,16 @@ def list_images(root: Path, group_regex: str | None = None) -> Listing:
     Raises:
         InputError: the folder, its layout, a file or the expression cannot be used.
     """
+    find_group = _group_finder(group_regex)
+    try:
+        return _list(root, group_regex, find_group)
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+
+def _list(root: Path, group_regex: str | None, find_group: Callable[[str], str | None]) -> Listing:
     if not root.is_dir():
         raise InputError(f"--images={root}: {'not a folder' if root.exists() else 'no such folder'}")
-    find_group = _group_finder(group_regex)
     layout = _layout(root)
     names = sorted({folder.name for _, folders in layout for folder in folders})
     if len(names) < 2:
@@ -86,6 +93,8 @@ def list_images(root: Path, group_regex: str | None = None) -> Listing:
             f"{root}: found {len(names)} class folder{'s'[: len(names) != 1]} ({', '.join(names) or '-'}); "
             f"classification needs two or more, one folder for each class with its images inside"
         )
+    if odd_names := [name for name in names if not name.isprintable()]:
+        raise InputError(f"{root}: class folder {odd_names[0]!r} must have a printable name; rename it")
     labels = {name: label for label, name in enumerate(names)}
     sources: list[Source] = []
     problems: list[str] = []
@@ -100,6 +109,9 @@ def list_images(root: Path, group_regex: str | None = None) -> Listing:
             for path, size in _files(folder, set()):
                 relative = path.relative_to(root).as_posix()
                 try:
+                    if size is None:
+                        path.stat()  # says what is wrong with a link
+                        raise DecodeError("neither a file nor a folder")
                     with path.open("rb") as file:
                         check_kind(file.read(_HEAD))
                 except (DecodeError, OSError) as error:
@@ -117,6 +129,29 @@ def list_images(root: Path, group_regex: str | None = None) -> Listing:
             f"first {odd[0]}; it must match every path below its class folder (or leave the flag out)"
         )
     return Listing(root, tuple(names), tuple(sources))
+
+
+def image_files(paths: Sequence[Path]) -> list[Path]:
+    """Returns files as given, and all files below folders, sorted; each must be an image.
+
+    Raises:
+        InputError: a path that is not there, a folder without files, or a file that is no image.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder")
+        found = [file for file, _ in _files(path, set())] if path.is_dir() else [path]
+        if not found:
+            raise InputError(f"{path}: a folder without images")
+        files += found
+    for file in files:
+        try:
+            with file.open("rb") as opened:
+                check_kind(opened.read(_HEAD))
+        except (DecodeError, OSError) as error:
+            raise InputError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
+    return files
 
 
 def _group_finder(expression: str | None) -> Callable[[str], str | None]:
@@ -157,7 +192,10 @@ def _layout(root: Path) -> list[tuple[str | None, list[Path]]]:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if not _is_clutter(path.name) and path.is_dir())
+    paths = sorted(path for path in root.iterdir() if not _is_clutter(path.name))
+    if broken := [path for path in paths if path.is_symlink() and not path.exists()]:
+        raise InputError(f"{broken[0]}: a symbolic link that leads nowhere; mend or remove it")
+    return [path for path in paths if path.is_dir()]
 
 
 def _refuse_loose_images(folder: Path) -> None:
@@ -175,8 +213,8 @@ def _refuse_loose_images(folder: Path) -> None:
             )
 
 
-def _files(folder: Path, parents: set[tuple[int, int]]) -> Iterator[tuple[Path, int]]:
-    """Yields every file below a folder with its size, sorted; symbolic links are followed."""
+def _files(folder: Path, parents: set[tuple[int, int]]) -> Iterator[tuple[Path, int | None]]:
+    """Yields every file below a folder with its size (None: no file), sorted; links are followed."""
     status = folder.stat()
     here = (status.st_dev, status.st_ino)
     if here in parents:
@@ -184,12 +222,12 @@ def _files(folder: Path, parents: set[tuple[int, int]]) -> Iterator[tuple[Path, 
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if _is_clutter(entry.name):
             continue
-        if entry.is_dir():
-            yield from _files(folder / entry.name, parents | {here})
-        elif entry.is_symlink() and not (folder / entry.name).exists():
-            yield folder / entry.name, 0  # opening it says what is wrong
+        path = folder / entry.name
+        found = path if entry.is_symlink() else entry  # an entry raises for a link that leads nowhere
+        if found.is_dir():
+            yield from _files(path, parents | {here})
         else:
-            yield folder / entry.name, entry.stat().st_size
+            yield path, found.stat().st_size if found.is_file() else None
 
 
 def _is_clutter(name: str) -> bool:

@@ -35,7 +35,7 @@ def assign_splits(
     if test_fraction is None:
         test_fraction = 0.0 if given else 0.15
     fractions = {"val": val_fraction, "test": test_fraction}
-    if min(fractions.values()) < 0 or sum(fractions.values()) >= 1:
+    if not (min(fractions.values()) >= 0 and sum(fractions.values()) < 1):  # so that NaN fails too
         raise InputError(
             f"--val_fraction={val_fraction} and --test_fraction={test_fraction}: each must be 0 or "
             f"more and both together less than 1"
@@ -75,7 +75,7 @@ def _folds(sources: Sequence[Source], wanted: Mapping[str, float], seed: int) ->
         n_splits=min(_MOST_FOLDS, smallest), shuffle=True, random_state=seed
     )
     folds = np.empty(len(sources), np.int64)
-    for number, (_, fold) in enumerate(splitter.split(labels, labels, groups)):
+    for number, (_, fold) in enumerate(splitter.split(labels, labels, None if alone else groups)):
         folds[fold] = number
     return folds
 
@@ -100,7 +100,7 @@ def _refuse_shared_groups(sources: Sequence[Source], splits: Sequence[str]) -> N
 
 def _refuse_missing_classes(listing: Listing, splits: Sequence[str]) -> None:
     there = {(source.label, split) for source, split in zip(listing.sources, splits, strict=True)}
-    for split in [name for name in SPLITS if name in splits]:
+    for split in [name for name in SPLITS if name in splits or name == "train"]:
         for label, name in enumerate(listing.class_names):
             if (label, split) not in there:
                 raise InputError(

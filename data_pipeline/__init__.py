@@ -1,0 +1,1 @@
+"""Online: TFRecord shards to batches."""

@@ -1,0 +1,32 @@
+"""Which records come next: pure functions of (seed, epoch, position), the same for every worker."""
+
+from typing import Any
+
+import tensorflow as tf
+
+
+def steps_per_epoch(records: int, global_batch_size: int, last_batch: str) -> int:
+    """Returns the steps that an epoch of `records` takes; "wrap" and "pad" round up, "drop" down."""
+    if last_batch == "drop":
+        return records // global_batch_size
+    return -(-records // global_batch_size)
+
+
+def shuffled(position: Any, *, seed: int, epoch: Any, size: int) -> Any:
+    """Returns the record at each position of an epoch's permutation of `size` records.
+
+    The permutation is computed, not stored: `tf.random.experimental.index_shuffle`, a block cipher
+    cycle-walked into the range (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002).
+
+    Args:
+        position: int64 [N], from 0 to size - 1.
+        seed: of the run.
+        epoch: int64 scalar.
+        size: records in the split.
+
+    Returns:
+        int64 [N].
+    """
+    key = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
+    last = tf.constant(size - 1, tf.int64)
+    return tf.random.experimental.index_shuffle(position, seed=key, max_index=last)

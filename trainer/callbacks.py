@@ -1,0 +1,153 @@
+"""The callbacks of a run: checkpoints, history files, the progress line, the config in TensorBoard."""
+
+import csv
+import io
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import keras
+import tensorflow as tf
+
+from tfrecords.manifest import write_atomically
+from trainer.checkpoint import Checkpoints, State, callback_state
+
+History = list[dict[str, float]]
+
+
+class HistoryFiles(keras.callbacks.Callback):
+    """Keeps `history.csv` and `history.json`: a row an epoch, rewritten whole each time.
+
+    Args:
+        run_dir: where they go; None (a worker that does not write) keeps the rows only.
+        rows: of the epochs done before.
+    """
+
+    def __init__(self, run_dir: Path | None, rows: Sequence[dict[str, float]] = ()) -> None:
+        super().__init__()
+        self.rows: History = list(rows)
+        self._run_dir = run_dir
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Adds the epoch's row."""
+        self.rows.append({"epoch": epoch + 1, **(logs or {})})
+        if self._run_dir is not None:
+            write_history(self._run_dir, self.rows)
+
+
+def write_history(run_dir: Path, rows: Sequence[dict[str, float]]) -> None:
+    """Writes `history.csv` and `history.json`."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]) if rows else ["epoch"], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_atomically(run_dir / "history.csv", text.getvalue().encode())
+    write_atomically(run_dir / "history.json", json.dumps(rows, indent=1).encode())
+
+
+class SaveCheckpoints(keras.callbacks.Callback):
+    """Saves a checkpoint after each epoch; must come after the callbacks whose state it holds.
+
+    The best epoch is the one of the lowest validation loss, the first of equals.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        history: HistoryFiles,
+        others: Sequence[keras.callbacks.Callback],
+        resumed: State | None,
+    ) -> None:
+        super().__init__()
+        self._checkpoints, self._history, self._others = checkpoints, history, others
+        self._best = (resumed.best_epoch, resumed.best_loss) if resumed else (0, float("inf"))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Saves."""
+        loss = (logs or {})["val_loss"]
+        if loss < self._best[1]:
+            self._best = (epoch + 1, loss)
+        rows = tuple(self._history.rows)
+        self._checkpoints.save(State(epoch + 1, *self._best, rows, callback_state(self._others)))
+
+
+class ProgressLine(keras.callbacks.Callback):
+    """Prints one line an epoch, and on a terminal how far the epoch is.
+
+    Args:
+        epochs: of the run, at most.
+        steps: of an epoch.
+        out: where to.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        epochs: int,
+        steps: int,
+        out: TextIO = sys.stdout,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self._epochs, self._steps, self._out, self._clock = epochs, steps, out, clock
+        self._first: int | None = None
+        self._started = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Notes when the first epoch of this process began."""
+        if self._first is None:
+            self._first, self._started = epoch, self._clock()
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Rewrites the line within the epoch."""
+        if self._out.isatty():
+            loss = (logs or {})["loss"]
+            share = f"{(batch + 1) / self._steps:4.0%}"
+            print(f"\repoch {self._epoch + 1:3d} {share}  loss {loss:.4f}\033[K", end="", file=self._out)
+            self._out.flush()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Prints the epoch's line."""
+        first = epoch if self._first is None else self._first
+        done = epoch + 1 - first
+        left = (self._clock() - self._started) / done * (self._epochs - epoch - 1)
+        start = "\r\033[K" if self._out.isatty() else ""
+        print(start + progress_line(epoch, self._epochs, logs or {}, left), file=self._out, flush=True)
+
+
+def progress_line(epoch: int, epochs: int, logs: dict[str, float], left: float) -> str:
+    """Returns an epoch's line; `left` is in seconds, for all epochs that may come."""
+    train, val = (
+        f"loss {logs[prefix + 'loss']:.4f} acc {logs[prefix + 'accuracy']:.4f} auc {logs[prefix + 'auc']:.4f}"
+        for prefix in ("", "val_")
+    )
+    return (
+        f"epoch {epoch + 1:3d}/{epochs}  {train} | val {val} | "
+        f"{logs['images_per_second']:,.0f} images/s, input wait {logs['input_wait']:.1%}, "
+        f"at most {duration(left)} left"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Returns `48s`, `3m20s` or `2h05m`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def tensorboard_callback(folder: Path) -> Any:
+    """Returns Keras' TensorBoard callback: scalars an epoch, train and validation in one chart."""
+    return keras.callbacks.TensorBoard(str(folder), write_graph=False, update_freq="epoch")
+
+
+def write_config_text(folder: Path, text: str) -> None:
+    """Writes the run's configuration as text into TensorBoard."""
+    with tf.summary.create_file_writer(str(folder / "config")).as_default():
+        tf.summary.text("config", text, step=0)

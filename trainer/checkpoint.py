@@ -1,0 +1,156 @@
+"""Checkpoints that are whole or not there: model, optimizer, random state, callbacks, history.
+
+Each is a folder `epoch-00012` with a TensorFlow checkpoint and `state.json`; it is written under
+another name, synced, then renamed.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import keras
+import tensorflow as tf
+
+from tfrecords.errors import InputError
+
+_NAME: Final = re.compile(r"epoch-(\d{5})")
+
+# What a Keras callback must remember to go on as if it had never stopped; Keras does not save it.
+_CALLBACK_STATE: Final = {
+    "EarlyStopping": ("wait", "best", "best_epoch", "stopped_epoch"),
+    "ReduceLROnPlateau": ("wait", "best", "cooldown_counter"),
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """What a checkpoint holds besides variables.
+
+    Attributes:
+        epoch: epochs done.
+        best_epoch: the one of lowest validation loss so far, counted as `epoch` after it was done.
+        best_loss: its validation loss.
+        history: a row an epoch.
+        callbacks: attributes of stateful callbacks, by class name.
+    """
+
+    epoch: int
+    best_epoch: int
+    best_loss: float
+    history: tuple[dict[str, float], ...]
+    callbacks: dict[str, dict[str, Any]]
+
+
+class Checkpoints:
+    """Saves and restores a run's checkpoints in one folder.
+
+    Args:
+        folder: where they are.
+        model: its variables and the state of its random layers are saved.
+        optimizer: saved too.
+        chief: whether this process writes. Every worker must call `save`, only the chief's stays.
+        keep: how many are kept besides the best.
+    """
+
+    def __init__(
+        self, folder: Path, model: keras.Model, optimizer: Any, *, chief: bool = True, keep: int = 2
+    ) -> None:
+        self.folder, self._chief, self._keep = folder, chief, keep
+        # Keras' seed generators (Dropout) are not tracked as a part of the model.
+        seeds = [
+            layer.seed_generator.state.value
+            for layer in model._flatten_layers()  # the one way to nested layers
+            if hasattr(layer, "seed_generator")
+        ]
+        self._tracked = tf.train.Checkpoint(model=model, optimizer=optimizer, seeds=seeds)
+
+    def epochs(self) -> list[int]:
+        """Returns the epochs there is a checkpoint of, ascending."""
+        names = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
+        return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
+
+    def save(self, state: State) -> None:
+        """Writes the checkpoint of `state.epoch`, then removes those that are not kept.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        final = self._path(state.epoch)
+        owner = "" if self._chief else f".{os.getpid()}"  # workers may share the disk
+        temporary = self.folder / f".{final.name}{owner}.tmp"
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            self._tracked.write(str(temporary / "variables"))
+            if not self._chief:
+                return
+            (temporary / "state.json").write_text(json.dumps(asdict(state)))
+            for path in [*temporary.iterdir(), temporary]:
+                _sync(path)
+            if final.exists():
+                shutil.rmtree(final)
+            temporary.rename(final)
+            _sync(self.folder)
+        except (OSError, tf.errors.OpError) as error:
+            raise InputError(
+                f"{final}: the checkpoint cannot be written: {getattr(error, 'strerror', None) or error}; "
+                f"make room, then the same command again resumes"
+            ) from None
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        for epoch in self.epochs()[: -self._keep]:
+            if epoch != state.best_epoch:
+                shutil.rmtree(self._path(epoch))
+
+    def state(self, epoch: int) -> State:
+        """Returns what the checkpoint of an epoch holds besides variables."""
+        values = json.loads((self._path(epoch) / "state.json").read_text())
+        return State(**{**values, "history": tuple(values["history"])})
+
+    def restore(self, epoch: int) -> State:
+        """Restores variables from the checkpoint of an epoch and returns its state.
+
+        Raises:
+            InputError: it is damaged, or of another model.
+        """
+        path = self._path(epoch)
+        try:
+            self._tracked.read(str(path / "variables")).assert_consumed()
+            return self.state(epoch)
+        except (tf.errors.OpError, AssertionError, ValueError, KeyError, OSError) as error:
+            raise InputError(
+                f"{path}: the checkpoint cannot be restored ({str(error).splitlines()[0]}); remove this "
+                f"folder to resume from the one before, or start in another --run_dir"
+            ) from None
+
+    def _path(self, epoch: int) -> Path:
+        return self.folder / f"epoch-{epoch:05d}"
+
+
+def callback_state(callbacks: Sequence[Any]) -> dict[str, dict[str, Any]]:
+    """Returns the attributes that stateful Keras callbacks must keep."""
+    return {
+        name: {attribute: getattr(callback, attribute) for attribute in _CALLBACK_STATE[name]}
+        for callback in callbacks
+        if (name := type(callback).__name__) in _CALLBACK_STATE
+    }
+
+
+def set_callback_state(callbacks: Sequence[Any], state: dict[str, dict[str, Any]]) -> None:
+    """Sets what `callback_state` gave; to be called after `on_train_begin`, which resets it."""
+    for callback in callbacks:
+        for attribute, value in state.get(type(callback).__name__, {}).items():
+            setattr(callback, attribute, value)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

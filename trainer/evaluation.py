@@ -1,0 +1,125 @@
+"""Evaluation of a run on a split: one pass, then the report."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from data_pipeline.dataset import make_dataset
+from data_pipeline.options import PipelineOptions
+from data_pipeline.parse import named_damage
+from tfrecords.errors import InputError
+from tfrecords.manifest import Manifest
+from trainer.inference import BATCH_SIZE, Predictor
+from trainer.metrics import Predictions, choose_threshold, worst_mistakes
+from trainer.report import read_report, render_text, write_report, write_summaries
+from trainer.run import Run
+
+_MISTAKES: Final = 12  # pictures in the report
+_STREAM: Final = PipelineOptions(global_batch_size=BATCH_SIZE, cache="off")  # one pass only
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation made: its page, and its figures as text."""
+
+    page: Path
+    text: str
+
+
+def evaluate_run(run: Run, *, split: str, data: Path | None = None) -> Evaluation:
+    """Evaluates a run's model on a split and writes `report/SPLIT/` and TensorBoard's copy.
+
+    The threshold of two classes is chosen on the validation split of the run's own data, whatever
+    is evaluated.
+
+    Args:
+        run: the run; its training must have ended.
+        split: which to evaluate.
+        data: another data set of the same classes and image shape; None: the run's own.
+
+    Raises:
+        InputError: no model yet, no such split, or data that does not fit the model.
+    """
+    predictor = Predictor(run.model)
+    home = Path(run.config.data)
+    directory = data or home
+    manifest = _fitting_manifest(run, directory)
+    predictions = predict_split(predictor, directory, manifest, split)
+    threshold, source = None, "more than two classes: the most probable class is predicted"
+    if predictions.binary:
+        if split == "val" and directory == home:
+            chosen_on, source = predictions, "chosen on this split itself: its figures there are optimistic"
+        else:
+            chosen_on = predict_split(predictor, home, _fitting_manifest(run, home), "val")
+            source = f"chosen on validation ({len(chosen_on.ids):,} records), never on {split}"
+        threshold = choose_threshold(chosen_on)
+    folder = run.report(split)
+    worst = worst_mistakes(predictions, threshold, _MISTAKES)
+    history = json.loads((run.folder / "history.json").read_text())
+    page = write_report(
+        folder,
+        split=split,
+        predictions=predictions,
+        threshold=threshold,
+        threshold_source=source,
+        history=history,
+        facts={**run.facts, "evaluated": f"{split} of {manifest.name}: {directory}"},
+        mistakes=_images(directory, manifest, split, worst),
+        seed=run.config.seed,
+    )
+    write_summaries(
+        run.tensorboard / "report",
+        split=split,
+        predictions=predictions,
+        threshold=threshold,
+        step=len(history),
+    )
+    return Evaluation(page, render_text(read_report(folder)))
+
+
+def predict_split(predictor: Predictor, directory: Path, manifest: Manifest, split: str) -> Predictions:
+    """Predicts a split in one pass, which also gives the ids, groups and labels."""
+    fields = ("image", "label", "weight", "id", "group")
+    ids: list[str] = []
+    groups: list[str] = []
+    labels: list[npt.NDArray[np.int32]] = []
+    probabilities: list[npt.NDArray[np.float64]] = []
+    with named_damage(directory, manifest, split):
+        dataset = make_dataset(directory, manifest, split, _STREAM, training=False, fields=fields)
+        for batch in dataset.as_numpy_iterator():
+            real = batch["weight"] > 0
+            probabilities.append(predictor.probabilities(batch["image"])[real])
+            labels.append(batch["label"][real])
+            ids += [value.decode() for value in batch["id"][real]]
+            groups += [value.decode() for value in batch["group"][real]]
+    return Predictions(
+        manifest.class_names, tuple(ids), tuple(groups), np.concatenate(labels), np.concatenate(probabilities)
+    )
+
+
+def _images(
+    directory: Path, manifest: Manifest, split: str, positions: npt.NDArray[np.int64]
+) -> npt.NDArray[np.uint8]:
+    """Returns the images at these positions of the split's order, uint8 [n, H, W, C]."""
+    found = np.zeros((len(positions), *manifest.image_shape), np.uint8)
+    dataset = make_dataset(directory, manifest, split, _STREAM, training=False, fields=("image",))
+    for number, batch in enumerate(dataset.as_numpy_iterator()):
+        for row in np.flatnonzero(positions // BATCH_SIZE == number):
+            found[row] = batch["image"][positions[row] % BATCH_SIZE]
+    return found
+
+
+def _fitting_manifest(run: Run, directory: Path) -> Manifest:
+    manifest = Manifest.load(directory)
+    mine, theirs = (run.data.class_names, run.data.image_shape), (manifest.class_names, manifest.image_shape)
+    if mine != theirs:
+        raise InputError(
+            f"--data={directory}: has classes {', '.join(theirs[0])} and images of {theirs[1]}; the model of "
+            f"{run.folder} knows {', '.join(mine[0])} and {mine[1]}: convert with the same classes, --size "
+            f"and --channels"
+        )
+    return manifest

@@ -1,0 +1,43 @@
+"""Trains a model on a converted data set, evaluates it and writes its report.
+
+    python -m trainer.main --strategy=mirrored                      (on drawn demo data)
+    python -m trainer.main --strategy=mirrored --data=data/chest_xray --model=cnn
+
+The same command again resumes an interrupted run.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from tfrecords.command import run
+from trainer import flags as run_flags
+from trainer.quiet import quiet_start
+
+flags.adopt_module_key_flags(run_flags)
+
+
+def main(_: list[str]) -> None:
+    """Parses the flags and trains."""
+    data = run_flags.data_flag()
+    if data is None:
+        from tfrecords.demo import demo_data
+
+        data = demo_data()
+    config = run_flags.config_from_flags(data)
+    with quiet_start():
+        from trainer.training import train
+    evaluation = train(config)
+    if evaluation is None:  # a helping worker: the chief reports
+        return
+    print(
+        f"\n{evaluation.text}\n\n"
+        f"model:  {Path(config.run_dir) / 'model.keras'}\n"
+        f"report: {evaluation.page}\n"
+        f"Next:\n  tensorboard --logdir={config.run_dir}/tensorboard\n"
+        f"  python -m trainer.predict --run_dir={config.run_dir} IMAGE_OR_FOLDER"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

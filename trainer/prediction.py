@@ -1,0 +1,71 @@
+"""Prediction of image files with a run's model, by the same decoding and resizing as conversion."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tfrecords.decode import DecodeError, decode
+from tfrecords.errors import InputError
+from tfrecords.manifest import write_atomically
+from tfrecords.sources import image_files
+from trainer.inference import BATCH_SIZE, Predictor
+from trainer.run import Run
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The model's answer for one file.
+
+    Attributes:
+        file: its path, as given or found below a folder.
+        predicted: the most probable class.
+        probabilities: float64 [K], in the order of the class names.
+    """
+
+    file: Path
+    predicted: str
+    probabilities: npt.NDArray[np.float64]
+
+
+def predict_files(run: Run, paths: Sequence[Path]) -> Iterator[Answer]:
+    """Yields the model's answers for files, and for all images below folders, in order.
+
+    Raises:
+        InputError: no model yet, no image, or one that cannot be decoded.
+    """
+    files = image_files(paths)
+    predictor = Predictor(run.model)
+    height, width, channels = run.data.image_shape
+    for start in range(0, len(files), BATCH_SIZE):
+        part = files[start : start + BATCH_SIZE]
+        images = []
+        for file in part:
+            try:
+                images.append(decode(file.read_bytes(), height=height, width=width, channels=channels))
+            except (DecodeError, OSError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise InputError(f"{file}: {reason}; remove it from the call or repair it") from None
+        for file, row in zip(part, predictor.probabilities(np.stack(images)), strict=True):
+            yield Answer(file, run.data.class_names[int(row.argmax())], row)
+
+
+def write_csv(path: Path, class_names: Sequence[str], answers: Sequence[Answer]) -> None:
+    """Writes the columns `file`, `predicted` and a `probability_CLASS` for each class.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["file", "predicted", *(f"probability_{name}" for name in class_names)])
+    for answer in answers:
+        table.writerow([answer.file, answer.predicted, *answer.probabilities.tolist()])
+    try:
+        write_atomically(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise InputError(f"--csv={path}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,41 @@
+"""Imports TensorFlow without the start-up notes that nobody can act on."""
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Build and start-up notes of TensorFlow 2.16 to 2.21 that it prints whatever the log level is.
+_NOISE = re.compile(
+    rb"^(?:WARNING: All log messages before absl::InitializeLog"
+    rb"|I0000 |.{0,40}cpu_feature_guard|To enable the following instructions"
+    rb"|.*(?:oneDNN custom operations are on|Could not find cuda drivers|cudart_stub|computation_placer)"
+    rb"|.*(?:failed call to cuInit|Unable to register cu\w+ factory|TF-TRT Warning))"
+)
+
+
+@contextmanager
+def quiet_start() -> Iterator[None]:
+    """Holds back what is written to standard error, then passes on all but the known notes.
+
+    Everything is passed on when the block raises.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    real = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        known: re.Pattern[bytes] | None = None
+        try:
+            yield
+            known = _NOISE
+        finally:
+            sys.stderr.flush()
+            os.dup2(real, 2)
+            os.close(real)
+            held.seek(0)
+            for line in held:
+                if known is None or not known.match(line):
+                    os.write(2, line)

@@ -1,0 +1,144 @@
+"""The run directory: the one place with all that a run was told and made."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from tfrecords.errors import InputError
+from tfrecords.manifest import Manifest, write_atomically
+from trainer.config import FREE_TO_CHANGE, TrainConfig
+
+CONFIG_NAME: Final = "config.json"
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What a model must know of the data it was trained on.
+
+    Attributes:
+        name: of the data set.
+        class_names: in the order of the logits.
+        image_shape: (height, width, channels).
+        plan: fingerprint of the conversion.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    plan: str
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """Returns the facts in a manifest."""
+        return cls(manifest.name, manifest.class_names, manifest.image_shape, manifest.plan)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory: its configuration, what its model must know of the data, and both in words."""
+
+    config: TrainConfig
+    data: DataFacts
+    facts: Mapping[str, str]
+
+    @property
+    def folder(self) -> Path:
+        """The run directory."""
+        return Path(self.config.run_dir)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of the TensorBoard files."""
+        return self.folder / "tensorboard"
+
+    @property
+    def model(self) -> Path:
+        """The trained model, a Keras file; it is there once training has ended."""
+        return self.folder / "model.keras"
+
+    def report(self, split: str) -> Path:
+        """Folder of the report on a split."""
+        return self.folder / "report" / split
+
+    @classmethod
+    def open(cls, config: TrainConfig, manifest: Manifest, facts: Mapping[str, str], *, write: bool) -> Self:
+        """Makes the run directory, or opens the one that is there for the same run.
+
+        Args:
+            config: of the run.
+            manifest: of its data.
+            facts: the run in words.
+            write: whether this process may write (the chief).
+
+        Raises:
+            InputError: the directory holds another run, or cannot be written.
+        """
+        run = cls(config, DataFacts.of(manifest), facts)
+        path = run.folder / CONFIG_NAME
+        if path.exists():
+            run._refuse_other(cls.load(run.folder))
+        elif run.folder.is_dir() and any(run.folder.iterdir()):
+            raise InputError(
+                f"--run_dir={run.folder}: is not empty and holds no run; choose a new or empty folder"
+            )
+        if write:
+            try:
+                run.folder.mkdir(parents=True, exist_ok=True)
+                values = {"config": config.to_json(), "data": asdict(run.data), "facts": facts}
+                write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
+            except OSError as error:
+                raise InputError(f"--run_dir={run.folder}: cannot be written: {error.strerror}") from None
+        return run
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Opens a run directory.
+
+        Raises:
+            InputError: there is no run in it, or its configuration is damaged.
+        """
+        path = folder / CONFIG_NAME
+        try:
+            values: dict[str, Any] = json.loads(path.read_bytes())
+            config = TrainConfig.from_json({**values["config"], "run_dir": str(folder)})
+            data = values["data"]
+            known = DataFacts(
+                data["name"], tuple(data["class_names"]), tuple(data["image_shape"]), data["plan"]
+            )
+            return cls(config, known, values["facts"])
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(
+                f"--run_dir={folder}: no {CONFIG_NAME} there, so no run; make one with\n"
+                f"  python -m trainer.main --data=DATA --run_dir={folder}"
+            ) from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}: is damaged or of another version ({error!r}); train into another --run_dir"
+            ) from None
+
+    def _refuse_other(self, there: Self) -> None:
+        mine, theirs = self.config.to_json(), there.config.to_json()
+        ignored = FREE_TO_CHANGE | {"run_dir", "data"}  # the data may move; its plan says what it is
+        changed = [
+            f"--{name}={theirs[name]} there, --{name}={mine[name]} now"
+            for name in mine
+            if name not in ignored and _plain(mine[name]) != _plain(theirs[name])
+        ]
+        if self.data != there.data:
+            changed.append(f"--data: {there.data.name} there, {self.data.name} now, or converted otherwise")
+        if changed:
+            raise InputError(
+                f"--run_dir={self.folder}: holds a run of another configuration ({'; '.join(changed)}); "
+                f"choose another --run_dir, or give the same flags to resume"
+            )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,91 @@
+"""Devices to a `tf.distribute` strategy."""
+
+import json
+import os
+from typing import Any
+
+import tensorflow as tf
+
+from tfrecords.errors import InputError
+from trainer.config import TrainConfig
+
+
+def make_strategy(config: TrainConfig) -> Any:
+    """Returns the strategy; must be called before anything else has used a device.
+
+    Raises:
+        InputError: a device that is not there, or `multi_worker` without a usable TF_CONFIG.
+    """
+    if config.logical_cpus:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        parts = [tf.config.LogicalDeviceConfiguration() for _ in range(config.logical_cpus)]
+        tf.config.set_logical_device_configuration(cpu, parts)
+        tf.config.set_visible_devices([], "GPU")  # the CPU is what is to be tried
+    for gpu in tf.config.get_visible_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, enable=True)
+    if config.strategy == "multi_worker":
+        _check_cluster(os.environ.get("TF_CONFIG", ""))
+        _keep_own_devices(config)
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    names = _device_names(config)
+    if config.strategy == "mirrored":
+        return tf.distribute.MirroredStrategy(names)
+    return tf.distribute.OneDeviceStrategy(names[0])
+
+
+def is_chief(strategy: Any) -> bool:
+    """Returns whether this process writes: worker 0, or the one named chief."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.task_type:
+        return True
+    has_chief = "chief" in resolver.cluster_spec().jobs
+    return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
+
+
+def describe(strategy: Any) -> str:
+    """Returns the strategy in words, for the line a run starts with."""
+    replicas = strategy.num_replicas_in_sync
+    names = sorted({device.split("device:")[-1] for device in strategy.extended.worker_devices})
+    workers = max(1, replicas // max(1, len(strategy.extended.worker_devices)))
+    return f"{replicas} replica{'s' * (replicas > 1)} ({', '.join(names)})" + (
+        f" on {workers} workers" if workers > 1 else ""
+    )
+
+
+def _device_names(config: TrainConfig) -> list[str]:
+    kind = "GPU" if tf.config.get_visible_devices("GPU") else "CPU"
+    found = tf.config.list_logical_devices(kind)
+    wanted = config.devices or range(len(found))
+    for index in wanted:
+        if index >= len(found):
+            more = " (--logical_cpus=N splits a CPU)" if kind == "CPU" else ""
+            raise InputError(
+                f"--devices={','.join(map(str, config.devices))}: no {kind} {index}; there are "
+                f"{len(found)}: {', '.join(str(i) for i in range(len(found)))}{more}"
+            )
+    return [f"{kind}:{index}" for index in wanted]
+
+
+def _keep_own_devices(config: TrainConfig) -> None:
+    gpus = tf.config.get_visible_devices("GPU")
+    if config.devices and gpus:
+        if max(config.devices) >= len(gpus):
+            raise InputError(f"--devices={config.devices}: this machine has {len(gpus)} GPUs")
+        tf.config.set_visible_devices([gpus[index] for index in config.devices], "GPU")
+
+
+def _check_cluster(text: str) -> None:
+    example = (
+        '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, "task": {"type": "worker", "index": 0}}'
+    )
+    fix = f"set it on every machine, with its own index, as\n  TF_CONFIG='{example}'"
+    if not text:
+        raise InputError(f"--strategy=multi_worker: the environment has no TF_CONFIG; {fix}")
+    try:
+        value = json.loads(text)
+        tasks = value["cluster"][value["task"]["type"]]
+        index = int(value["task"]["index"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"TF_CONFIG={text!r} cannot be used ({error!r}); {fix}") from None
+    if not 0 <= index < len(tasks):
+        raise InputError(f"TF_CONFIG: task index {index}, but the cluster has {len(tasks)} such tasks; {fix}")
