@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Any, TextIO
 import keras
 import tensorflow as tf
 
+from tfrecords.errors import InputError
 from tfrecords.manifest import write_atomically
 from trainer.checkpoint import Checkpoints, State, callback_state
 
@@ -66,8 +68,17 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._best = (resumed.best_epoch, resumed.best_loss) if resumed else (0, float("inf"))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Saves."""
+        """Saves.
+
+        Raises:
+            InputError: the validation loss is no number any more.
+        """
         loss = (logs or {})["val_loss"]
+        if not math.isfinite(loss):
+            raise InputError(
+                f"epoch {epoch + 1}: the validation loss is {loss}, so training has diverged; try a lower "
+                f"--learning_rate or --precision=float32 in another --run_dir (checkpoints before are whole)"
+            )
         if loss < self._best[1]:
             self._best = (epoch + 1, loss)
         rows = tuple(self._history.rows)

@@ -79,6 +79,7 @@ class Loop:
         build: () -> (model, optimizer), called in the strategy's scope.
         classes: number of classes.
         class_weights: the weight of each class in the training loss; None: all 1.
+        deterministic: whether `enable_op_determinism` is on, which forbids `tf.timestamp`.
     """
 
     def __init__(
@@ -87,8 +88,10 @@ class Loop:
         build: Callable[[], tuple[keras.Model, keras.optimizers.Optimizer]],
         classes: int,
         class_weights: Sequence[float] | None = None,
+        *,
+        deterministic: bool = False,
     ) -> None:
-        self.strategy = strategy
+        self.strategy, self._deterministic = strategy, deterministic
         with strategy.scope():
             self.model, self.optimizer = build()
             self.optimizer.build(self.model.trainable_variables)
@@ -186,14 +189,15 @@ class Loop:
     def _make_train_block(self) -> Callable[[Any, Any], Any]:
         def block(batches: Any, count: Any) -> Any:
             """Runs `count` steps; returns the seconds spent waiting for batches, float64."""
+            now = _deterministic_now if self._deterministic else tf.timestamp
             waited = tf.constant(0.0, tf.float64)
             for _ in tf.range(count):
-                asked = tf.timestamp()
+                asked = now()
                 with tf.control_dependencies([asked]):
                     batch = next(batches)
                 got = self.strategy.experimental_local_results(batch)
                 with tf.control_dependencies(tf.nest.flatten(got)):
-                    waited += tf.timestamp() - asked
+                    waited += now() - asked
                 self.strategy.run(self._train_step, args=(batch,))
             return waited
 
@@ -205,3 +209,8 @@ class Loop:
                 self.strategy.run(self._val_step, args=(next(batches),))
 
         return block
+
+
+def _deterministic_now() -> Any:
+    """Returns the seconds since the epoch, float64, read when the graph comes to it."""
+    return tf.ensure_shape(tf.numpy_function(time.time, [], tf.float64), [])

@@ -84,7 +84,7 @@ class Run:
         path = run.folder / CONFIG_NAME
         if path.exists():
             run._refuse_other(cls.load(run.folder))
-        elif run.folder.is_dir() and any(run.folder.iterdir()):
+        elif write and run.folder.is_dir() and any(run.folder.iterdir()):
             raise InputError(
                 f"--run_dir={run.folder}: is not empty and holds no run; choose a new or empty folder"
             )

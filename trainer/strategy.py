@@ -42,6 +42,30 @@ def is_chief(strategy: Any) -> bool:
     return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
 
 
+def check_agreement(strategy: Any, value: int, what: str) -> None:
+    """Waits for all workers and checks that they hold the same number.
+
+    A worker that leaves while others still work would count as crashed, so they part here too.
+
+    Raises:
+        InputError: the workers' numbers differ.
+    """
+
+    @tf.function
+    def total(mine: Any) -> Any:
+        def add() -> Any:
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, mine)
+
+        return strategy.experimental_local_results(strategy.run(add))[0]
+
+    mean = int(total(tf.constant(value, tf.int64))) / strategy.num_replicas_in_sync
+    if mean != value:
+        raise InputError(
+            f"the workers disagree on {what}: {value} here, {mean:g} on average; --run_dir must be one "
+            f"folder that all of them see, on a shared disk"
+        )
+
+
 def describe(strategy: Any) -> str:
     """Returns the strategy in words, for the line a run starts with."""
     replicas = strategy.num_replicas_in_sync

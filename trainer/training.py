@@ -22,7 +22,7 @@ from trainer.loop import Data, Loop
 from trainer.models import build_model
 from trainer.precision import choose_precision, cpu_flags, gpu_capabilities
 from trainer.run import Run
-from trainer.strategy import describe, is_chief, make_strategy
+from trainer.strategy import describe, is_chief, make_strategy, check_agreement
 
 _PROOF_IMAGES: Final = 8  # on which the saved model must answer as the trained one
 
@@ -48,8 +48,9 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> Evaluation
     if chief:
         say("\n".join(f"{name:10} {value}" for name, value in facts.items()))
 
+    classes = len(manifest.class_names)
+
     def build() -> tuple[keras.Model, Any]:
-        classes = len(manifest.class_names)
         model = build_model(config.model, manifest.image_shape, classes, dtype=precision.policy)
         optimizer: Any = keras.optimizers.Adam(config.learning_rate)
         if precision.policy == "mixed_float16":
@@ -57,14 +58,21 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> Evaluation
         return model, optimizer
 
     weights = manifest.class_weights() if config.class_weights else None
-    loop = Loop(strategy, build, len(manifest.class_names), weights)
+    loop = Loop(strategy, build, classes, weights, deterministic=config.deterministic)
     checkpoints = Checkpoints(run.checkpoints, loop.model, loop.optimizer, chief=chief, keep=config.keep)
     resumed = _resume(checkpoints)
+    check_agreement(strategy, resumed.epoch if resumed else 0, "the epoch to resume from")
     if chief and resumed:
         say(f"resuming after epoch {resumed.epoch} of at most {config.epochs}")
     _fit(config, manifest, strategy, loop, checkpoints, resumed, run, chief=chief)
-    if not chief:
-        return None
+    evaluation = _finish(manifest, loop, checkpoints, run, say) if chief else None
+    check_agreement(strategy, 1, "the end")
+    return evaluation
+
+
+def _finish(
+    manifest: Manifest, loop: Loop, checkpoints: Checkpoints, run: Run, say: Callable[[str], None]
+) -> Evaluation:
     state = checkpoints.restore(checkpoints.state(checkpoints.epochs()[-1]).best_epoch)
     say(f"best epoch {state.best_epoch}: validation loss {state.best_loss:.4f}")
     _save_model(run.model, loop.model, manifest.image_shape)
