@@ -54,7 +54,9 @@ def check_agreement(strategy: Any, value: int, what: str) -> None:
     @tf.function
     def total(mine: Any) -> Any:
         def add() -> Any:
-            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, mine)
+            return tf.distribute.get_replica_context().all_reduce(
+                tf.distribute.ReduceOp.SUM, tf.identity(mine)
+            )
 
         return strategy.experimental_local_results(strategy.run(add))[0]
 

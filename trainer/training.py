@@ -22,7 +22,7 @@ from trainer.loop import Data, Loop
 from trainer.models import build_model
 from trainer.precision import choose_precision, cpu_flags, gpu_capabilities
 from trainer.run import Run
-from trainer.strategy import describe, is_chief, make_strategy, check_agreement
+from trainer.strategy import check_agreement, describe, is_chief, make_strategy
 
 _PROOF_IMAGES: Final = 8  # on which the saved model must answer as the trained one
 
