@@ -188,7 +188,7 @@ def _no_manifest(directory: Path) -> str:
     elif not directory.is_dir():
         found = "not a folder"
     else:
-        shards = len(list(directory.glob("*.tfrecord-*")))
+        shards = sum(not path.name.startswith(".") for path in directory.glob("*.tfrecord-*"))
         found = f"no {MANIFEST_NAME} in it, {shards} shards: not a finished conversion"
     return (
         f"{directory}: {found}; make the data set with\n"

@@ -122,8 +122,14 @@ def write_shards(
     context = multiprocessing.get_context("spawn")
     done, stop = context.Value("q", 0), context.Event()
     with ProcessPoolExecutor(min(workers, len(jobs)), context, _start_worker, (done, stop)) as pool:
-        futures = [pool.submit(_work, root, out, job, rendering) for job in jobs]
+        futures = []
         try:
+            # Workers start with Ctrl-C blocked and inherit that: it is the parent's to handle.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                futures = [pool.submit(_work, root, out, job, rendering) for job in jobs]
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             seen, waiting = 0, set(futures)
             while waiting:
                 finished, waiting = wait(waiting, _POLL_SECONDS)
@@ -149,7 +155,6 @@ _stop: Any = None
 def _start_worker(done: Any, stop: Any) -> None:
     global _done, _stop  # the one way to hand shared memory to a pool's worker
     _done, _stop = done, stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     parent = multiprocessing.parent_process()
     if parent is not None:  # a worker whose parent was killed must not linger
         threading.Thread(target=_follow, args=(parent,), daemon=True).start()

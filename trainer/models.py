@@ -53,7 +53,7 @@ def _cnn(x: Any, dtype: str) -> Any:
 
 
 def _best_cnn(x: Any, dtype: str) -> Any:
-    """13,477,890 parameters at 180x180x1 and two classes."""
+    """13,477,250 parameters at 180x180x1 and two classes."""
     x = _convolutions(x, (64, 128, 256), dtype)
     x = layers.Dropout(0.3, dtype=dtype)(x)
     return layers.Dense(128, activation="relu", dtype=dtype)(layers.Flatten(dtype=dtype)(x))

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 # Build and start-up notes of TensorFlow 2.16 to 2.21 that it prints whatever the log level is.
 _NOISE = re.compile(
     rb"^(?:WARNING: All log messages before absl::InitializeLog"
-    rb"|I0000 |.{0,40}cpu_feature_guard|To enable the following instructions"
-    rb"|.*(?:oneDNN custom operations are on|Could not find cuda drivers|cudart_stub|computation_placer)"
+    rb"|I0000 |To enable the following instructions"
+    rb"|.*(?:cpu_feature_guard|oneDNN custom operations are on|Could not find cuda drivers|cudart_stub|computation_placer)"
     rb"|.*(?:failed call to cuInit|Unable to register cu\w+ factory|TF-TRT Warning))"
 )
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from data_pipeline.dataset import epoch_steps, make_dataset, tier_of
 from data_pipeline.options import Worker
 from data_pipeline.parse import named_damage
+from tfrecords.demo import DEMO_NAME
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 from trainer import callbacks as own
@@ -167,7 +168,7 @@ def _save_model(path: Path, model: keras.Model, image_shape: tuple[int, int, int
 def _facts(config: TrainConfig, manifest: Manifest, strategy: Any, precision: str) -> dict[str, str]:
     """Returns what a run is, in words: printed, in TensorBoard and in the report."""
     pipeline = config.pipeline
-    demo = " (demo data: drawn, no patient's)" if manifest.name == "demo" else ""
+    demo = " (demo data: drawn, no patient's)" if manifest.name == DEMO_NAME else ""
     records = ", ".join(f"{name} {split.records:,}" for name, split in manifest.splits.items())
     weights = f", class weights {manifest.class_weights()}" if config.class_weights else ""
     shape, copies = "x".join(map(str, manifest.image_shape)), manifest.copies

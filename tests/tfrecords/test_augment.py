@@ -1,0 +1,212 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from tfrecords import augment
+from tfrecords.augment import Augmentation, Draw, apply, draw
+from tfrecords.errors import InputError
+
+NONE = dict.fromkeys(("flip", "rotation", "zoom", "crop", "translation", "brightness", "contrast"), 0.0)
+STRONG = {"flip": 0.5, "rotation": 180.0, "zoom": 0.6, "crop": 0.5, "translation": 0.5}
+IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+
+
+def drawn(spec, record_id="NORMAL/IM-0001-0001.jpeg", *, seed=0, copy=1, height=20, width=30):
+    return draw(spec, seed=seed, record_id=record_id, copy=copy, height=height, width=width)
+
+
+def noise(height, width, channels, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+def corners(matrix, height, width):
+    return matrix @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
+
+
+def test_splitmix64_gives_the_published_numbers():
+    # The reference generator's first five outputs for the state 1234567
+    # (https://rosettacode.org/wiki/Pseudo-random_numbers/Splitmix64).
+    published = [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
+    found = augment._uniform(1234567, 5)
+    assert found.tolist() == [(number >> 11) * 2.0**-53 for number in published]
+    assert augment._uniform(2**64 - 1, 1000).max() < 1
+
+
+def test_golden_draw():
+    # Pinned: other numbers mean other copies, so that a data set converted again would silently differ.
+    found = drawn(Augmentation(), seed=7)
+    np.testing.assert_allclose(
+        found.matrix,
+        [
+            [0.8743128194505557, 0.007412458574161824, 3.4727882996967967],
+            [-0.007412458574161824, 0.8743128194505557, 1.5006434223411862],
+        ],
+        rtol=1e-12,
+    )
+    assert (found.gain, found.bias) == pytest.approx((0.9427632160780365, 22.709214659273577), rel=1e-12)
+
+
+def test_a_draw_follows_from_its_arguments_alone():
+    keys = list(itertools.product((0, 1), ("a", "b", "0/a"), (1, 2)))
+    spec = Augmentation()
+    forwards = {key: drawn(spec, key[1], seed=key[0], copy=key[2]) for key in keys}
+    backwards = {key: drawn(spec, key[1], seed=key[0], copy=key[2]) for key in reversed(keys)}
+    for key in keys:
+        np.testing.assert_array_equal(forwards[key].matrix, backwards[key].matrix)
+        assert (forwards[key].gain, forwards[key].bias) == (backwards[key].gain, backwards[key].bias)
+    assert len({(*found.matrix.ravel(), found.gain, found.bias) for found in forwards.values()}) == len(keys)
+
+
+def test_draws_fill_their_ranges_and_never_leave_them():
+    spec = Augmentation()
+    height, width = 20, 30
+    draws = [drawn(spec, f"image {i}", height=height, width=width) for i in range(2000)]
+    turns = np.array([found.matrix[:, :2] for found in draws])
+    scales = np.sqrt(np.abs(np.linalg.det(turns)))
+    flipped = np.linalg.det(turns) < 0
+    angles = np.degrees(np.arctan2(turns[:, 1, 0] * np.where(flipped, -1, 1), turns[:, 1, 1]))
+    assert 0.45 < flipped.mean() < 0.55
+    assert -10 <= angles.min() < -9.5
+    assert 9.5 < angles.max() <= 10
+    assert 0.9 / 1.1 <= scales.min() < 0.85
+    assert 1.05 < scales.max() <= 1 / 0.9
+    gains, biases = np.array([[found.gain, found.bias] for found in draws]).T
+    for values, middle, reach in ((gains, 1, 0.15), (biases, 0, 25.5)):
+        assert middle - reach <= values.min() < middle - 0.98 * reach
+        assert middle + 0.98 * reach < values.max() <= middle + reach
+    shift = np.array([found.matrix @ (width / 2, height / 2, 1) for found in draws]) - (width / 2, height / 2)
+    limit = np.array([width, height]) * (0.1 / 2 + 0.05)
+    assert (np.abs(shift) <= limit).all()
+    assert (np.abs(shift).max(axis=0) > 0.7 * limit).all()
+
+
+def test_no_strength_no_change():
+    image = noise(20, 30, 3)
+    found = drawn(Augmentation(**NONE))
+    np.testing.assert_array_equal(found.matrix, IDENTITY)
+    assert (found.gain, found.bias) == (1, 0)
+    for fill in ("reflect", "edge"):
+        np.testing.assert_array_equal(apply(image, found, fill), image)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_flip_alone_mirrors_exactly(channels):
+    image = noise(20, 31, channels)
+    found = drawn(Augmentation(**NONE | {"flip": 1.0}), height=20, width=31)
+    np.testing.assert_array_equal(apply(image, found), image[:, ::-1])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("fill", ["reflect", "edge"])
+def test_a_quarter_turn_is_exact(channels, fill):
+    image = noise(24, 24, channels)
+    quarter = Draw(np.array([[0.0, -1.0, 24.0], [1.0, 0.0, 0.0]]), 1, 0)
+    np.testing.assert_array_equal(apply(image, quarter, fill), np.rot90(image))
+
+
+def test_a_rotation_turns_around_the_centre_and_keeps_the_aspect():
+    spec = Augmentation(**NONE | {"rotation": 45.0})
+    for number in range(20):
+        matrix = drawn(spec, f"image {number}").matrix
+        np.testing.assert_allclose(matrix @ (15, 10, 1), (15, 10))
+        np.testing.assert_allclose(matrix[:, :2] @ matrix[:, :2].T, np.eye(2), atol=1e-12)
+
+
+def test_a_crop_stays_inside_the_image():
+    spec = Augmentation(**NONE | {"crop": 0.5})
+    for number in range(200):
+        x, y = corners(drawn(spec, f"image {number}").matrix, 20, 30)
+        assert -1e-9 <= x.min() < x.max() <= 30 + 1e-9
+        assert -1e-9 <= y.min() < y.max() <= 20 + 1e-9
+        assert (x.max() - x.min()) / 30 == pytest.approx((y.max() - y.min()) / 20)
+        assert (x.max() - x.min()) / 30 >= 0.5
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("fill", ["reflect", "edge"])
+def test_no_black_wedges(channels, fill):
+    white = np.full((20, 30, channels), 255, np.uint8)
+    spec = Augmentation(**NONE | STRONG)
+    for number in range(100):
+        assert apply(white, drawn(spec, f"image {number}"), fill).min() == 255
+
+
+@pytest.mark.parametrize(
+    ("fill", "row"),
+    [("reflect", [30, 20, 10, 20, 30, 40]), ("edge", [10, 10, 10, 20, 30, 40])],
+)
+def test_what_lies_outside(fill, row):
+    image = np.array([[10, 20, 30, 40, 50, 60]] * 4, np.uint8)[..., None]
+    right = Draw(np.array([[1.0, 0.0, -2.0], [0.0, 1.0, 0.0]]), 1, 0)
+    np.testing.assert_array_equal(apply(image, right, fill)[..., 0], [row] * 4)
+
+
+def test_a_reflection_goes_on_beyond_the_image():
+    image = np.array([[10, 20, 30]], np.uint8)[..., None]
+    far = Draw(np.array([[1.0, 0.0, -6.0], [0.0, 1.0, 0.0]]), 1, 0)
+    assert apply(image, far)[0, :, 0].tolist() == [30, 20, 10]  # ... 30 20 [10 20 30] 20 10 ...
+
+
+@pytest.mark.parametrize(
+    ("value", "gain", "bias", "result"),
+    [
+        (100, 1.0, 0.0, 100),
+        (100, 1.0, 10.0, 110),
+        (100, 1.0, -25.5, 74),
+        (250, 1.0, 20.0, 255),
+        (5, 1.0, -20.0, 0),
+        (100, 1.5, 0.0, 86),
+        (155, 1.5, 0.0, 169),
+        (100, 0.5, 0.0, 114),
+        (0, 1.2, 0.0, 0),
+        (255, 1.2, 0.0, 255),
+        (0, 0.8, 10.0, 36),
+    ],
+)
+def test_tones(value, gain, bias, result):
+    for channels in (1, 3):
+        image = np.full((3, 4, channels), value, np.uint8)
+        np.testing.assert_array_equal(apply(image, Draw(IDENTITY, gain, bias)), np.full_like(image, result))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 3), (9, 1, 1), (2, 2, 3)])
+def test_tiny_images(shape):
+    image = noise(*shape)
+    found = draw(
+        Augmentation(**NONE | STRONG), seed=0, record_id="a", copy=1, height=shape[0], width=shape[1]
+    )
+    result = apply(image, found)
+    assert (result.shape, result.dtype) == (shape, np.uint8)
+    assert image.min() <= result.min() <= result.max() <= image.max()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"flip": 1.1}, "--flip=1.1: must be from 0 to 1"),
+        ({"flip": -0.1}, "--flip=-0.1: must be from 0 to 1"),
+        ({"rotation": 181.0}, "--rotation=181.0: must be from 0 to 180"),
+        ({"zoom": 1.0}, "--zoom=1.0: must be from 0 to 0.9"),
+        ({"crop": 0.91}, "--crop=0.91: must be from 0 to 0.9"),
+        ({"translation": -1.0}, "--translation=-1.0: must be from 0 to 0.9"),
+        ({"brightness": 2.0}, "--brightness=2.0: must be from 0 to 0.9"),
+        ({"contrast": float("nan")}, "--contrast=nan: must be from 0 to 0.9"),
+        ({"fill": "black"}, "--fill=black: must be reflect or edge"),
+    ],
+)
+def test_strengths_that_cannot_be(change, message):
+    with pytest.raises(InputError) as caught:
+        Augmentation(**change)
+    assert str(caught.value) == message
+
+
+def test_the_largest_strengths_are_allowed():
+    spec = Augmentation(1.0, 180.0, 0.9, 0.9, 0.9, 0.9, 0.9, "edge")
+    assert apply(noise(8, 8, 1), drawn(spec, height=8, width=8), spec.fill).shape == (8, 8, 1)

@@ -1,0 +1,147 @@
+import csv
+import re
+from collections import Counter, defaultdict
+
+import pytest
+
+from tfrecords.example import decode
+from tfrecords.manifest import Manifest
+from tfrecords.records import read_records
+
+
+def convert(run_command, *arguments, **options):
+    return run_command("tfrecords.convert", *arguments, **options)
+
+
+def test_help_explains(run_command):
+    done = convert(run_command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Converts an image folder into sharded TFRecords" in done.stdout
+    assert "python -m tfrecords.convert --images=chest_xray --out=data/chest_xray" in done.stdout
+    for flag in (
+        *("--images", "--out", "--name", "--size", "--channels", "--group_regex", "--val_fraction"),
+        *("--test_fraction", "--copies", "--flip", "--rotation", "--zoom", "--crop", "--translation"),
+        *("--brightness", "--contrast", "--fill", "--encoding", "--shard_size", "--seed", "--[no]overwrite"),
+        "--workers",
+    ):
+        assert f"\n  {flag}: " in done.stdout
+    for default in (
+        "--size: Pixels: one number, or HEIGHTxWIDTH.\n    (default: '180')",
+        "(default: '64MB')",
+    ):
+        assert default in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--colour=red", "Unknown command line flag 'colour'"),
+        ("--encoding=gif", "flag --encoding=gif: value should be one of <raw|png|jpeg>"),
+        ("--channels=2", "flag --channels=2: value should be one of <grayscale|rgb|1|3>"),
+        ("--fill=black", "flag --fill=black: value should be one of <reflect|edge>"),
+        ("--size=big", "--size=big: must be pixels, as 180 or as HEIGHTxWIDTH, 180x240"),
+        ("--size=0", "--size=(0, 0): each side must be from 1 to 8192 pixels"),
+        ("--size=180x9000", "--size=(180, 9000): each side must be from 1 to 8192 pixels"),
+        ("--shard_size=1TB", "--shard_size=1TB: must be a number with KB, MB or GB, as 64MB"),
+        ("--shard_size=1KB", "--shard_size=1024 bytes: must be 64KB or more"),
+        ("--copies=-1", "--copies=-1: must be 0 or more"),
+        ("--copies=x", "flag --copies=x: invalid literal for int() with base 10: 'x'"),
+        ("--seed=-1", "--seed=-1: must be from 0 to 4294967295"),
+        ("--workers=-1", "--workers=-1: must be 0 (one for each core) or more"),
+        ("--flip=2", "--flip=2.0: must be from 0 to 1"),
+        ("--rotation=360", "--rotation=360.0: must be from 0 to 180"),
+        (
+            "--val_fraction=0.9",
+            "--val_fraction=0.9 and --test_fraction=0.15: each must be 0 or more and both together less than "
+            "1",
+        ),
+        ("--group_regex=(", "--group_regex='(' is no regular expression: "),
+        (
+            "stray.jpeg",
+            "unexpected argument 'stray.jpeg': this command takes only flags, written --name=value",
+        ),
+    ],
+)
+def test_a_bad_value_is_named_and_nothing_is_made(run_command, image_folder, tmp_path, argument, message):
+    out = tmp_path / "out"
+    done = convert(run_command, f"--images={image_folder}", f"--out={out}", argument)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {message}")
+    assert done.stdout == ""
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("flag", "other"), [("images", "out"), ("out", "images")])
+def test_what_must_be_given(run_command, flag, other):
+    done = convert(run_command, f"--{other}=x")
+    assert done.returncode == 2
+    assert f"Flag --{flag} must have a value other than None." in done.stderr
+
+
+def test_the_summary(run_command, image_folder, tmp_path):
+    arguments = (f"--images={image_folder}", "--out=data", "--size=32x24", "--channels=rgb", "--seed=3")
+    first = convert(run_command, *arguments, cwd=tmp_path)
+    assert (first.returncode, first.stdout.count("\n")) == (0, 10)
+    lines = first.stdout.splitlines()
+    assert lines[0] == "data: converted"
+    assert lines[1] == "chest_xray: 32x24x3 raw, 1 augmented copies of each train image, seed 3"
+    assert lines[2] == "split    groups   images  records    NORMAL PNEUMONIA"
+    table = {line.split()[0]: [int(cell) for cell in line.split()[1:]] for line in lines[3:6]}
+    assert list(table) == ["train", "val", "test"]
+    groups, images, records, normal, pneumonia = (sum(column) for column in zip(*table.values(), strict=True))
+    assert (groups, images) == (24, 60)
+    assert records == images + table["train"][1] == normal + pneumonia
+    size = sum(path.stat().st_size for path in (tmp_path / "data").glob("*.tfrecord-*"))
+    assert lines[6].startswith(f"3 shards, {size / 1e6:,.1f} MB, 0 images rejected, ")
+    assert lines[6].endswith(" images/s")
+    assert lines[7:] == [
+        "Next:",
+        "  python -m tfrecords.show --data=data",
+        "  python -m trainer.main --data=data --strategy=mirrored --model=cnn",
+    ]
+    assert "converting" in first.stderr  # the progress bar
+    assert f"{records}/{records}" in first.stderr
+
+    again = convert(run_command, *arguments, cwd=tmp_path)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout.splitlines()[0] == "data: complete already, left alone"
+    assert again.stdout.splitlines()[1:6] == lines[1:6]
+    assert "images/s" not in again.stdout
+
+    shown = run_command(*lines[8].split()[2:4], cwd=tmp_path)
+    assert shown.returncode == 0
+
+
+@pytest.mark.real_data
+def test_the_real_images(run_command, real_images, tmp_path):
+    done = convert(run_command, f"--images={real_images}", f"--out={tmp_path}/data")
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "data" / "sources.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 5216
+    assert Counter(row["class"] for row in rows) == {"NORMAL": 1341, "PNEUMONIA": 3875}
+    splits = defaultdict(set)
+    for row in rows:
+        splits[row["group"]].add(row["split"])
+    assert [group for group, found in splits.items() if len(found) > 1] == []
+    # As many groups as the names have: (series, number).
+    names = {re.match(r"person\d+_[a-z]+|(NORMAL2-)?IM-\d+", row["id"].split("/")[1])[0] for row in rows}
+    assert len(splits) == len(names)
+    shares = Counter(row["split"] for row in rows)
+    for split, share in (("train", 0.7), ("val", 0.15), ("test", 0.15)):
+        assert shares[split] / 5216 == pytest.approx(share, abs=0.02)
+        sick = sum(row["class"] == "PNEUMONIA" for row in rows if row["split"] == split)
+        assert sick / shares[split] == pytest.approx(3875 / 5216, abs=0.03)
+    manifest = Manifest.load(tmp_path / "data")
+    assert (manifest.image_shape, manifest.rejected) == ((180, 180, 1), ())
+    found = Counter(
+        (name, record.source, record.copy)
+        for name, split in manifest.splits.items()
+        for shard in split.shards
+        for record in map(decode, read_records(tmp_path / "data" / shard.name))
+    )
+    assert found == Counter(
+        (row["split"], int(row["source"]), copy)
+        for row in rows
+        for copy in range(2 if row["split"] == "train" else 1)
+    )
