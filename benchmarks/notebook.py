@@ -163,8 +163,6 @@ def _our_training(data: Path, manifest: Manifest) -> Measure:
     def build() -> tuple[Any, Any]:
         return build_model("cnn", manifest.image_shape, 2, dtype=policy), keras.optimizers.Adam()
 
-    from trainer.config import TrainConfig
-
     strategy = make_strategy(TrainConfig(data=str(data), run_dir="", strategy="mirrored"))
     loop = Loop(strategy, build, classes=2)
     options = PipelineOptions(global_batch_size=_BATCH.value)

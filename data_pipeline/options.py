@@ -8,6 +8,7 @@ from tfrecords.errors import InputError
 
 CACHES: Final = ("auto", "memory", "off")
 LAST_BATCHES: Final = ("wrap", "drop")
+LARGEST_SEED: Final = 2**32 - 1  # Keras's and NumPy's
 
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
@@ -46,6 +47,8 @@ class PipelineOptions:
         for name in ("ram_budget", "shuffle_window", "prefetch", "seed"):
             if getattr(self, name) < 0:
                 raise InputError(f"--{name}={getattr(self, name)}: must be 0 or more")
+        if self.seed > LARGEST_SEED:
+            raise InputError(f"--seed={self.seed}: must be from 0 to {LARGEST_SEED}")
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,10 @@ def free_memory(cgroup: Path = _CGROUP, meminfo: Path = Path("/proc/meminfo")) -
     try:
         limit = (cgroup / "memory.max").read_text().strip()
         used = int((cgroup / "memory.current").read_text())
+        stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
     except OSError:  # no such limit here: cgroup version 1, the root group, or no cgroups
         return free
-    return free if limit == "max" else min(free, max(0, int(limit) - used))
+    if limit == "max":
+        return free
+    # Cached pages of files read earlier are given back on demand, as MemAvailable assumes too.
+    return min(free, max(0, int(limit) - used + int(stat["inactive_file"])))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ from tfrecords.manifest import Manifest
 from tfrecords.records import read_records
 
 _DTYPES = {"bytes": tf.string, "int64": tf.int64}
+_DECODERS = {
+    "png": tf.io.decode_png,
+    # TensorFlow's default transform is off by up to 9 grey levels from what Pillow sees in the file.
+    "jpeg": partial(tf.io.decode_jpeg, dct_method="INTEGER_ACCURATE"),
+}
 
 
 def parse_batch(serialized: Any, manifest: Manifest, fields: tuple[str, ...]) -> dict[str, Any]:
@@ -39,20 +45,19 @@ def _pixels(data: Any, manifest: Manifest) -> Any:
     shape = manifest.image_shape
     if manifest.encoding == "raw":
         return tf.reshape(tf.io.decode_raw(data, tf.uint8), [tf.size(data), *shape])
+    decode = _DECODERS[manifest.encoding]
     return tf.map_fn(
-        lambda one: tf.ensure_shape(
-            tf.io.decode_image(one, channels=shape[-1], expand_animations=False), shape
-        ),
+        lambda one: tf.ensure_shape(decode(one, channels=shape[-1]), shape),
         data,
         fn_output_signature=tf.TensorSpec(shape, tf.uint8),
     )
 
 
 @contextmanager
-def named_damage(directory: Path, manifest: Manifest, split: str) -> Iterator[None]:
+def named_damage(directory: Path, manifest: Manifest, *splits: str) -> Iterator[None]:
     """Turns a reading error of TensorFlow into one that names the shard and the record.
 
-    TensorFlow says what is wrong but not where, so the split's shards are read once more.
+    TensorFlow says what is wrong but not where, so the splits' shards are read once more.
 
     Raises:
         InputError: a shard is missing, cut, damaged or has another number of records.
@@ -61,7 +66,7 @@ def named_damage(directory: Path, manifest: Manifest, split: str) -> Iterator[No
         yield
     except (tf.errors.OpError, ValueError):
         manifest.check_shards(directory)
-        for shard in manifest.split(split).shards:
+        for shard in [shard for split in splits for shard in manifest.split(split).shards]:
             count = sum(1 for _ in read_records(directory / shard.name))
             if count != shard.records:
                 raise InputError(

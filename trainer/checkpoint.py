@@ -19,6 +19,7 @@ import tensorflow as tf
 from tfrecords.errors import InputError
 
 _NAME: Final = re.compile(r"epoch-(\d{5})")
+_UNFINISHED: Final = re.compile(r"\.epoch-(\d{5})(\.\w+)?\.tmp")  # being written, or being removed
 
 # What a Keras callback must remember to go on as if it had never stopped; Keras does not save it.
 _CALLBACK_STATE: Final = {
@@ -93,7 +94,7 @@ class Checkpoints:
             for path in [*temporary.iterdir(), temporary]:
                 _sync(path)
             if final.exists():
-                shutil.rmtree(final)
+                self._remove(state.epoch)
             temporary.rename(final)
             _sync(self.folder)
         except (OSError, tf.errors.OpError) as error:
@@ -103,9 +104,7 @@ class Checkpoints:
             ) from None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        for epoch in self.epochs()[: -self._keep]:
-            if epoch != state.best_epoch:
-                shutil.rmtree(self._path(epoch))
+        self._prune(state)
 
     def state(self, epoch: int) -> State:
         """Returns what the checkpoint of an epoch holds besides variables."""
@@ -122,11 +121,27 @@ class Checkpoints:
         try:
             self._tracked.read(str(path / "variables")).assert_consumed()
             return self.state(epoch)
-        except (tf.errors.OpError, AssertionError, ValueError, KeyError, OSError) as error:
+        # What TensorFlow raises for a damaged file, and what a damaged state.json leads to.
+        except (tf.errors.OpError, AssertionError, ValueError, LookupError, TypeError, OSError) as error:
             raise InputError(
                 f"{path}: the checkpoint cannot be restored ({str(error).splitlines()[0]}); remove this "
                 f"folder to resume from the one before, or start in another --run_dir"
             ) from None
+
+    def _prune(self, state: State) -> None:
+        for epoch in self.epochs()[: -self._keep]:
+            if epoch != state.best_epoch:
+                self._remove(epoch)
+        for path in self.folder.iterdir():  # left by a kill; this epoch's may be another worker's
+            if (match := _UNFINISHED.fullmatch(path.name)) and int(match[1]) != state.epoch:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _remove(self, epoch: int) -> None:
+        """Takes the final name away first, for a kill while files go would leave half of them under it."""
+        gone = self.folder / f".{self._path(epoch).name}.gone.tmp"
+        shutil.rmtree(gone, ignore_errors=True)
+        self._path(epoch).rename(gone)
+        shutil.rmtree(gone)
 
     def _path(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch:05d}"

@@ -12,6 +12,7 @@ from absl import flags
 from tfrecords.command import run
 from tfrecords.errors import InputError
 from trainer.quiet import quiet_start
+from trainer.run import Run
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the run.", required=True)
 _CSV = flags.DEFINE_string("csv", None, "Also write a table with the probability of every class.")
@@ -21,11 +22,9 @@ def main(arguments: list[str]) -> None:
     """Parses the flags and predicts."""
     if not arguments:
         raise InputError("no image given; name files or folders after the flags")
+    opened = Run.load(Path(_RUN_DIR.value))
     with quiet_start():
         from trainer.prediction import predict_files, write_csv
-    from trainer.run import Run
-
-    opened = Run.load(Path(_RUN_DIR.value))
     answers = []
     for answer in predict_files(opened, [Path(argument) for argument in arguments]):
         print(f"{answer.file}\t{answer.predicted}\t{answer.probabilities.max():.4f}", flush=True)

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 _NOISE = re.compile(
     rb"^(?:WARNING: All log messages before absl::InitializeLog"
     rb"|I0000 |To enable the following instructions"
-    rb"|.*(?:cpu_feature_guard|oneDNN custom operations are on|Could not find cuda drivers|cudart_stub|computation_placer)"
-    rb"|.*(?:failed call to cuInit|Unable to register cu\w+ factory|TF-TRT Warning))"
+    rb"|.*(?:oneDNN custom operations are on|Could not find cuda drivers|cudart_stub|computation_placer)"
+    rb"|.*(?:cpu_feature_guard|failed call to cuInit|Unable to register cu\w+ factory|TF-TRT Warning))"
 )
 
 

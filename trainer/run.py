@@ -84,7 +84,7 @@ class Run:
         path = run.folder / CONFIG_NAME
         if path.exists():
             run._refuse_other(cls.load(run.folder))
-        elif write and run.folder.is_dir() and any(run.folder.iterdir()):
+        elif write and run._holds_other_things():
             raise InputError(
                 f"--run_dir={run.folder}: is not empty and holds no run; choose a new or empty folder"
             )
@@ -122,6 +122,11 @@ class Run:
             raise InputError(
                 f"{path}: is damaged or of another version ({error!r}); train into another --run_dir"
             ) from None
+
+    def _holds_other_things(self) -> bool:
+        """Whether the folder has anything but what a kill in its first moment leaves."""
+        there = self.folder.iterdir() if self.folder.is_dir() else ()
+        return not all(path.name.startswith(f".{CONFIG_NAME}.") for path in there)
 
     def _refuse_other(self, there: Self) -> None:
         mine, theirs = self.config.to_json(), there.config.to_json()

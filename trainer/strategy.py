@@ -52,19 +52,20 @@ def check_agreement(strategy: Any, value: int, what: str) -> None:
     """
 
     @tf.function
-    def total(mine: Any) -> Any:
+    def sums(mine: Any) -> Any:
         def add() -> Any:
             return tf.distribute.get_replica_context().all_reduce(
-                tf.distribute.ReduceOp.SUM, tf.identity(mine)
+                tf.distribute.ReduceOp.SUM, tf.stack([mine, mine * mine])
             )
 
         return strategy.experimental_local_results(strategy.run(add))[0]
 
-    mean = int(total(tf.constant(value, tf.int64))) / strategy.num_replicas_in_sync
-    if mean != value:
+    count = strategy.num_replicas_in_sync
+    total, squares = (int(value) for value in sums(tf.constant(value, tf.int64)))
+    if total * total != count * squares:  # Cauchy and Schwarz: equal only if all are; all workers see it
         raise InputError(
-            f"the workers disagree on {what}: {value} here, {mean:g} on average; --run_dir must be one "
-            f"folder that all of them see, on a shared disk"
+            f"the workers disagree on {what}: {value} here, {total / count:g} on average; --run_dir must be "
+            f"one folder that all of them see, on a shared disk"
         )
 
 

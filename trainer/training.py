@@ -45,10 +45,6 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> Evaluation
     Worker(replicas=strategy.num_replicas_in_sync).replica_batch_size(config.global_batch_size)
     precision = choose_precision(config.precision, gpu_capabilities(), cpu_flags())
     facts = _facts(config, manifest, strategy, f"{precision.policy}: {precision.reason}")
-    run = Run.open(config, manifest, facts, write=chief)
-    if chief:
-        say("\n".join(f"{name:10} {value}" for name, value in facts.items()))
-
     classes = len(manifest.class_names)
 
     def build() -> tuple[keras.Model, Any]:
@@ -60,12 +56,17 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> Evaluation
 
     weights = manifest.class_weights() if config.class_weights else None
     loop = Loop(strategy, build, classes, weights, deterministic=config.deterministic)
+    data = _data(config, manifest, strategy)
+    # All that can be refused has been: a directory is made for what can be run only.
+    run = Run.open(config, manifest, facts, write=chief)
+    if chief:
+        say("\n".join(f"{name:10} {value}" for name, value in facts.items()))
     checkpoints = Checkpoints(run.checkpoints, loop.model, loop.optimizer, chief=chief, keep=config.keep)
     resumed = _resume(checkpoints)
     check_agreement(strategy, resumed.epoch if resumed else 0, "the epoch to resume from")
     if chief and resumed:
         say(f"resuming after epoch {resumed.epoch} of at most {config.epochs}")
-    _fit(config, manifest, strategy, loop, checkpoints, resumed, run, chief=chief)
+    _fit(config, manifest, data, loop, checkpoints, resumed, run, chief=chief)
     evaluation = _finish(manifest, loop, checkpoints, run, say) if chief else None
     check_agreement(strategy, 1, "the end")
     return evaluation
@@ -83,7 +84,7 @@ def _finish(
 def _fit(
     config: TrainConfig,
     manifest: Manifest,
-    strategy: Any,
+    data: Data,
     loop: Loop,
     checkpoints: Checkpoints,
     resumed: State | None,
@@ -91,7 +92,6 @@ def _fit(
     *,
     chief: bool,
 ) -> None:
-    data = _data(config, manifest, strategy)
     stopping = keras.callbacks.EarlyStopping(
         monitor="val_loss", min_delta=config.min_delta, patience=config.patience
     )
@@ -112,7 +112,7 @@ def _fit(
             loop.model.stop_training = stopping.wait >= config.patience
 
     first = resumed.epoch if resumed else 0
-    with named_damage(Path(config.data), manifest, "train"):
+    with named_damage(Path(config.data), manifest, "train", "val"):
         loop.run(data, calls, epochs=config.epochs, first_epoch=first, on_begin=on_begin)
 
 

@@ -1,0 +1,227 @@
+"""The arrows of DESIGN.md, read from the imports of every module, and what STYLE.md says of files."""
+
+import ast
+import configparser
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("tfrecords", "data_pipeline", "trainer", "launch")
+# Arrows: whose modules each package may import, its own aside.
+ARROWS = {
+    "tfrecords": set(),
+    "data_pipeline": {"tfrecords"},
+    "trainer": {"data_pipeline", "tfrecords"},
+    "launch": set(),
+}
+# Of conversion, the pipeline knows only what describes the result.
+KNOWN_TO_PIPELINE = {
+    "tfrecords",
+    *(f"tfrecords.{name}" for name in ("command", "errors", "example", "manifest", "records")),
+}
+MAY_TOUCH_FLAGS = {"tfrecords.command", "trainer.flags"}  # aside from the commands
+LONGEST = 400  # lines
+
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for folder in (*PACKAGES, "benchmarks")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+}
+MODULES = {name: path for name, path in FILES.items() if name.split(".")[0] in PACKAGES}
+
+
+def imports(source, module="", *, package=False):
+    """Returns the dotted names that a module's code may import, wherever in it the import stands.
+
+    `from a import b` gives `a` and `a.b`, for b may be a module.
+    """
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = module.split(".")
+                up = parts[: len(parts) - node.level + package]
+                base = ".".join([*up, *filter(None, [base])])
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            found |= {argument.value for argument in node.args[:1] if isinstance(argument, ast.Constant)}
+    return found
+
+
+def is_command(source):
+    return any(
+        isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
+        for node in ast.parse(source).body
+    )
+
+
+IMPORTS = {
+    name: imports(path.read_text(), name, package=path.stem == "__init__") for name, path in FILES.items()
+}
+COMMANDS = {name for name, path in FILES.items() if is_command(path.read_text())}
+
+
+def inside(name, package):
+    return name == package or name.startswith(package + ".")
+
+
+def roots(names):
+    return {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import a.b as c, d", {"a.b", "d"}),
+        ("from a.b import c", {"a.b", "a.b.c"}),
+        ("from . import c", {"p.q", "p.q.c"}),
+        ("from ..r import c", {"p.r", "p.r.c"}),
+        ("def f():\n    import a", {"a"}),
+        ("if TYPE_CHECKING:\n    from a import b", {"a", "a.b"}),
+        ("importlib.import_module('a.b')", {"a.b"}),
+        ("'import a'  # import b", set()),
+    ],
+)
+def test_imports_are_found(source, found):
+    assert imports(source, "p.q.m") == found
+
+
+def test_a_packages_own_imports_are_found():
+    assert imports("from .a import b", "p.q", package=True) == {"p.q.a", "p.q.a.b"}
+
+
+def test_commands_are_found():
+    assert is_command('import a\n\nif __name__ == "__main__":\n    a.run()\n')
+    assert not is_command("def main():\n    pass\n")
+    assert {
+        "tfrecords.convert",
+        "tfrecords.show",
+        "trainer.main",
+        "trainer.evaluate",
+        "trainer.predict",
+    } <= COMMANDS
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_arrows(module):
+    package = module.split(".")[0]
+    assert roots(IMPORTS[module]) & set(PACKAGES) <= ARROWS[package] | {package}
+    assert not roots(IMPORTS[module]) & {"tests", "benchmarks"}
+
+
+def test_each_arrow_is_there():
+    """What the test above looks for is really found: else it could not fail."""
+    for package in ("data_pipeline", "trainer"):
+        used = {root for module in MODULES if inside(module, package) for root in roots(IMPORTS[module])}
+        assert used >= ARROWS[package]
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if inside(name, "data_pipeline")])
+def test_the_pipeline_knows_the_data_and_not_its_making(module):
+    used = {name for name in IMPORTS[module] if inside(name, "tfrecords")}
+    assert used & set(MODULES) <= KNOWN_TO_PIPELINE
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if name.split(".")[0] in ("tfrecords", "launch")]
+)
+def test_no_tensorflow(module):
+    assert not roots(IMPORTS[module]) & {"tensorflow", "keras", "tensorboard"}
+
+
+def test_no_tensorflow_really(command_environment, tmp_path):
+    """Nor by way of another library; a command's flags may clash with another's, so each has a process."""
+    offline = sorted(name for name in MODULES if name.split(".")[0] in ("tfrecords", "launch"))
+    commands = [[name] for name in offline if name in COMMANDS]
+    for names in ([name for name in offline if name not in COMMANDS], *commands):
+        script = (
+            f"import importlib, sys\n"
+            f"for name in {names}: importlib.import_module(name)\n"
+            f"print(sorted({{'tensorflow', 'keras', 'jax', 'torch'}} & set(sys.modules)))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=tmp_path,
+            env=command_environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (0, "[]\n"), (names, done.stderr)
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_no_module_imports_a_command(module):
+    assert not IMPORTS[module] & COMMANDS
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name not in COMMANDS | MAY_TOUCH_FLAGS])
+def test_only_commands_touch_flags(module):
+    assert not [name for name in IMPORTS[module] if inside(name, "absl.flags") or inside(name, "absl.app")]
+    assert "trainer.flags" not in IMPORTS[module]
+    assert "FLAGS" not in {
+        node.attr if isinstance(node, ast.Attribute) else node.id
+        for node in ast.walk(ast.parse(MODULES[module].read_text()))
+        if isinstance(node, ast.Attribute | ast.Name)
+    }
+
+
+@pytest.mark.parametrize("module", sorted(COMMANDS & set(MODULES)))
+def test_a_command_opens_with_how_it_is_called(module):
+    docstring = ast.get_docstring(ast.parse(MODULES[module].read_text()))
+    assert re.search(rf"^ *python -m {re.escape(module)} --", docstring, re.MULTILINE)
+
+
+def test_no_grab_bags():
+    names = [
+        path.relative_to(ROOT)
+        for folder in (*PACKAGES, "benchmarks", "tests")
+        for path in (ROOT / folder).rglob("*")
+        if re.search(r"(^|_)(utils?|helpers?)(_|$)", path.stem.lower())
+    ]
+    assert names == []
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_no_module_is_too_long(module):
+    assert len(FILES[module].read_text().splitlines()) <= LONGEST
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_path_of_a_machine(module):
+    pattern = r"(?<![\w.])/(root|home|tmp|work|Users|mnt)(/|\b)"
+    assert re.search(pattern, MODULES[module].read_text()) is None
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if inside(name, "data_pipeline")])
+def test_no_record_passes_through_python(module):
+    source = ast.parse(MODULES[module].read_text())
+    used = {node.attr for node in ast.walk(source) if isinstance(node, ast.Attribute)}
+    assert not used & {"py_function", "numpy_function", "py_func", "from_generator"}
+
+
+def test_the_installed_packages_are_listed():
+    """An explicit list, so that tests and benchmarks stay out of the wheel, and all packages are in it."""
+    parser = configparser.ConfigParser()
+    assert parser.read(ROOT / "setup.cfg")
+    listed = parser["options"]["packages"].split()
+    there = [
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for name in PACKAGES
+        for path in (ROOT / name).rglob("__init__.py")
+    ]
+    assert sorted(listed) == sorted(there)
+    assert {name.split(".")[0] for name in listed} >= {"tfrecords", "data_pipeline", "trainer"}
+    for name in PACKAGES:
+        # A folder that is no package is not installed either.
+        assert {path.parent for path in (ROOT / name).rglob("*.py")} == {
+            path.parent for path in (ROOT / name).rglob("__init__.py")
+        }
