@@ -23,6 +23,7 @@ from tfrecords.example import SCHEMA_VERSION
 from tfrecords.manifest import (
     ENCODINGS,
     MANIFEST_NAME,
+    SOURCES_NAME,
     Manifest,
     Shard,
     Split,
@@ -32,7 +33,6 @@ from tfrecords.shards import ImageJob, Rendering, ShardJob, plan_split, write_sh
 from tfrecords.sources import SPLITS, Listing, list_images
 from tfrecords.splits import assign_splits
 
-SOURCES_NAME: Final = "sources.csv"
 PLAN_NAME: Final = "plan.json"  # there while a conversion is under way: whose shards these are
 
 _LARGEST_SIDE: Final = 8192

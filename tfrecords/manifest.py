@@ -1,7 +1,9 @@
 """What a converted data set is, in one JSON file; it is written last, so it exists = all is there."""
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from tfrecords.errors import InputError
 from tfrecords.example import SCHEMA_VERSION
 
 MANIFEST_NAME: Final = "manifest.json"
+SOURCES_NAME: Final = "sources.csv"
 ENCODINGS: Final = ("raw", "png", "jpeg")
 
 
@@ -111,19 +114,30 @@ class Manifest:
         return "\n".join(lines)
 
     def save(self, directory: Path) -> None:
-        """Writes manifest.json, atomically."""
-        write_atomically(directory / MANIFEST_NAME, (json.dumps(asdict(self), indent=1) + "\n").encode())
+        """Writes manifest.json, atomically, with the SHA-256 of its content as the last line."""
+        write_atomically(directory / MANIFEST_NAME, self._sealed())
+
+    def _sealed(self) -> bytes:
+        values = asdict(self)
+        digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()
+        return (json.dumps(values | {"sha256": digest}, indent=1) + "\n").encode()
 
     @classmethod
-    def load(cls, directory: Path) -> Self:
+    def load(cls, directory: Path, *, check_shards: bool = True) -> Self:
         """Reads manifest.json and checks that every shard is there with its size.
 
+        Args:
+            directory: of the data set.
+            check_shards: whether to look at the shards.
+
         Raises:
-            InputError: no manifest, one of another schema, or a shard that is missing or cut.
+            InputError: no manifest, one of another schema, one that is not what was written, or a
+                shard that is missing or cut.
         """
         path = directory / MANIFEST_NAME
         try:
-            values = json.loads(path.read_bytes())
+            data = path.read_bytes()
+            values = json.loads(data)
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(_no_manifest(directory)) from None
         except OSError as error:
@@ -136,11 +150,18 @@ class Manifest:
                 f"{path}: schema {found!r} found, this version reads {SCHEMA_VERSION}; convert the "
                 f"images again with this version"
             )
+        values.pop("sha256", None)
         try:
             manifest = cls(**_from_json(values))
         except (TypeError, KeyError, AttributeError) as error:
             raise InputError(f"{path}: is damaged ({error!r}); convert again") from None
-        manifest.check_shards(directory)
+        if manifest._sealed() != data:  # to the byte: an edit and a flipped bit are both found
+            raise InputError(
+                f"{path}: is not as it was written (its content and its SHA-256 differ); restore it or "
+                f"convert again"
+            )
+        if check_shards:
+            manifest.check_shards(directory)
         return manifest
 
     def check_shards(self, directory: Path) -> None:
@@ -180,6 +201,17 @@ def write_atomically(path: Path, data: bytes) -> None:
         ) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_shard(name: str) -> bool:
+    """Returns whether a file name is a shard's: NAME-SPLIT.tfrecord-00000-of-00008."""
+    return bool(re.fullmatch(r"\w+-\w+\.tfrecord-\d{5,}-of-\d{5,}", name))
+
+
+def file_sha256(path: Path) -> str:
+    """Returns the SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _no_manifest(directory: Path) -> str:

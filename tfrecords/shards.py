@@ -24,7 +24,7 @@ from tfrecords.augment import Augmentation, apply, draw
 from tfrecords.decode import DecodeError, decode
 from tfrecords.errors import InputError
 from tfrecords.example import Record, encode
-from tfrecords.manifest import Shard
+from tfrecords.manifest import Shard, file_sha256
 from tfrecords.records import frame
 
 # Bytes of an encoded image as a share of its raw bytes, to plan the number of shards; measured on
@@ -179,20 +179,15 @@ def _shard(root: Path, out: Path, job: ShardJob, rendering: Rendering, count: Ca
     """Writes one shard, or hashes the one that is there, and calls `count` for each record."""
     path = out / job.name
     if path.exists():
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        digest = file_sha256(path)
         for _ in range(job.records):
             count()
     else:
         digest = _write(root, path, job, rendering, count)
-    return Shard(job.name, job.records, path.stat().st_size, digest.hexdigest())
+    return Shard(job.name, job.records, path.stat().st_size, digest)
 
 
-def _write(
-    root: Path, path: Path, job: ShardJob, rendering: Rendering, count: Callable[[], object]
-) -> "hashlib._Hash":
+def _write(root: Path, path: Path, job: ShardJob, rendering: Rendering, count: Callable[[], object]) -> str:
     digest = hashlib.sha256()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -212,7 +207,7 @@ def _write(
         ) from None
     finally:
         temporary.unlink(missing_ok=True)
-    return digest
+    return digest.hexdigest()
 
 
 def _records(root: Path, job: ShardJob, rendering: Rendering) -> Iterator[Record]:
