@@ -22,18 +22,16 @@ from tfrecords.errors import InputError
 from tfrecords.example import SCHEMA_VERSION
 from tfrecords.manifest import (
     ENCODINGS,
-    MANIFEST_NAME,
     SOURCES_NAME,
     Manifest,
     Shard,
     Split,
     write_atomically,
 )
+from tfrecords.output import PLAN_NAME, locked, prepare
 from tfrecords.shards import ImageJob, Rendering, ShardJob, plan_split, write_shards
 from tfrecords.sources import SPLITS, Listing, list_images
 from tfrecords.splits import assign_splits
-
-PLAN_NAME: Final = "plan.json"  # there while a conversion is under way: whose shards these are
 
 _LARGEST_SIDE: Final = 8192
 _SMALLEST_SHARD: Final = 1 << 16
@@ -138,7 +136,20 @@ def convert_images(options: ConvertOptions) -> Conversion:
     )
     jobs, sources_csv = _plan(options, listing, splits)
     plan = _fingerprint(options, listing, jobs)
-    if _prepare(options, plan, jobs):
+    with locked(options.out):
+        return _convert(options, listing, splits, jobs, sources_csv, plan, started)
+
+
+def _convert(
+    options: ConvertOptions,
+    listing: Listing,
+    splits: tuple[str, ...],
+    jobs: list[ShardJob],
+    sources_csv: bytes,
+    plan: dict[str, Any],
+    started: float,
+) -> Conversion:
+    if prepare(options.out, plan, jobs, overwrite=options.overwrite):
         return Conversion(Manifest.load(options.out), True, time.monotonic() - started)
     rendering = _rendering(options)
     _check_room(options, jobs)
@@ -226,90 +237,6 @@ def _fingerprint(options: ConvertOptions, listing: Listing, jobs: list[ShardJob]
 def _versions() -> dict[str, str]:
     """Returns the versions of the tools whose output the bytes are."""
     return {name: version(name) for name in ("numpy", "pillow", "scikit-learn")}
-
-
-def _prepare(options: ConvertOptions, plan: dict[str, Any], jobs: list[ShardJob]) -> bool:
-    """Makes the output folder ready for this plan; returns whether it is complete already."""
-    out = options.out
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        found = sorted(path.name for path in out.iterdir())
-    except OSError as error:
-        raise InputError(f"--out={out}: cannot be made or read: {error.strerror}") from None
-    there = _plan_in(out)
-    leftovers = [name for name in found if _is_ours(name) and name.endswith(".tmp")]
-    if there is None and len(leftovers) < len(found):
-        raise InputError(
-            f"--out={out}: is not empty ({', '.join(found[:3])}{', ...' * (len(found) > 3)}) and holds "
-            f"no conversion; choose a new or empty folder"
-        )
-    if there is not None and _goes_on(options, there, plan, jobs):
-        _remove(out, leftovers)
-        if MANIFEST_NAME in found:
-            _remove(out, [PLAN_NAME])
-            return True
-    else:
-        old = [name for name in found if _is_ours(name) and name not in (PLAN_NAME, *leftovers)]
-        if old and not options.overwrite:
-            raise InputError(
-                f"--out={out}: holds a conversion of other images or with other options; choose another "
-                f"--out, or replace it with --overwrite"
-            )
-        if old:  # killed from here on, the folder holds no data set, and it is still known as ours
-            write_atomically(out / PLAN_NAME, b'{"plan": "being replaced"}')
-        _remove(out, [MANIFEST_NAME, *old, *leftovers])
-    write_atomically(out / PLAN_NAME, json.dumps(plan).encode())
-    return False
-
-
-def _goes_on(
-    options: ConvertOptions, there: dict[str, Any], plan: dict[str, Any], jobs: list[ShardJob]
-) -> bool:
-    """Returns whether what the folder holds is kept; drops shards of images that were changed since."""
-    if (options.out / MANIFEST_NAME).exists():
-        if there["plan"] != plan["plan"]:
-            return False
-        try:
-            Manifest.load(options.out)
-        except InputError:
-            if not options.overwrite:
-                raise
-            return False
-        return True
-    if there.get("layout") != plan["layout"]:
-        return False
-    sizes = zip(there["sizes"], plan["sizes"], strict=True)
-    changed = {source for source, (before, now) in enumerate(sizes) if before != now}
-    _remove(options.out, [j.name for j in jobs if changed & {image.source for image in j.images}])
-    return True
-
-
-def _remove(out: Path, names: list[str]) -> None:
-    for name in names:
-        try:
-            (out / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise InputError(f"{out / name}: cannot be removed: {error.strerror}") from None
-
-
-def _plan_in(out: Path) -> dict[str, Any] | None:
-    """Returns the plan of the conversion in a folder, finished or under way, or None."""
-    for name in (MANIFEST_NAME, PLAN_NAME):
-        try:
-            content = json.loads((out / name).read_bytes())
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError):
-            return None
-        return content if isinstance(content, dict) and "plan" in content else None
-    return None
-
-
-def _is_ours(name: str) -> bool:
-    known = (MANIFEST_NAME, PLAN_NAME, SOURCES_NAME)
-    return bool(re.search(r"\.tfrecord-\d{5}-of-\d{5}(\.\d+\.tmp)?$", name)) or any(
-        re.fullmatch(rf"{re.escape(k)}|\.{re.escape(k)}\.\d+\.tmp", name) for k in known
-    )
 
 
 def _check_room(options: ConvertOptions, jobs: list[ShardJob]) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -196,11 +197,11 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
         raise InputError(
             f"{path}: cannot be written: {error.strerror}; make room or choose another folder"
         ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def is_shard(name: str) -> bool:

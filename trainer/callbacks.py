@@ -34,7 +34,18 @@ class HistoryFiles(keras.callbacks.Callback):
         self._run_dir = run_dir
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Adds the epoch's row."""
+        """Adds the epoch's row.
+
+        Raises:
+            InputError: a loss is no number any more.
+        """
+        for name in ("val_loss", "loss"):
+            if not math.isfinite((logs or {}).get(name, 0.0)):
+                raise InputError(
+                    f"epoch {epoch + 1}: {name} is {(logs or {})[name]}, so training has diverged; try a "
+                    f"lower --learning_rate or --precision=float32 in another --run_dir (checkpoints before "
+                    f"are whole)"
+                )
         self.rows.append({"epoch": epoch + 1, **(logs or {})})
         if self._run_dir is not None:
             write_history(self._run_dir, self.rows)
@@ -68,17 +79,8 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._best = (resumed.best_epoch, resumed.best_loss) if resumed else (0, float("inf"))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Saves.
-
-        Raises:
-            InputError: the validation loss is no number any more.
-        """
+        """Saves."""
         loss = (logs or {})["val_loss"]
-        if not math.isfinite(loss):
-            raise InputError(
-                f"epoch {epoch + 1}: the validation loss is {loss}, so training has diverged; try a lower "
-                f"--learning_rate or --precision=float32 in another --run_dir (checkpoints before are whole)"
-            )
         if loss < self._best[1]:
             self._best = (epoch + 1, loss)
         rows = tuple(self._history.rows)

@@ -76,6 +76,8 @@ class TrainConfig:
             raise InputError(f"--devices={self.devices}: must be different indices, as 0,1")
         if self.strategy == "one_device" and len(self.devices) > 1:
             raise InputError(f"--devices={self.devices}: --strategy=one_device takes one; use mirrored")
+        if self.strategy == "multi_worker" and self.logical_cpus:
+            raise InputError("--logical_cpus: tries out --strategy=mirrored on one machine, not multi_worker")
         _ = self.pipeline  # validates the rest
 
     @property

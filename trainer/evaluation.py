@@ -57,6 +57,7 @@ def evaluate_run(run: Run, *, split: str, data: Path | None = None) -> Evaluatio
             chosen_on = predict_split(predictor, home, _fitting_manifest(run, home), "val")
             source = f"chosen on validation ({len(chosen_on.ids):,} records), never on {split}"
         threshold = choose_threshold(chosen_on)
+        run.save_threshold(threshold)
     folder = run.report(split)
     worst = worst_mistakes(predictions, threshold, _MISTAKES)
     history = json.loads((run.folder / "history.json").read_text())

@@ -2,7 +2,8 @@
 
     python -m trainer.predict --run_dir=runs/chest_xray-cnn IMAGE_OR_FOLDER...
 
-Prints a line a file: the file, its class, the class's probability.
+Prints a line a file: the file, its class, the class's probability. Of two classes the second is
+predicted from the probability on that was chosen on validation, as in the run's report.
 """
 
 from pathlib import Path
@@ -25,12 +26,14 @@ def main(arguments: list[str]) -> None:
     opened = Run.load(Path(_RUN_DIR.value))
     with quiet_start():
         from trainer.prediction import predict_files, write_csv
+    names = opened.data.class_names
     answers = []
     for answer in predict_files(opened, [Path(argument) for argument in arguments]):
-        print(f"{answer.file}\t{answer.predicted}\t{answer.probabilities.max():.4f}", flush=True)
+        probability = answer.probabilities[names.index(answer.predicted)]
+        print(f"{answer.file}\t{answer.predicted}\t{probability:.4f}", flush=True)
         answers.append(answer)
     if _CSV.value:
-        write_csv(Path(_CSV.value), opened.data.class_names, answers)
+        write_csv(Path(_CSV.value), names, answers)
         print(f"{len(answers):,} rows: {_CSV.value}")
 
 

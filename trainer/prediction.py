@@ -14,6 +14,7 @@ from tfrecords.errors import InputError
 from tfrecords.manifest import write_atomically
 from tfrecords.sources import image_files
 from trainer.inference import BATCH_SIZE, Predictor
+from trainer.metrics import POSITIVE
 from trainer.run import Run
 
 
@@ -23,7 +24,7 @@ class Answer:
 
     Attributes:
         file: its path, as given or found below a folder.
-        predicted: the most probable class.
+        predicted: for two classes by the run's threshold, as in its report; else the most probable.
         probabilities: float64 [K], in the order of the class names.
     """
 
@@ -39,7 +40,7 @@ def predict_files(run: Run, paths: Sequence[Path]) -> Iterator[Answer]:
         InputError: no model yet, no image, or one that cannot be decoded.
     """
     files = image_files(paths)
-    predictor = Predictor(run.model)
+    predictor, threshold = Predictor(run.model), run.threshold()
     height, width, channels = run.data.image_shape
     for start in range(0, len(files), BATCH_SIZE):
         part = files[start : start + BATCH_SIZE]
@@ -51,7 +52,8 @@ def predict_files(run: Run, paths: Sequence[Path]) -> Iterator[Answer]:
                 reason = getattr(error, "strerror", None) or error
                 raise InputError(f"{file}: {reason}; remove it from the call or repair it") from None
         for file, row in zip(part, predictor.probabilities(np.stack(images)), strict=True):
-            yield Answer(file, run.data.class_names[int(row.argmax())], row)
+            label = int(row.argmax()) if threshold is None else int(row[POSITIVE] >= threshold)
+            yield Answer(file, run.data.class_names[label], row)
 
 
 def write_csv(path: Path, class_names: Sequence[str], answers: Sequence[Answer]) -> None:

@@ -11,6 +11,7 @@ from tfrecords.manifest import Manifest, write_atomically
 from trainer.config import FREE_TO_CHANGE, TrainConfig
 
 CONFIG_NAME: Final = "config.json"
+THRESHOLD_NAME: Final = "threshold.json"
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,27 @@ class Run:
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{path}: is damaged or of another version ({error!r}); train into another --run_dir"
+            ) from None
+
+    def save_threshold(self, threshold: float) -> None:
+        """Keeps the probability of class 1 from which it is predicted, for two classes."""
+        write_atomically(self.folder / THRESHOLD_NAME, f"{json.dumps({'threshold': threshold})}\n".encode())
+
+    def threshold(self) -> float | None:
+        """Returns what `save_threshold` kept; None for more than two classes: the most probable one.
+
+        Raises:
+            InputError: the run has two classes and no threshold yet.
+        """
+        if len(self.data.class_names) > 2:
+            return None
+        path = self.folder / THRESHOLD_NAME
+        try:
+            return float(json.loads(path.read_bytes())["threshold"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise InputError(
+                f"{path}: the threshold chosen on validation is not there; make it with\n"
+                f"  python -m trainer.evaluate --run_dir={self.folder}"
             ) from None
 
     def _holds_other_things(self) -> bool:

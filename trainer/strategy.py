@@ -95,7 +95,7 @@ def _device_names(config: TrainConfig) -> list[str]:
 
 def _keep_own_devices(config: TrainConfig) -> None:
     gpus = tf.config.get_visible_devices("GPU")
-    if config.devices and gpus:
+    if config.devices:
         if max(config.devices) >= len(gpus):
             raise InputError(f"--devices={config.devices}: this machine has {len(gpus)} GPUs")
         tf.config.set_visible_devices([gpus[index] for index in config.devices], "GPU")

@@ -535,7 +535,7 @@ def test_an_output_that_cannot_be_made(convert, image_folder, tmp_path, out, rea
     (tmp_path / "file").write_text("mine")
     done = convert(image_folder, out, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"error: --out={out}: cannot be made or read: {reason}\n"
+    assert done.stderr == f"error: --out={out}: cannot be made or written: {reason}\n"
     assert (tmp_path / "file").read_text() == "mine"
 
 

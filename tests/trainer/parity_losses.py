@@ -1,0 +1,74 @@
+"""Prints the loss of each of the first steps under one or more strategies, as JSON; run by test_parity.
+
+    python parity_losses.py DATA STEPS STRATEGY...      (one_device, mirrored: two logical CPUs; multi_worker)
+
+An epoch is one step here, so an epoch's loss is a step's loss over the global batch.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from data_pipeline.dataset import make_dataset
+from data_pipeline.options import PipelineOptions, Worker
+from tfrecords.errors import InputError
+from tfrecords.manifest import Manifest
+from trainer.config import TrainConfig
+from trainer.loop import Data, Loop
+from trainer.models import build_model
+from trainer.strategy import check_agreement, describe, is_chief, make_strategy
+
+
+def losses(directory: Path, steps: int, name: str) -> dict:
+    """Trains for some steps under a strategy."""
+    keras.utils.set_random_seed(0)
+    cpus = 0 if name == "multi_worker" else 2
+    strategy = make_strategy(TrainConfig(data="", run_dir="", strategy=name, logical_cpus=cpus))
+    manifest, options = Manifest.load(directory), PipelineOptions(global_batch_size=16, seed=5)
+
+    def distributed(split: str, *, training: bool) -> object:
+        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            count = context.num_input_pipelines
+            worker = Worker(context.input_pipeline_id, count, context.num_replicas_in_sync // count)
+            return make_dataset(directory, manifest, split, options, training=training, worker=worker)
+
+        return strategy.distribute_datasets_from_function(of_worker)
+
+    def build() -> tuple[keras.Model, keras.optimizers.Optimizer]:
+        model = build_model("cnn", manifest.image_shape, 2, dtype="float32")
+        return model, keras.optimizers.Adam(3e-4)
+
+    found = []
+    loop = Loop(strategy, build, 2, deterministic=True)
+    loop.run(
+        Data(
+            train=lambda _: distributed("train", training=True),
+            val=lambda: distributed("val", training=False),
+            steps_per_epoch=1,
+            val_steps=1,
+            global_batch_size=16,
+        ),
+        [keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: found.append(logs["loss"]))],
+        epochs=steps,
+    )
+    weights = [float(tf.reduce_sum(tf.abs(variable.value))) for variable in loop.model.weights]
+    check_agreement(strategy, 4, "what is the same")
+    facts = {"strategy": describe(strategy), "disagreement": refused(strategy)}
+    return {"losses": found, "weights": weights, **facts}
+
+
+def refused(strategy: tf.distribute.Strategy) -> str:
+    """What a worker is told when the workers hold different numbers."""
+    try:
+        check_agreement(strategy, 1 if is_chief(strategy) else 4, "the epoch to resume from")
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+if __name__ == "__main__":
+    tf.config.experimental.enable_op_determinism()
+    print(json.dumps({name: losses(Path(sys.argv[1]), int(sys.argv[2]), name) for name in sys.argv[3:]}))

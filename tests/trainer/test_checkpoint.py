@@ -1,0 +1,337 @@
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrecords.errors import InputError
+from trainer.checkpoint import Checkpoints, State, callback_state, set_callback_state
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (4, 6, 6, 1), np.uint8)
+
+
+def build(seed=0, units=8):
+    """A model with Dropout, one of them in a nested model, and an optimizer with slots."""
+    keras.utils.set_random_seed(seed)
+    inner = keras.Sequential([keras.layers.Dropout(0.4), keras.layers.Dense(units)])
+    x = inputs = keras.Input((6, 6, 1), dtype="uint8")
+    x = inner(keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(x)))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dropout(0.5)(x)))
+    optimizer = keras.optimizers.Adam(0.01)
+    optimizer.build(model.trainable_variables)
+    return model, optimizer
+
+
+def step(model, optimizer):
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(IMAGES, training=True) ** 2)
+    variables = model.trainable_variables
+    optimizer.apply(tape.gradient(loss, variables), variables)
+    return float(loss)
+
+
+def values(model, optimizer):
+    return [np.asarray(variable.value) for variable in [*model.variables, *optimizer.variables]]
+
+
+def state(epoch, best_epoch=1, **changes):
+    return State(
+        **{
+            "epoch": epoch,
+            "best_epoch": best_epoch,
+            "best_loss": 0.25,
+            "history": tuple({"epoch": row + 1, "loss": 0.1 + row / 3} for row in range(epoch)),
+            "callbacks": {},
+            **changes,
+        }
+    )
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_restored_run_goes_on_to_the_bit(tmp_path):
+    model, optimizer = build(seed=1)
+    for _ in range(3):
+        step(model, optimizer)
+    kept = state(3, callbacks={"EarlyStopping": {"wait": 2, "best": 0.1 + 0.2}}, best_loss=1 / 3)
+    Checkpoints(tmp_path / "run" / "c", model, optimizer).save(kept)
+    saved = values(model, optimizer)
+    losses = [step(model, optimizer) for _ in range(3)]
+    assert len(set(losses)) == 3
+
+    other, other_optimizer = build(seed=2)
+    found = Checkpoints(tmp_path / "run" / "c", other, other_optimizer).restore(3)
+    assert found == kept
+    assert [a.tolist() for a in values(other, other_optimizer)] == [a.tolist() for a in saved]
+    assert [step(other, other_optimizer) for _ in range(3)] == losses  # the same Dropout masks too
+    for ours, theirs in zip(values(other, other_optimizer), values(model, optimizer), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_masks_after_a_restore_are_the_next_ones(tmp_path):
+    model, optimizer = build(seed=1)
+    model(IMAGES, training=True)
+    checkpoints = Checkpoints(tmp_path, model, optimizer)
+    checkpoints.save(state(1))
+    following = [np.asarray(model(IMAGES, training=True)) for _ in range(3)]
+    checkpoints.restore(1)
+    for expected in following:
+        assert np.array_equal(model(IMAGES, training=True), expected)
+    assert all(not np.array_equal(a, b) for a, b in pairwise(following))
+
+
+@pytest.mark.parametrize(
+    ("keep", "bests", "left"),
+    [
+        (2, [1, 2, 2, 2, 2, 2], [2, 5, 6]),
+        (1, [1, 1, 1, 1, 1, 1], [1, 6]),
+        (1, [1, 2, 3, 4, 5, 6], [6]),
+        (3, [1, 2, 2, 2, 5, 5], [4, 5, 6]),
+        (2, [1, 1, 1, 1, 5, 5], [5, 6]),  # a best that is surpassed goes
+        (9, [1, 1, 1, 1, 1, 1], [1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_the_last_and_the_best_are_kept(tmp_path, keep, bests, left):
+    checkpoints = Checkpoints(tmp_path, *build(), keep=keep)
+    for epoch, best in enumerate(bests, 1):
+        checkpoints.save(state(epoch, best))
+    assert checkpoints.epochs() == left
+    assert names(tmp_path) == [f"epoch-{epoch:05d}" for epoch in left]
+    for epoch in left:
+        assert checkpoints.state(epoch) == state(epoch, bests[epoch - 1])
+
+
+def test_a_folder_that_is_not_there_has_no_epochs(tmp_path):
+    assert Checkpoints(tmp_path / "none", *build()).epochs() == []
+
+
+def test_leftovers_of_a_kill_do_not_disturb_and_go(tmp_path):
+    checkpoints = Checkpoints(tmp_path, *build())
+    checkpoints.save(state(1))
+    for name in (
+        ".epoch-00002.tmp",
+        ".epoch-00002.77.tmp",  # of another worker, which may be writing it now
+        ".epoch-00001.77.tmp",
+        ".epoch-00003.gone.tmp",
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "variables.index").write_bytes(b"half")
+    (tmp_path / "epoch-1").mkdir()  # not ours
+    assert checkpoints.epochs() == [1]
+    checkpoints.save(state(2))
+    assert checkpoints.restore(2) == state(2)
+    assert names(tmp_path) == [".epoch-00002.77.tmp", "epoch-00001", "epoch-00002", "epoch-1"]
+
+
+def test_an_epoch_saved_again_is_replaced(tmp_path):
+    checkpoints = Checkpoints(tmp_path, *build())
+    checkpoints.save(state(1))
+    checkpoints.save(state(1, best_loss=0.125))
+    assert checkpoints.restore(1).best_loss == 0.125
+    assert names(tmp_path) == ["epoch-00001"]
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+DATA = "variables.data-00000-of-00001"
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        (DATA, flip),
+        (DATA, cut),
+        (DATA, Path.unlink),
+        ("variables.index", cut),
+        ("variables.index", Path.unlink),
+        ("state.json", cut),
+        ("state.json", Path.unlink),
+        ("state.json", lambda path: path.write_text("{}")),
+        ("state.json", lambda path: path.write_text("[]")),
+        ("state.json", lambda path: path.write_text('{"history": [], "epoch": 1}')),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_with_the_fix(tmp_path, name, damage):
+    checkpoints = Checkpoints(tmp_path, *build())
+    checkpoints.save(state(1))
+    damage(tmp_path / "epoch-00001" / name)
+    with pytest.raises(InputError) as error:
+        checkpoints.restore(1)
+    message = str(error.value)
+    assert message.startswith(f"{tmp_path / 'epoch-00001'}: the checkpoint cannot be restored (")
+    assert message.endswith(
+        "); remove this folder to resume from the one before, or start in another --run_dir"
+    )
+    assert "restored ()" not in message
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    Checkpoints(tmp_path, *build()).save(state(1))
+    with pytest.raises(InputError, match="epoch-00001: the checkpoint cannot be restored"):
+        Checkpoints(tmp_path, *build(units=9)).restore(1)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError) as error:
+        Checkpoints(tmp_path / "file" / "checkpoints", *build()).save(state(1))
+    assert str(error.value) == (
+        f"{tmp_path}/file/checkpoints/epoch-00001: the checkpoint cannot be written: Not a directory; "
+        f"make room, then the same command again resumes"
+    )
+
+
+def test_only_the_chief_writes(tmp_path):
+    folder = tmp_path / "checkpoints"
+    helper = Checkpoints(folder, *build(), chief=False)
+    chief = Checkpoints(folder, *build())
+    for epoch in (1, 2, 3, 4):
+        helper.save(state(epoch))
+        chief.save(state(epoch))
+    assert names(folder) == ["epoch-00001", "epoch-00003", "epoch-00004"]
+    helper.save(state(5))
+    assert names(folder) == ["epoch-00001", "epoch-00003", "epoch-00004"]
+
+
+_EVENTS = frozenset({"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"})
+_watched: list[tuple[Path, Path]] = []
+
+
+def _watch(event, arguments):
+    if _watched and event in _EVENTS:
+        folder, snapshots = _watched.pop()  # copying raises such events too
+        if folder.is_dir():
+            shutil.copytree(folder, snapshots / str(len(list(snapshots.iterdir()))))
+        _watched.append((folder, snapshots))
+
+
+@contextmanager
+def snapshots_before_each_change(folder, snapshots):
+    """Copies the folder before each of Python's calls that may change it: what a kill there leaves."""
+    snapshots.mkdir()
+    sys.addaudithook(_watch)
+    _watched.append((folder, snapshots))
+    try:
+        yield
+    finally:
+        _watched.clear()
+
+
+def test_whatever_has_its_final_name_is_whole_at_every_moment(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "run", *build(), keep=1)
+    with snapshots_before_each_change(tmp_path / "run", tmp_path / "snapshots"):
+        for epoch in (1, 2, 3, 3):  # prunes, and replaces
+            checkpoints.save(state(epoch, best_epoch=epoch))
+    taken = sorted((tmp_path / "snapshots").iterdir(), key=lambda path: int(path.name))
+    assert len(taken) > 20
+    last = 0
+    for snapshot in taken:
+        found = Checkpoints(snapshot, *build(seed=5), keep=1)
+        for epoch in found.epochs():
+            assert found.restore(epoch) == state(epoch, best_epoch=epoch)
+        newest = max(found.epochs(), default=0)
+        assert newest >= last or (last, newest) == (3, 0)  # absent only while it is replaced
+        last = newest
+    assert last == 3
+
+
+_SAVER = """
+import sys
+from itertools import count
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_checkpoint import Checkpoints, build, state
+
+checkpoints = Checkpoints(Path(sys.argv[1]), *build(), keep=1)
+for epoch in count(1):
+    checkpoints.save(state(epoch, best_epoch=epoch // 3 + 1))
+    print(epoch, flush=True)
+"""
+
+
+def test_a_killed_process_leaves_only_whole_checkpoints(tmp_path, command_environment):
+    seed = random.randrange(1 << 30)
+    moments = random.Random(seed)
+    savers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _SAVER, tmp_path / str(number), Path(__file__).parent],
+            env=command_environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    for number, saver in enumerate(savers):
+        with saver:
+            for _ in range(4):
+                assert saver.stdout.readline()
+            time.sleep(moments.uniform(0, 0.2))
+            saver.kill()
+        checkpoints = Checkpoints(tmp_path / str(number), *build(), keep=1)
+        found = checkpoints.epochs()
+        assert found, seed
+        assert found[-1] >= 4
+        for epoch in found:
+            assert checkpoints.restore(epoch) == state(epoch, best_epoch=epoch // 3 + 1), seed
+        checkpoints.save(state(found[-1] + 1))
+        assert names(tmp_path / str(number))[-1] == f"epoch-{found[-1] + 1:05d}"
+        assert not [name for name in names(tmp_path / str(number)) if name.startswith(".")]
+
+
+def losses(callback, values, first=0):
+    for epoch, loss in enumerate(values, first):
+        callback.on_epoch_end(epoch, {"val_loss": loss, "learning_rate": 0.1})
+
+
+@pytest.mark.filterwarnings("ignore:Learning Rate Plateau Reducing")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: keras.callbacks.EarlyStopping(min_delta=0.01, patience=3),
+        lambda: keras.callbacks.ReduceLROnPlateau(min_delta=0.01, patience=5, cooldown=2),
+    ],
+    ids=["EarlyStopping", "ReduceLROnPlateau"],
+)
+def test_callbacks_go_on_where_they_were(make):
+    model, optimizer = build()
+    model.compile(optimizer=optimizer)
+    before, after = make(), make()
+    for callback in (before, after):
+        callback.set_model(model)
+        callback.on_train_begin()
+    losses(before, [0.5, 0.4, 0.395, 0.45])
+    kept = json.loads(json.dumps(callback_state([before, keras.callbacks.CSVLogger("unused")])))
+    assert list(kept) == [type(before).__name__]
+    set_callback_state([after], kept)
+    assert (before.wait, after.wait) == (2, 2)
+    assert after.best == before.best == 0.4
+    model.stop_training = False
+    losses(after, [0.6], first=4)
+    losses(before, [0.6], first=4)
+    assert after.wait == before.wait == 3
+    assert model.stop_training == (type(before).__name__ == "EarlyStopping")
+
+
+def test_state_of_a_callback_that_is_gone_is_ignored():
+    set_callback_state([keras.callbacks.TerminateOnNaN()], {"EarlyStopping": {"wait": 1}})

@@ -1,0 +1,77 @@
+import json
+from dataclasses import fields
+
+import pytest
+
+from data_pipeline.options import PipelineOptions
+from tfrecords.errors import InputError
+from trainer.config import FREE_TO_CHANGE, TrainConfig
+
+
+def config(**changes):
+    return TrainConfig(**{"data": "data", "run_dir": "run", **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"strategy": "tpu"},
+            "--strategy=tpu: must be one of one_device, mirrored, multi_worker",
+        ),
+        ({"model": "vgg"}, "--model=vgg: must be one of mlp, cnn, best_cnn"),
+        (
+            {"precision": "int8"},
+            "--precision=int8: must be one of auto, float32, bfloat16, float16",
+        ),
+        ({"epochs": 0}, "--epochs=0: must be 1 or more"),
+        ({"patience": 0}, "--patience=0: must be 1 or more"),
+        ({"keep": 0}, "--keep=0: must be 1 or more"),
+        ({"learning_rate": 0.0}, "--learning_rate=0.0: must be more than 0"),
+        ({"learning_rate": -1e-3}, "--learning_rate=-0.001: must be more than 0"),
+        ({"learning_rate": float("nan")}, "--learning_rate=nan: must be more than 0"),
+        ({"logical_cpus": -1}, "--logical_cpus and --min_delta must be 0 or more"),
+        ({"min_delta": -0.1}, "--logical_cpus and --min_delta must be 0 or more"),
+        ({"devices": (0, 0)}, "--devices=(0, 0): must be different indices, as 0,1"),
+        ({"devices": (-1,)}, "--devices=(-1,): must be different indices, as 0,1"),
+        (
+            {"devices": (0, 1)},
+            "--devices=(0, 1): --strategy=one_device takes one; use mirrored",
+        ),
+        ({"global_batch_size": 0}, "--global_batch_size=0: must be 1 or more"),
+        ({"cache": "disk"}, "--cache=disk: must be one of auto, memory, off"),
+        ({"last_batch": "pad"}, "--last_batch=pad: must be one of wrap, drop"),
+        ({"seed": -1}, "--seed=-1: must be 0 or more"),
+        ({"ram_budget": -1}, "--ram_budget=-1: must be 0 or more"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_named_with_what_is(changes, message):
+    with pytest.raises(InputError) as error:
+        config(**changes)
+    assert str(error.value) == message
+
+
+def test_defaults_are_the_notebooks():
+    c = config()
+    assert (c.epochs, c.patience, c.min_delta, c.global_batch_size) == (100, 20, 0.001, 32)
+    assert (c.strategy, c.precision, c.class_weights, c.deterministic) == ("one_device", "auto", False, False)
+
+
+def test_mirrored_takes_several_devices():
+    assert config(strategy="mirrored", devices=(1, 0)).devices == (1, 0)
+
+
+def test_json_gives_the_same_configuration():
+    c = config(strategy="mirrored", devices=(0, 2), learning_rate=3e-4, class_weights=True, seed=7)
+    assert TrainConfig.from_json(json.loads(json.dumps(c.to_json()))) == c
+
+
+def test_pipeline_gets_its_options():
+    c = config(global_batch_size=64, cache="off", ram_budget=5 << 20, last_batch="drop", seed=3)
+    assert c.pipeline == PipelineOptions(
+        global_batch_size=64, cache="off", ram_budget=5 << 20, last_batch="drop", seed=3
+    )
+
+
+def test_what_may_change_in_a_run_is_of_the_configuration():
+    assert {field.name for field in fields(TrainConfig)} >= FREE_TO_CHANGE

@@ -1,0 +1,333 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn import metrics as sklearn_metrics
+
+from trainer.loop import Data, Loop
+from trainer.models import build_model
+
+SHAPE = (6, 6, 1)
+
+
+@dataclass(frozen=True)
+class Records:
+    """Drawn records: image uint8 [N, 6, 6, 1], label int32 [N]."""
+
+    image: np.ndarray
+    label: np.ndarray
+
+    def batches(self, size):
+        """A dataset of batches of `size`, the last filled up with white images of weight 0."""
+        filling = -len(self.label) % size
+        return tf.data.Dataset.from_tensor_slices(
+            {
+                "image": np.concatenate([self.image, np.full((filling, *SHAPE), 255, np.uint8)]),
+                "label": np.concatenate([self.label, np.zeros(filling, np.int32)]),
+                "weight": np.repeat([1, 0], [len(self.label), filling]).astype(np.float32),
+            }
+        ).batch(size, drop_remainder=True)
+
+
+def drawn(records, classes=2, seed=0):
+    random = np.random.default_rng(seed)
+    label = random.integers(classes, size=records).astype(np.int32)
+    image = random.integers(0, 200, (records, *SHAPE)) + 20 * label[:, None, None, None]
+    return Records(image.astype(np.uint8), label)
+
+
+def make_loop(
+    classes=2, *, optimizer: Callable = lambda: keras.optimizers.Adam(0.01), dtype="float32", **options
+):
+    keras.utils.set_random_seed(3)
+
+    def build():
+        return build_model("mlp", SHAPE, classes, dtype=dtype), optimizer()
+
+    return Loop(tf.distribute.OneDeviceStrategy("CPU:0"), build, classes, **options)
+
+
+def data(loop, train, val, size):
+    spread = loop.strategy.experimental_distribute_dataset
+    steps = -(-len(train.label) // size)
+    return Data(
+        train=lambda start: spread(train.batches(size).repeat().skip(start)),
+        val=lambda: spread(val.batches(size)),
+        steps_per_epoch=steps,
+        val_steps=-(-len(val.label) // size),
+        global_batch_size=size,
+    )
+
+
+class Recorder(keras.callbacks.Callback):
+    """Notes each call with its index and logs; `on_epoch` is done at the start of each epoch."""
+
+    def __init__(self, on_epoch=lambda model, epoch: None):
+        super().__init__()
+        self.calls, self.epochs, self._on_epoch = [], [], on_epoch
+
+    def _note(self, name, index, logs):
+        self.calls.append((name, index, set(logs or ())))
+
+    def on_train_begin(self, logs=None):
+        self._note("train_begin", None, logs)
+
+    def on_train_end(self, logs=None):
+        self._note("train_end", None, logs)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._note("epoch_begin", epoch, logs)
+        self._on_epoch(self.model, epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._note("epoch_end", epoch, logs)
+        self.epochs.append(dict(logs))
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._note("batch_begin", batch, logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._note("batch_end", batch, logs)
+
+    def on_test_begin(self, logs=None):
+        self._note("test_begin", None, logs)
+
+    def on_test_end(self, logs=None):
+        self._note("test_end", None, logs)
+
+
+@pytest.mark.parametrize(("classes", "records"), [(2, 21), (3, 21), (2, 5)])
+def test_validation_over_padded_batches_is_that_of_the_records_alone(classes, records):
+    loop, val, recorder = make_loop(classes), drawn(records, classes, seed=1), Recorder()
+    loop.run(data(loop, drawn(32, classes), val, 8), [recorder], epochs=2)
+    logits = np.asarray(loop.model(val.image, training=False), np.float64)
+    probability = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    found = recorder.epochs[-1]
+    assert found["val_loss"] == pytest.approx(
+        sklearn_metrics.log_loss(val.label, probability, labels=range(classes)), rel=1e-6
+    )
+    assert found["val_accuracy"] == np.float32(sklearn_metrics.accuracy_score(val.label, logits.argmax(1)))
+    if classes == 2:
+        auc = keras.metrics.AUC()
+        auc.update_state(val.label, probability[:, 1])
+    else:
+        auc = keras.metrics.AUC(multi_label=True, num_labels=3)
+        auc.update_state(np.eye(3)[val.label], probability)
+    assert found["val_auc"] == pytest.approx(float(auc.result()), abs=1e-6)
+
+
+def test_each_validation_starts_anew():
+    loop, recorder = make_loop(optimizer=lambda: keras.optimizers.SGD(0.0)), Recorder()
+    loop.run(data(loop, drawn(16), drawn(21), 8), [recorder], epochs=3)
+    first, *others = ({name: v for name, v in e.items() if "val_" in name} for e in recorder.epochs)
+    assert first
+    assert others == [first, first]
+    assert len({e["loss"] for e in recorder.epochs}) == 1
+
+
+@pytest.mark.parametrize("class_weights", [None, (0.4, 3.0)])
+@pytest.mark.parametrize(
+    "optimizer",
+    [lambda: keras.optimizers.SGD(0.3, momentum=0.9), lambda: keras.optimizers.Adam(0.01)],
+    ids=["sgd", "adam"],
+)
+def test_steps_are_those_of_plain_tensorflow(class_weights, optimizer):
+    loop, records, recorder = (
+        make_loop(optimizer=optimizer, class_weights=class_weights),
+        drawn(30),
+        Recorder(),
+    )
+    plain, plain_optimizer = keras.models.clone_model(loop.model), optimizer()
+    plain.set_weights(loop.model.get_weights())
+    before = loop.model.get_weights()
+
+    weights, losses = np.asarray(class_weights or (1, 1), np.float32), []
+    for batch in records.batches(8).repeat(2):  # the last batch of the four is padded
+        weight = batch["weight"] * weights[batch["label"].numpy()]
+        with tf.GradientTape() as tape:
+            logits = plain(batch["image"], training=True)
+            each = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["label"], logits)
+            loss = tf.reduce_sum(each * weight) / tf.reduce_sum(weight)
+        gradients = tape.gradient(loss, plain.trainable_variables)
+        plain_optimizer.apply_gradients(zip(gradients, plain.trainable_variables, strict=True))
+        losses.append((float(loss), float(tf.reduce_sum(weight))))
+
+    loop.run(data(loop, records, drawn(8), 8), [recorder], epochs=2)
+    for ours, theirs, start in zip(loop.model.get_weights(), plain.get_weights(), before, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+        assert np.abs(ours - start).max() > 1e-5  # they moved
+    for epoch, logs in enumerate(recorder.epochs):
+        values, sizes = zip(*losses[epoch * 4 : epoch * 4 + 4], strict=True)
+        assert logs["loss"] == pytest.approx(np.average(values, weights=sizes), rel=1e-5)
+
+
+def test_class_weights_change_the_training_loss_only():
+    losses = {}
+    for weights in (None, (0.1, 5.0)):
+        recorder = Recorder()
+        loop = make_loop(optimizer=lambda: keras.optimizers.SGD(0.0), class_weights=weights)
+        loop.run(data(loop, drawn(24), drawn(21), 8), [recorder], epochs=1)
+        losses[weights] = recorder.epochs[0]
+    plain, weighted = losses.values()
+    assert plain["val_loss"] == weighted["val_loss"]
+    assert abs(plain["loss"] - weighted["loss"]) > 1e-3
+
+
+def test_callbacks_get_keras_calls_in_order_with_all_logs():
+    loop, recorder = make_loop(), Recorder()
+    began = []
+    loop.run(
+        data(loop, drawn(120), drawn(5), 1),
+        [recorder],
+        epochs=3,
+        first_epoch=1,
+        on_begin=lambda: began.append(len(recorder.calls)),
+    )
+    train, val = {"loss", "accuracy", "auc"}, {"val_loss", "val_accuracy", "val_auc"}
+    every = {*train, "images_per_second", "input_wait", *val, "learning_rate"}
+    expected = [("train_begin", None, set())]
+    for epoch in (1, 2):
+        expected.append(("epoch_begin", epoch, set()))
+        for first, last in ((0, 49), (50, 99), (100, 119)):  # blocks of 50 steps
+            expected += [("batch_begin", first, set()), ("batch_end", last, train)]
+        expected += [("test_begin", None, set()), ("test_end", None, train)]
+        expected.append(("epoch_end", epoch, every))
+    assert recorder.calls == [*expected, ("train_end", None, every)]
+    assert began == [1]  # after train_begin, before all else
+    assert recorder.params == {"epochs": 3, "steps": 120, "verbose": 0}
+    assert recorder.model is loop.model
+
+
+def test_a_resumed_run_reads_on_where_it_stopped():
+    loop, starts = make_loop(), []
+    plain = data(loop, drawn(24), drawn(8), 8)
+
+    def train(start):
+        starts.append(start)
+        return plain.train(start)
+
+    loop.run(Data(train, plain.val, 3, 1, 8), [], epochs=5, first_epoch=4)
+    assert starts == [12]
+    assert int(loop.optimizer.iterations.numpy()) == 3
+
+
+def test_stop_training_ends_the_run_after_the_epoch():
+    def stop(model, epoch):
+        model.stop_training = epoch == 1
+
+    loop, recorder = make_loop(), Recorder(stop)
+    loop.run(data(loop, drawn(8), drawn(8), 8), [recorder], epochs=9)
+    assert [index for name, index, _ in recorder.calls if name == "epoch_end"] == [0, 1]
+    assert recorder.calls[-1][0] == "train_end"
+
+
+def test_a_run_that_had_stopped_does_not_go_on():
+    loop, recorder = make_loop(), Recorder()
+
+    def stopped():
+        loop.model.stop_training = True
+
+    loop.run(data(loop, drawn(8), drawn(8), 8), [recorder], epochs=9, on_begin=stopped)
+    assert [name for name, *_ in recorder.calls] == ["train_begin", "train_end"]
+
+
+def test_a_learning_rate_set_by_a_callback_is_used_and_logged():
+    def halve(model, epoch):
+        model.optimizer.learning_rate = 0.5 if epoch == 0 else 0.0
+
+    loop, recorder = make_loop(optimizer=lambda: keras.optimizers.SGD(0.1)), Recorder(halve)
+    weights = []
+    keep = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: weights.append(loop.model.get_weights()[0])
+    )
+    loop.run(data(loop, drawn(8), drawn(8), 8), [recorder, keep], epochs=3)
+    assert [logs["learning_rate"] for logs in recorder.epochs] == [0.5, 0.0, 0.0]
+    assert np.array_equal(weights[1], weights[0])
+    assert np.array_equal(weights[2], weights[0])
+
+
+def test_keras_own_callbacks_work():
+    loop, recorder = make_loop(), Recorder()
+    plateau = keras.callbacks.ReduceLROnPlateau(min_delta=9.0, factor=0.1, patience=1)
+    stopping = keras.callbacks.EarlyStopping(min_delta=9.0, patience=3)
+    loop.run(data(loop, drawn(8), drawn(8), 8), [plateau, stopping, recorder], epochs=9)
+    rates = [logs["learning_rate"] for logs in recorder.epochs]
+    assert rates == pytest.approx([0.01, 0.01, 0.001, 0.0001], rel=1e-5)  # set for the next epoch
+
+
+def test_images_per_second_are_of_training_by_the_clock():
+    ticks = count(step=2.0)
+    loop, recorder = make_loop(), Recorder()
+    loop.run(data(loop, drawn(21), drawn(80), 8), [recorder], epochs=2, clock=lambda: next(ticks))
+    assert [logs["images_per_second"] for logs in recorder.epochs] == [12.0, 12.0]  # 3 batches of 8 in 2 s
+    for logs in recorder.epochs:
+        assert 0 <= logs["input_wait"] <= 1
+
+
+def slow(batches):
+    def wait():
+        import time
+
+        time.sleep(0.02)
+        return np.int32(0)
+
+    def late(batch):
+        with tf.control_dependencies([tf.numpy_function(wait, [], tf.int32)]):
+            return {name: tf.identity(value) for name, value in batch.items()}
+
+    return batches.map(late, num_parallel_calls=1)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_input_wait_is_the_share_of_time_the_model_waits(deterministic):
+    random = np.random.default_rng(0)
+    batch = {
+        "image": random.integers(0, 256, (32, 64, 64, 1), np.uint8),
+        "label": random.integers(0, 2, 32).astype(np.int32),
+        "weight": np.ones(32, np.float32),
+    }
+    ready = tf.data.Dataset.from_tensors(batch).cache().repeat()
+    waits, strategy = {}, tf.distribute.OneDeviceStrategy("CPU:0")
+    spread = strategy.experimental_distribute_dataset
+    for name, dataset, model in (("starved", slow(ready), "mlp"), ("fed", ready, "cnn")):
+
+        def build(model=model):
+            return build_model(model, (64, 64, 1), 2, dtype="float32"), keras.optimizers.SGD(0.0)
+
+        loop = Loop(strategy, build, 2, deterministic=deterministic)
+        recorder = Recorder()
+        loop.run(Data(lambda _, d=dataset: spread(d), lambda: spread(ready), 12, 1, 32), [recorder], epochs=2)
+        waits[name] = recorder.epochs[-1]["input_wait"]  # the first epoch has the tracing in it
+    assert waits["starved"] > 0.6
+    assert waits["fed"] < 0.3
+
+
+def test_float16_trains_with_a_scaled_loss():
+    def optimizer():
+        return keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01))
+
+    loop, recorder = make_loop(optimizer=optimizer, dtype="mixed_float16"), Recorder()
+    loop.run(data(loop, drawn(64), drawn(32), 8), [recorder], epochs=12)
+    assert recorder.epochs[-1]["loss"] < 0.8 * recorder.epochs[0]["loss"]
+    assert recorder.epochs[-1]["learning_rate"] == pytest.approx(0.01)
+    # Logged is the loss itself, not the scaled one: ln 2 for two classes that are not told apart.
+    assert recorder.epochs[0]["loss"] < 2
+
+
+def test_dropout_is_on_in_training_and_off_in_validation():
+    keras.utils.set_random_seed(0)
+
+    def build():
+        x = inputs = keras.Input(SHAPE, dtype="uint8")
+        x = keras.layers.Rescaling(1 / 255)(x)
+        x = keras.layers.Dropout(0.9)(keras.layers.Flatten()(x))
+        return keras.Model(inputs, keras.layers.Dense(2)(x)), keras.optimizers.SGD(0.0)
+
+    loop, recorder, records = Loop(tf.distribute.OneDeviceStrategy("CPU:0"), build, 2), Recorder(), drawn(24)
+    loop.run(data(loop, records, records, 8), [recorder], epochs=3)
+    assert len({logs["loss"] for logs in recorder.epochs}) == 3
+    assert len({logs["val_loss"] for logs in recorder.epochs}) == 1

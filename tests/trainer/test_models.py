@@ -1,0 +1,68 @@
+import keras
+import numpy as np
+import pytest
+
+from tfrecords.errors import InputError
+from trainer.config import MODELS
+from trainer.models import build_model
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("mlp", 4_147_586), ("cnn", 3_300_482), ("best_cnn", 13_477_250)],
+)
+def test_the_notebooks_parameters_at_its_image_size(name, parameters):
+    model = build_model(name, (180, 180, 1), 2, dtype="float32")
+    assert model.count_params() == parameters
+    assert model.name == name
+
+
+def test_every_model_of_the_flag_can_be_built():
+    for name in MODELS:
+        assert build_model(name, (24, 32, 3), 5, dtype="float32").output_shape == (None, 5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_layers_compute_in_the_policy_and_logits_are_float32(name):
+    model = build_model(name, (24, 24, 1), 3, dtype="mixed_bfloat16")
+    images = np.random.default_rng(0).integers(0, 256, (4, 24, 24, 1), np.uint8)
+    logits = model(images, training=False)
+    assert logits.dtype == "float32"
+    assert logits.shape == (4, 3)
+    assert {layer.compute_dtype for layer in model.layers if layer.count_params()} == {"bfloat16", "float32"}
+    assert model.get_layer("logits").compute_dtype == "float32"
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    assert len(np.unique(logits)) > 1  # no softmax, no constant
+
+
+def test_pixels_are_scaled_inside_the_model_once():
+    model = build_model("mlp", (8, 8, 1), 2, dtype="float32")
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
+    x = images.reshape(5, -1).astype(np.float64) / 255
+    dense, logits = (layer.get_weights() for layer in model.layers if layer.count_params())
+    expected = np.maximum(x @ dense[0] + dense[1], 0) @ logits[0] + logits[1]
+    assert np.asarray(model(images)) == pytest.approx(expected, abs=1e-5)
+    assert model.input.dtype == "uint8"
+
+
+def test_only_best_cnn_drops_out():
+    for name in MODELS:
+        model = build_model(name, (24, 24, 1), 2, dtype="float32")
+        rates = [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+        assert rates == ([0.3] if name == "best_cnn" else [])
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(InputError) as error:
+        build_model("vgg", (24, 24, 1), 2, dtype="float32")
+    assert str(error.value) == "--model=vgg: must be one of mlp, cnn, best_cnn"
+
+
+@pytest.mark.parametrize("name", ["cnn", "best_cnn"])
+def test_too_small_images_are_refused(name):
+    with pytest.raises(InputError, match=rf"^--model={name}: cannot take images of \(8, 8, 1\): .+"):
+        build_model(name, (8, 8, 1), 2, dtype="float32")
+
+
+def test_the_least_image_of_the_convolutions():
+    assert build_model("cnn", (22, 22, 1), 2, dtype="float32").output_shape == (None, 2)

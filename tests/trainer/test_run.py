@@ -1,0 +1,184 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from tfrecords.errors import InputError
+from tfrecords.manifest import Manifest
+from trainer.config import FREE_TO_CHANGE, TrainConfig
+from trainer.run import DataFacts, Run
+
+FACTS = {"data": "chest_xray", "seed": "0"}
+
+
+@pytest.fixture
+def manifest(converted):
+    return Manifest.load(converted)
+
+
+@pytest.fixture
+def config(converted, tmp_path):
+    return TrainConfig(data=str(converted), run_dir=str(tmp_path / "runs" / "one"))
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_run_is_opened_loaded_and_opened_again(config, manifest):
+    run = Run.open(config, manifest, FACTS, write=True)
+    assert Run.load(run.folder) == run
+    assert Run.open(config, manifest, FACTS, write=True) == run
+    assert run.data == DataFacts("chest_xray", ("NORMAL", "PNEUMONIA"), (24, 24, 1), manifest.plan)
+    assert sorted(contents(run.folder)) == ["config.json"]
+    assert (run.model.name, run.report("val").parts[-2:]) == ("model.keras", ("report", "val"))
+
+
+def test_a_run_that_was_moved_is_where_it_is_found(config, manifest, tmp_path):
+    Run.open(config, manifest, FACTS, write=True).folder.rename(tmp_path / "moved")
+    moved = Run.load(tmp_path / "moved")
+    assert moved.folder == tmp_path / "moved"
+    assert Run.open(moved.config, manifest, FACTS, write=True) == moved
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "mlp"}, "--model=cnn there, --model=mlp now"),
+        ({"learning_rate": 0.01}, "--learning_rate=0.001 there, --learning_rate=0.01 now"),
+        ({"global_batch_size": 64}, "--global_batch_size=32 there, --global_batch_size=64 now"),
+        ({"seed": 1}, "--seed=0 there, --seed=1 now"),
+        ({"precision": "float32"}, "--precision=auto there, --precision=float32 now"),
+        ({"deterministic": True}, "--deterministic=False there, --deterministic=True now"),
+        ({"class_weights": True}, "--class_weights=False there, --class_weights=True now"),
+        ({"last_batch": "drop"}, "--last_batch=wrap there, --last_batch=drop now"),
+        ({"min_delta": 0.5}, "--min_delta=0.001 there, --min_delta=0.5 now"),
+        (
+            {"model": "mlp", "seed": 3},
+            "--model=cnn there, --model=mlp now; --seed=0 there, --seed=3 now",
+        ),
+    ],
+)
+@pytest.mark.parametrize("write", [True, False])
+def test_another_configuration_is_refused_by_name_and_nothing_changes(
+    config, manifest, changes, message, write
+):
+    folder = Run.open(config, manifest, FACTS, write=True).folder
+    before = contents(folder)
+    with pytest.raises(InputError) as error:
+        Run.open(replace(config, **changes), manifest, FACTS, write=write)
+    assert str(error.value) == (
+        f"--run_dir={folder}: holds a run of another configuration ({message}); choose another --run_dir, "
+        f"or give the same flags to resume"
+    )
+    assert contents(folder) == before
+
+
+def test_other_data_is_refused(config, manifest):
+    Run.open(config, manifest, FACTS, write=True)
+    with pytest.raises(InputError, match=r"--data: chest_xray there, chest_xray now, or converted otherwise"):
+        Run.open(config, replace(manifest, plan="other"), FACTS, write=True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"epochs": 7},
+        {"patience": 3},
+        {"keep": 5},
+        {"strategy": "mirrored", "devices": (0, 1)},
+        {"strategy": "multi_worker"},
+        {"logical_cpus": 2},
+        {"data": "moved/elsewhere"},
+    ],
+)
+def test_how_long_and_on_which_devices_may_change(config, manifest, changes):
+    Run.open(config, manifest, FACTS, write=True)
+    assert set(changes) <= FREE_TO_CHANGE | {"data"}
+    run = Run.open(replace(config, **changes), manifest, FACTS, write=True)
+    assert Run.load(run.folder).config == replace(config, **changes)
+
+
+def test_a_folder_of_other_things_is_refused_and_left_alone(config, manifest, tmp_path):
+    folder = tmp_path / "runs" / "one"
+    folder.mkdir(parents=True)
+    (folder / "thesis.txt").write_text("all of it")
+    with pytest.raises(InputError) as error:
+        Run.open(config, manifest, FACTS, write=True)
+    assert str(error.value) == (
+        f"--run_dir={folder}: is not empty and holds no run; choose a new or empty folder"
+    )
+    assert contents(folder) == {"thesis.txt": b"all of it"}
+
+
+def test_a_run_killed_in_its_first_moment_starts_again(config, manifest, tmp_path):
+    folder = tmp_path / "runs" / "one"
+    folder.mkdir(parents=True)
+    (folder / ".config.json.77.tmp").write_text("{")
+    assert Run.open(config, manifest, FACTS, write=True) == Run.load(folder)
+
+
+def test_a_helping_worker_writes_nothing(config, manifest, tmp_path):
+    Run.open(config, manifest, FACTS, write=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_named(config, manifest, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    for run_dir, reason in ((tmp_path / "file", "File exists"), (tmp_path / "file" / "x", "Not a directory")):
+        with pytest.raises(InputError) as error:
+            Run.open(replace(config, run_dir=str(run_dir)), manifest, FACTS, write=True)
+        assert str(error.value) == f"--run_dir={run_dir}: cannot be written: {reason}"
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_where_there_is_no_run_the_command_that_makes_one_is_shown(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path, tmp_path / "none", tmp_path / "file"):
+        with pytest.raises(InputError) as error:
+            Run.load(folder)
+        assert str(error.value) == (
+            f"--run_dir={folder}: no config.json there, so no run; make one with\n"
+            f"  python -m trainer.main --data=DATA --run_dir={folder}"
+        )
+
+
+def _without(*names):
+    def damage(values):
+        for name in names[:-1]:
+            values = values[name]
+        del values[names[-1]]
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _without("config"),
+        _without("config", "data"),
+        _without("config", "devices"),
+        _without("data", "plan"),
+        _without("facts"),
+        lambda values: values["config"].update(model="vgg"),
+        lambda values: values["config"].update(unknown=1),
+        lambda values: values.update(data=[]),
+    ],
+)
+def test_a_damaged_configuration_is_named(config, manifest, damage):
+    folder = Run.open(config, manifest, FACTS, write=True).folder
+    values = json.loads((folder / "config.json").read_text())
+    damage(values)
+    (folder / "config.json").write_text(json.dumps(values))
+    for call in (lambda: Run.load(folder), lambda: Run.open(config, manifest, FACTS, write=True)):
+        with pytest.raises(InputError) as error:
+            call()
+        assert str(error.value).startswith(f"{folder / 'config.json'}: is damaged or of another version (")
+        assert str(error.value).endswith("); train into another --run_dir")
+
+
+def test_a_cut_configuration_is_named(config, manifest):
+    path = Run.open(config, manifest, FACTS, write=True).folder / "config.json"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(InputError, match="is damaged or of another version"):
+        Run.load(path.parent)

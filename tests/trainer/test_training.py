@@ -1,0 +1,460 @@
+"""The commands of a run as processes of their own: what a run leaves, resuming, evaluation, errors."""
+
+import csv
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import TENSORS, EventAccumulator
+
+from tfrecords.manifest import Manifest
+from trainer.callbacks import duration
+from trainer.checkpoint import Checkpoints
+from trainer.config import TrainConfig
+from trainer.models import build_model
+
+TIMES = {"images_per_second", "input_wait"}  # what differs between two runs that are the same
+COLUMNS = ["loss", "accuracy", "auc", "val_loss", "val_accuracy", "val_auc", "learning_rate", *sorted(TIMES)]
+
+
+def history(folder):
+    return json.loads((folder / "history.json").read_text())
+
+
+def figures(folder):
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in history(folder)]
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def test_the_run_directory_has_all_and_no_leftovers(trained):
+    names = {path.relative_to(trained.folder).as_posix() for path in trained.folder.rglob("*")}
+    assert {name for name in names if "/" not in name} == {
+        "config.json",
+        "checkpoints",
+        "tensorboard",
+        "history.csv",
+        "history.json",
+        "model.keras",
+        "report",
+        "threshold.json",
+    }
+    assert {f"report/test/{name}" for name in ("report.html", "report.json", "predictions.csv")} <= names
+    assert not [name for name in names if ".tmp" in name or Path(name).name.startswith(".")]
+    best = Checkpoints(trained.folder / "checkpoints", *_cnn()).state(3).best_epoch
+    kept = [path.name for path in sorted((trained.folder / "checkpoints").iterdir())]
+    assert kept == [f"epoch-{epoch:05d}" for epoch in sorted({best, 2, 3})]
+    values = json.loads((trained.folder / "config.json").read_text())
+    assert TrainConfig.from_json(values["config"]) == TrainConfig(
+        data=str(trained.data),
+        run_dir=str(trained.folder),
+        epochs=3,
+        precision="float32",
+        learning_rate=0.003,
+        deterministic=True,
+    )
+
+
+def test_what_is_printed(trained):
+    lines = trained.output.splitlines()
+    manifest = Manifest.load(trained.data)
+    assert lines[0] == f"data       chest_xray: {trained.data}"
+    assert "precision  float32: as asked for" in lines
+    assert "strategy   one_device: 1 replica (CPU:0)" in lines
+    assert "seed       0, deterministic" in lines
+    assert f"train {manifest.split('train').records}, val" in lines[1]
+    epochs = [line for line in lines if line.startswith("epoch ")]
+    assert [line[:12] for line in epochs] == ["epoch   1/3 ", "epoch   2/3 ", "epoch   3/3 "]
+    for line, row in zip(epochs, history(trained.folder), strict=True):
+        assert f"loss {row['loss']:.4f} acc {row['accuracy']:.4f} auc {row['auc']:.4f} |" in line
+        assert f"val loss {row['val_loss']:.4f}" in line
+    assert epochs[-1].endswith(f"at most {duration(0)} left")
+    assert lines[-5:] == [
+        f"model:  {trained.folder}/model.keras",
+        f"report: {trained.folder}/report/test/report.html",
+        "Next:",
+        f"  tensorboard --logdir={trained.folder}/tensorboard",
+        f"  python -m trainer.predict --run_dir={trained.folder} IMAGE_OR_FOLDER",
+    ]
+
+
+def test_history_has_a_row_an_epoch_in_both_files(trained):
+    rows = history(trained.folder)
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    for row in rows:
+        assert set(row) == {"epoch", *COLUMNS}
+        assert row["learning_rate"] == pytest.approx(0.003)
+    with (trained.folder / "history.csv").open() as file:
+        assert [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)] == rows
+
+
+def _cnn():
+    model, optimizer = build_model("cnn", (24, 24, 1), 2, dtype="float32"), keras.optimizers.Adam()
+    optimizer.build(model.trainable_variables)
+    return model, optimizer
+
+
+def test_the_model_has_the_weights_of_the_best_epoch(trained):
+    model, optimizer = _cnn()
+    checkpoints = Checkpoints(trained.folder / "checkpoints", model, optimizer)
+    losses = [row["val_loss"] for row in history(trained.folder)]
+    best = checkpoints.state(3).best_epoch
+    assert best == 1 + int(np.argmin(losses))
+    checkpoints.restore(best)
+    saved = keras.models.load_model(trained.folder / "model.keras", safe_mode=True)
+    for ours, theirs in zip(saved.get_weights(), model.get_weights(), strict=True):
+        assert np.array_equal(ours, theirs)
+    report = json.loads((trained.folder / "report" / "test" / "report.json").read_text())
+    assert report["best_epoch"] == best
+
+
+def events(folder):
+    """Tag to [(step, tensor)] of all events of a TensorBoard run."""
+    found = EventAccumulator(str(folder), size_guidance={TENSORS: 0}).Reload()
+    return {
+        tag: [(e.step, tf.make_ndarray(e.tensor_proto)) for e in found.Tensors(tag)]
+        for tag in found.Tags()["tensors"]
+    }
+
+
+def test_tensorboard_has_all_that_was_watched(trained):
+    rows, root = history(trained.folder), trained.folder / "tensorboard"
+    for part, prefix in (("train", ""), ("validation", "val_")):
+        found = events(root / part)
+        for name in ("loss", "accuracy", "auc"):
+            assert [step for step, _ in found[f"epoch_{name}"]] == [0, 1, 2]
+            expected = [row[prefix + name] for row in rows]
+            assert [float(value) for _, value in found[f"epoch_{name}"]] == pytest.approx(expected, rel=1e-6)
+    found = events(root / "train")
+    for name in ("learning_rate", "images_per_second", "input_wait"):
+        expected = [row[name] for row in rows]
+        assert [float(value) for _, value in found[f"epoch_{name}"]] == pytest.approx(expected, rel=1e-6)
+    ((_, text),) = events(root / "config")["config"]
+    assert "| precision | float32: as asked for |" in text.item().decode()
+    found = events(root / "report")
+    for name in ("confusion_matrix", "roc", "precision_recall"):
+        ((step, picture),) = found[f"test/report/{name}"]
+        assert step == 3
+        assert picture[2].startswith(b"\x89PNG")  # after width and height
+    ((_, counts),) = found["test/PNEUMONIA/pr_curves"]
+    assert counts.shape[0] == 6
+    assert counts[0, 0] == Manifest.load(trained.data).split("test").records_per_class[1]
+    report = json.loads((trained.folder / "report" / "test" / "report.json").read_text())
+    auroc = report["decisions"]["default"]["estimates"]["auroc"]["value"]
+    assert float(found["test/report/auroc"][0][1]) == pytest.approx(auroc)
+
+
+def test_the_same_command_again_finds_all_done(trained, run_command, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained.folder, folder)
+    again = run_command("trainer.main", f"--data={trained.data}", f"--run_dir={folder}", *trained.flags)
+    assert again.returncode == 0, again.stderr
+    assert "resuming after epoch 3 of at most 3" in again.stdout
+    assert "\nepoch " not in again.stdout
+    assert again.stdout.splitlines()[-5:] == [
+        line.replace(str(trained.folder), str(folder)) for line in trained.output.splitlines()[-5:]
+    ]
+    assert history(folder) == history(trained.folder)
+    name = "report/test/predictions.csv"
+    assert (folder / name).read_bytes() == (trained.folder / name).read_bytes()
+
+
+def test_evaluate_needs_the_run_directory_alone(trained, run_command, tmp_path):
+    folder = tmp_path / "elsewhere"
+    shutil.copytree(trained.folder, folder)
+    shutil.rmtree(folder / "report")
+    shutil.rmtree(folder / "checkpoints")
+    done = run_command("trainer.evaluate", f"--run_dir={folder}")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] == f"report: {folder}/report/test/report.html"
+    table = done.stdout.strip().rsplit("\n\n", 1)[0]
+    assert table in trained.output
+    name = "report/test/predictions.csv"
+    assert (folder / name).read_bytes() == (trained.folder / name).read_bytes()
+
+
+def test_evaluate_of_another_split(trained, run_command, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained.folder, folder)
+    before = contents(folder / "report" / "test")
+    done = run_command("trainer.evaluate", f"--run_dir={folder}", "--split=val")
+    assert done.returncode == 0, done.stderr
+    records = Manifest.load(trained.data).split("val").records
+    assert done.stdout.startswith(f"val: {records} records of ")
+    with (folder / "report" / "val" / "predictions.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == records
+    assert contents(folder / "report" / "test") == before
+
+
+def test_predict_prints_a_line_a_file_and_writes_the_table(trained, run_command, image_folder, tmp_path):
+    with (trained.folder / "report" / "test" / "predictions.csv").open() as file:
+        evaluated = {str(image_folder / row["id"]): row for row in csv.DictReader(file)}
+    out = tmp_path / "answers.csv"
+    done = run_command("trainer.predict", f"--run_dir={trained.folder}", f"--csv={out}", *evaluated)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    with out.open() as file:
+        table = csv.DictReader(file)
+        rows = list(table)
+    assert table.fieldnames == ["file", "predicted", "probability_NORMAL", "probability_PNEUMONIA"]
+    assert [row["file"] for row in rows] == list(evaluated)
+    for line, row in zip(lines[:-1], rows, strict=True):
+        expected = evaluated[row["file"]]
+        both = [float(row[f"probability_{name}"]) for name in ("NORMAL", "PNEUMONIA")]
+        assert both == pytest.approx(
+            [float(expected[f"probability_{name}"]) for name in ("NORMAL", "PNEUMONIA")], abs=1e-6
+        )
+        assert row["predicted"] == expected["predicted"]
+        probability = both[row["predicted"] == "PNEUMONIA"]
+        assert line == f"{row['file']}\t{row['predicted']}\t{probability:.4f}"
+    assert lines[-1] == f"{len(rows)} rows: {out}"
+
+
+def test_predict_names_a_bad_image_and_writes_nothing(trained, run_command, image_folder, tmp_path):
+    bad, out = tmp_path / "bad.png", tmp_path / "out.csv"
+    Image.new("L", (30, 30)).save(bad)
+    bad.write_bytes(bad.read_bytes()[:-30])
+    good = next(image_folder.rglob("*.jpeg"))
+    done = run_command("trainer.predict", f"--run_dir={trained.folder}", f"--csv={out}", good, bad)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {bad}: ")
+    assert "Traceback" not in done.stderr
+    assert not out.exists()
+
+
+@pytest.fixture(scope="module")
+def broken_data(converted, tmp_path_factory):
+    """name -> a copy of the data set, damaged in that way."""
+
+    def make(name):
+        folder = tmp_path_factory.mktemp("broken") / "data"
+        shutil.copytree(converted, folder)
+        shard = folder / Manifest.load(converted).split("train").shards[0].name
+        manifest = folder / "manifest.json"
+        if name == "manifest missing":
+            manifest.unlink()
+        elif name == "shard missing":
+            shard.unlink()
+        elif name == "shard cut":
+            shard.write_bytes(shard.read_bytes()[:-7])
+        elif name == "another schema":
+            manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "schema": 99}))
+        elif name == "folder missing":
+            shutil.rmtree(folder)
+        return folder, shard
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("manifest missing", "{folder}: no manifest.json in it, "),
+        ("shard missing", "{shard}: the shard is missing; restore it or convert again with --overwrite"),
+        ("shard cut", "{shard}: the shard has "),
+        ("another schema", "{folder}/manifest.json: schema 99 found, this version reads "),
+        (
+            "folder missing",
+            "{folder}: no such folder; make the data set with\n  python -m tfrecords.convert ",
+        ),
+    ],
+)
+def test_data_that_cannot_be_read_ends_the_command(broken_data, run_command, tmp_path, damage, message):
+    folder, shard = broken_data(damage)
+    done = run_command("trainer.main", f"--data={folder}", f"--run_dir={tmp_path / 'run'}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {message.format(folder=folder, shard=shard)}")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--model=vgg", "value should be one of <mlp|cnn|best_cnn>"),
+        ("--strategy=tpu", "value should be one of <one_device|mirrored|multi_worker>"),
+        ("--learning_rate=high", "flag --learning_rate=high"),
+        ("--learning_rate=-1", "error: --learning_rate=-1.0: must be more than 0"),
+        ("--devices=0,x", "error: --devices=0,x: must be whole numbers, as 0,1"),
+        ("--momentum=0.9", "Unknown command line flag 'momentum'"),
+        ("extra", "error: unexpected argument 'extra'"),
+    ],
+)
+def test_flags_that_cannot_be_meant_end_the_command(converted, run_command, tmp_path, flag, message):
+    done = run_command("trainer.main", f"--data={converted}", f"--run_dir={tmp_path / 'run'}", flag)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+_REFUSED = """
+import json, sys
+from pathlib import Path
+from tfrecords.errors import InputError
+from trainer.config import TrainConfig
+from trainer.training import train
+
+for changes in json.loads(sys.argv[3]):
+    config = TrainConfig(data=sys.argv[1], run_dir=sys.argv[2], logical_cpus=2, **changes)
+    try:
+        train(config)
+    except InputError as error:
+        print(json.dumps([str(error), Path(config.run_dir).exists()]))
+"""
+
+
+def test_what_cannot_be_trained_is_refused_before_a_run_directory_is_made(
+    converted, command_environment, tmp_path
+):
+    cases = [
+        {"strategy": "mirrored", "global_batch_size": 33},
+        {"strategy": "mirrored", "global_batch_size": 1},
+        {"strategy": "mirrored", "devices": [0, 5]},
+        {"global_batch_size": 1000, "last_batch": "drop"},
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", _REFUSED, converted, tmp_path / "run", json.dumps(cases)],
+        env=command_environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    records = Manifest.load(converted).split("train").records
+    parts = "must be a multiple of the 2 replicas, so that each gets an equal part; for example"
+    assert found == [
+        [f"--global_batch_size=33: {parts} 32", False],
+        [f"--global_batch_size=1: {parts} 2", False],
+        ["--devices=0,5: no CPU 5; there are 2: 0, 1 (--logical_cpus=N splits a CPU)", False],
+        [
+            f"--global_batch_size=1000: split 'train' has {records} records, so --last_batch=drop leaves no "
+            f"step; use --last_batch=wrap or a smaller batch",
+            False,
+        ],
+    ]
+
+
+def test_a_run_of_another_configuration_ends_the_command_and_is_not_harmed(trained, run_command):
+    before = contents(trained.folder)
+    flags = (flag for flag in trained.flags if not flag.startswith("--learning_rate"))
+    done = run_command("trainer.main", f"--data={trained.data}", f"--run_dir={trained.folder}", *flags)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: --run_dir={trained.folder}: holds a run of another configuration (--learning_rate=0.003 "
+        f"there, --learning_rate=0.001 now); choose another --run_dir, or give the same flags to resume\n"
+    )
+    assert contents(trained.folder) == before
+
+
+@pytest.mark.parametrize("module", ["trainer.evaluate", "trainer.predict"])
+def test_a_folder_without_a_run_ends_the_command(run_command, tmp_path, module):
+    files = ["image.png"] if module == "trainer.predict" else []
+    done = run_command(module, f"--run_dir={tmp_path}", *files)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: --run_dir={tmp_path}: no config.json there, so no run; ")
+
+
+RESUMED = (
+    "--model=best_cnn",
+    "--epochs=9",
+    "--patience=4",
+    "--min_delta=5",  # more than a loss near ln 2 can fall: only epoch 1 counts as better, so 5 is the last
+    "--global_batch_size=4",
+    "--precision=float32",
+    "--deterministic",
+    "--keep=9",
+)
+
+
+def start(command_environment, converted, folder):
+    return subprocess.Popen(
+        [sys.executable, "-m", "trainer.main", f"--data={converted}", f"--run_dir={folder}", *RESUMED],
+        env=command_environment | {"PYTHONUNBUFFERED": "1"},
+        cwd=folder.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def kill_after(process, beginning, seconds=0.0):
+    """Kills the process so long after it has printed a line with this beginning; returns what it printed."""
+    printed = []
+    with process:
+        try:
+            for line in process.stdout:
+                printed.append(line)
+                if line.startswith(beginning):
+                    time.sleep(seconds)
+                    break
+            else:
+                pytest.fail(f"ended before {beginning!r}:\n{''.join(printed)}")
+        finally:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGKILL)
+    return printed
+
+
+def test_a_run_killed_twice_ends_as_one_that_was_not(command_environment, converted, tmp_path):
+    whole, killed = tmp_path / "whole" / "run", tmp_path / "killed" / "run"
+    for folder in (whole, killed):
+        folder.parent.mkdir()
+    moment = random.uniform(0, 0.5)
+
+    kill_after(start(command_environment, converted, killed), "epoch   2/9")
+    first = {path.name for path in (killed / "checkpoints").glob("epoch-*")}
+    assert "epoch-00001" in first
+    assert not (killed / "model.keras").exists()
+    kill_after(start(command_environment, converted, killed), "epoch   3/9", moment)  # in the next epoch
+    outputs = []
+    for folder in (killed, whole):
+        with start(command_environment, converted, folder) as process:
+            outputs.append(process.communicate(timeout=240)[0])
+        assert process.returncode == 0, outputs[-1]
+    assert "resuming after epoch" in outputs[0]
+    assert "resuming" not in outputs[1]
+
+    rows = figures(whole)
+    assert figures(killed) == rows, f"killed {moment} s after epoch 3"
+    assert len(rows) == 5  # a run that forgot its early stopping goes on longer
+    names = sorted(path.name for path in (whole / "checkpoints").iterdir())
+    assert sorted(path.name for path in (killed / "checkpoints").iterdir()) == names
+    for name in names:
+        places = [folder / "checkpoints" / name for folder in (killed, whole)]
+        ours, theirs = (tf.train.load_checkpoint(place / "variables") for place in places)
+        shapes = theirs.get_variable_to_shape_map()
+        assert ours.get_variable_to_shape_map() == shapes
+        assert len([key for key in shapes if key.startswith("seeds/")]) == 1  # best_cnn's Dropout
+        assert len(shapes) > 3 * 10  # its ten weights, each with two moments in Adam
+        for key in shapes:
+            if key != "_CHECKPOINTABLE_OBJECT_GRAPH":
+                assert np.array_equal(ours.get_tensor(key), theirs.get_tensor(key)), (name, key)
+        states = [json.loads((place / "state.json").read_text()) for place in places]
+        for state in states:
+            state["history"] = [{k: v for k, v in r.items() if k not in TIMES} for r in state["history"]]
+        assert states[0] == states[1]
+    models = [keras.models.load_model(folder / "model.keras", safe_mode=True) for folder in (killed, whole)]
+    for ours, theirs in zip(*(model.get_weights() for model in models), strict=True):
+        assert np.array_equal(ours, theirs)
+    name = "report/test/predictions.csv"
+    assert (killed / name).read_bytes() == (whole / name).read_bytes()
