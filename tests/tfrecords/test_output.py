@@ -39,8 +39,8 @@ def holder(tmp_path, command_environment):
 def test_a_second_conversion_is_kept_out_and_told_who_works(holder, tmp_path):
     out = tmp_path / "out"
     expected = (
-        f"--out={out}: another conversion is at work there (host {socket.gethostname()}, process {holder.pid}); "
-        f"wait for it, or choose another --out"
+        f"--out={out}: another conversion is at work there (host {socket.gethostname()}, process "
+        f"{holder.pid}); wait for it, or choose another --out"
     )
     for _ in range(2):  # being refused leaves the lock as it is
         with pytest.raises(InputError, match=f"^{re.escape(expected)}$"), locked(out):
@@ -65,8 +65,8 @@ def test_the_lock_of_another_host_is_never_taken(tmp_path):
     path = tmp_path / LOCK_NAME
     path.write_text("host elsewhere, process 7\n")
     expected = (
-        f"{path}: left by a conversion on another machine (host elsewhere, process 7); if it does not run any "
-        f"more, remove this file and run the same command again"
+        f"{path}: left by a conversion on another machine (host elsewhere, process 7); if it does not run "
+        f"any more, remove this file and run the same command again"
     )
     with pytest.raises(InputError, match=f"^{re.escape(expected)}$"), locked(tmp_path):
         pass
