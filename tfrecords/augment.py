@@ -55,6 +55,21 @@ class Augmentation:
         if self.fill not in ("reflect", "edge"):
             raise InputError(f"--fill={self.fill}: must be reflect or edge")
 
+    def strengths(self) -> list[tuple[str, float]]:
+        """Returns (name, value) of each strength."""
+        return [(field.name, getattr(self, field.name)) for field in fields(self) if field.name != "fill"]
+
+
+PRESETS: Final = {
+    "none": Augmentation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),  # copies that repeat the original
+    "light": Augmentation(
+        rotation=5.0, zoom=0.05, crop=0.05, translation=0.02, brightness=0.05, contrast=0.05
+    ),
+    "standard": Augmentation(),
+    "radiograph": Augmentation(flip=0.0),  # a flip moves the heart to the other side
+    "strong": Augmentation(rotation=20.0, zoom=0.2, crop=0.2, translation=0.1, brightness=0.2, contrast=0.3),
+}
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -69,6 +84,27 @@ class Draw:
     matrix: npt.NDArray[np.float64]
     gain: float
     bias: float
+
+
+def describe(drawn: Draw, *, height: int, width: int) -> str:
+    """Returns a draw in words, with its matrix.
+
+    The matrix leads from the copy to the original, so a copy is enlarged by one over its scale and turned
+    by minus its angle. Degrees are clockwise, a shift is of the copy's content, in pixels.
+    """
+    turn = drawn.matrix[:, :2]
+    scale = float(np.sqrt(abs(np.linalg.det(turn))))
+    flipped = np.linalg.det(turn) < 0
+    upright = turn * np.array([-1 if flipped else 1, 1])
+    angle = float(-np.degrees(np.arctan2(upright[1, 0], upright[0, 0])))
+    centre = np.array([width / 2, height / 2])
+    right, down = centre - np.linalg.solve(turn, drawn.matrix[:, 2] + turn @ centre - centre) - centre
+    rows = "; ".join(" ".join(f"{value:.4f}" for value in row) for row in drawn.matrix)
+    return (
+        f"turned by {angle:+.1f} degrees{' and then flipped' * bool(flipped)}, enlarged {1 / scale:.3f} "
+        f"times, shifted by {right:+.1f} to the right and {down:+.1f} down; "
+        f"contrast x {drawn.gain:.3f}, brightness {drawn.bias:+.1f} of 255; matrix [{rows}]"
+    )
 
 
 def draw(spec: Augmentation, *, seed: int, record_id: str, copy: int, height: int, width: int) -> Draw:

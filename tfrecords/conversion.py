@@ -9,89 +9,38 @@ import re
 import shutil
 import sys
 import time
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from tfrecords.augment import Augmentation
+from tfrecords.assessment import assess
+from tfrecords.balance import balanced_copies
+from tfrecords.contents import Sets, settle
+from tfrecords.dicom import PACKAGES as DICOM_PACKAGES
+from tfrecords.duplicates import DROPPED, DUPLICATES_NAME, refuse_crossing
+from tfrecords.engines import jobs_of, layout_digest, require_all, write_with_beam
 from tfrecords.errors import InputError
 from tfrecords.example import SCHEMA_VERSION
+from tfrecords.interop import write_companions
+from tfrecords.listing import read_listing
 from tfrecords.manifest import (
-    ENCODINGS,
     SOURCES_NAME,
     Manifest,
     Shard,
     Split,
     write_atomically,
 )
-from tfrecords.output import PLAN_NAME, locked, prepare
-from tfrecords.shards import ImageJob, Rendering, ShardJob, plan_split, write_shards
-from tfrecords.sources import SPLITS, Listing, list_images
+from tfrecords.options import ConvertOptions
+from tfrecords.output import join, locked, prepare, remove_journal, task_locked, tasks_of
+from tfrecords.privacy import GroupKey, load_key
+from tfrecords.rejection import REJECTED, REJECTED_NAME, check_rejects, render_rejected
+from tfrecords.shards import ImageJob, Rendering, ShardJob, ShardResult, plan_split, write_shards
+from tfrecords.sources import SPLITS, Listing, Source, list_images
 from tfrecords.splits import assign_splits
-
-_LARGEST_SIDE: Final = 8192
-_SMALLEST_SHARD: Final = 1 << 16
-_LARGEST_SEED: Final = 2**32 - 1  # scikit-learn's
-_UNITS: Final = {"": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
-
-
-@dataclass(frozen=True)
-class ConvertOptions:
-    """What to convert, and how.
-
-    Attributes:
-        images: the image folder.
-        out: folder of the result.
-        name: of the data set, for the shard names; "" takes the image folder's name.
-        size: (height, width), pixels.
-        channels: 1 or 3.
-        group_regex: see `list_images`.
-        val_fraction: see `assign_splits`.
-        test_fraction: see `assign_splits`.
-        copies: augmented copies of each train image.
-        augmentation: their strengths.
-        encoding: "raw", "png" or "jpeg".
-        shard_size: bytes, about.
-        seed: of splits, order and copies.
-        overwrite: replace a conversion of another plan.
-        workers: processes; 0 takes one for each core that this process may use.
-    """
-
-    images: Path
-    out: Path
-    name: str = ""
-    size: tuple[int, int] = (180, 180)
-    channels: int = 1
-    group_regex: str | None = None
-    val_fraction: float = 0.15
-    test_fraction: float | None = None
-    copies: int = 1
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    encoding: str = "raw"
-    shard_size: int = 64 << 20
-    seed: int = 0
-    overwrite: bool = False
-    workers: int = 0
-
-    def __post_init__(self) -> None:
-        if not all(1 <= side <= _LARGEST_SIDE for side in self.size):
-            raise InputError(f"--size={self.size}: each side must be from 1 to {_LARGEST_SIDE} pixels")
-        if self.channels not in (1, 3):
-            raise InputError(f"--channels={self.channels}: must be 1 (grayscale) or 3 (RGB)")
-        if self.encoding not in ENCODINGS:
-            raise InputError(f"--encoding={self.encoding}: must be one of {', '.join(ENCODINGS)}")
-        if self.copies < 0:
-            raise InputError(f"--copies={self.copies}: must be 0 or more")
-        if self.shard_size < _SMALLEST_SHARD:
-            raise InputError(f"--shard_size={self.shard_size} bytes: must be 64KB or more")
-        if self.workers < 0:
-            raise InputError(f"--workers={self.workers}: must be 0 (one for each core) or more")
-        if not 0 <= self.seed <= _LARGEST_SEED:
-            raise InputError(f"--seed={self.seed}: must be from 0 to {_LARGEST_SEED}")
 
 
 @dataclass(frozen=True)
@@ -103,22 +52,6 @@ class Conversion:
     seconds: float
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Returns (height, width) from `180` or `180x240` (height x width)."""
-    if not re.fullmatch(r"\d+(x\d+)?", text):
-        raise InputError(f"--size={text}: must be pixels, as 180 or as HEIGHTxWIDTH, 180x240")
-    height, _, width = text.partition("x")
-    return int(height), int(width or height)
-
-
-def parse_bytes(text: str) -> int:
-    """Returns bytes from `64MB`, `512KB`, `1GB` or plain digits; units are powers of 1,024."""
-    match = re.fullmatch(r"(\d+)\s*(KB|MB|GB)?", text.strip(), re.IGNORECASE)
-    if not match:
-        raise InputError(f"--shard_size={text}: must be a number with KB, MB or GB, as 64MB")
-    return int(match[1]) * _UNITS[(match[2] or "").upper()]
-
-
 def convert_images(options: ConvertOptions) -> Conversion:
     """Converts an image folder; the same call again resumes, or finds all done.
 
@@ -127,32 +60,109 @@ def convert_images(options: ConvertOptions) -> Conversion:
             before is harmed; shards that are whole are kept for the same call again.
     """
     started = time.monotonic()
-    listing = list_images(options.images, options.group_regex)
-    splits = assign_splits(
-        listing,
-        val_fraction=options.val_fraction,
-        test_fraction=options.test_fraction,
-        seed=options.seed,
-    )
-    jobs, sources_csv = _plan(options, listing, splits)
-    plan = _fingerprint(options, listing, jobs)
+    listing, splits, dropped, jobs, plan = _listed_and_planned(options)
     with locked(options.out):
-        return _convert(options, listing, splits, jobs, sources_csv, plan, started)
+        return _convert(options, listing, splits, dropped, jobs, plan, started)
+
+
+def convert_task(options: ConvertOptions) -> int:
+    """Writes the shards of one task, `options.engine.task`; the same call again writes those that miss.
+
+    Returns:
+        How many shards are its own.
+
+    Raises:
+        InputError: as `convert_images`.
+    """
+    task = options.engine.task
+    if task is None:
+        raise InputError("--task: is missing; must be I/N with I from 0 to N - 1, as 0/8 to 7/8")
+    listing, _, _, jobs, plan = _listed_and_planned(options)
+    own = jobs_of(task, jobs)
+    with task_locked(options.out, *task):
+        if not join(options.out, plan, own, task):
+            _check_room(options, own)
+            _write(options, listing, own)
+    return len(own)
+
+
+def plan_of(options: ConvertOptions) -> str:
+    """Returns the plan of a conversion, as its manifest will tell it; writes nothing."""
+    return _listed_and_planned(options)[-1]["plan"]
+
+
+def _listed_and_planned(
+    options: ConvertOptions,
+) -> tuple[Listing, tuple[str, ...], Sets, list[ShardJob], dict[str, Any]]:
+    key = load_key(options.group_key_file) if options.group_key_file else None
+    listing = _listing(options, key)
+    workers = options.workers or len(os.sched_getaffinity(0))
+    listing, same, dropped = settle(options.duplicates, listing, channels=options.channels, workers=workers)
+    splits = _splits(options, listing, dropped)
+    if options.duplicates == "refuse":
+        refuse_crossing(same, listing, splits)
+    return listing, splits, dropped, *plan_images(options, listing, splits)
 
 
 def _convert(
     options: ConvertOptions,
     listing: Listing,
     splits: tuple[str, ...],
+    dropped: Sets,
     jobs: list[ShardJob],
-    sources_csv: bytes,
     plan: dict[str, Any],
     started: float,
 ) -> Conversion:
+    limit = options.max_rejects.of(len(listing.sources))
+    tasks = tasks_of(options.out) if options.engine.finish else None
+    if tasks is not None:
+        plan = plan | {"tasks": tasks}  # for the next --finish, should one come
     if prepare(options.out, plan, jobs, overwrite=options.overwrite):
-        return Conversion(Manifest.load(options.out), True, time.monotonic() - started)
-    rendering = _rendering(options)
+        manifest = Manifest.load(options.out)
+        check_rejects(listing.root, manifest.rejected, limit)
+        write_companions(options.out, manifest, index=options.dali_index)
+        return Conversion(manifest, True, time.monotonic() - started)
+    if options.engine.finish:
+        require_all(options.out, jobs, tasks)
     _check_room(options, jobs)
+    results = _write(options, listing, jobs)
+    rejected = sorted([*listing.rejected, *(pair for result in results for pair in result.rejected)])
+    sources_csv = _sources_csv(options, listing, splits, rejected)
+    shards = [result.shard for result in results]
+    manifest = _manifest(options, listing, jobs, shards, sources_csv, rejected, plan["plan"])
+    found, trust, listed = assess(options.duplicates, listing, splits, jobs, results, dropped)
+    if listed:
+        write_atomically(options.out / DUPLICATES_NAME, listed)
+    else:
+        (options.out / DUPLICATES_NAME).unlink(missing_ok=True)
+    if options.duplicates == "refuse":
+        refuse_crossing(found.exact, listing, splits, written=options.out / DUPLICATES_NAME)
+    manifest = replace(manifest, trust=trust)
+    write_atomically(options.out / SOURCES_NAME, sources_csv)
+    if rejected:
+        write_atomically(options.out / REJECTED_NAME, render_rejected(manifest.rejected))
+    else:  # one may be left of images that were repaired since
+        (options.out / REJECTED_NAME).unlink(missing_ok=True)
+    write_companions(options.out, manifest, index=options.dali_index)
+    manifest.save(options.out)
+    remove_journal(options.out)
+    return Conversion(manifest, False, time.monotonic() - started)
+
+
+def _write(options: ConvertOptions, listing: Listing, jobs: list[ShardJob]) -> list[ShardResult]:
+    """Writes the shards that are not there yet and returns what was found in each."""
+    limit = options.max_rejects.of(len(listing.sources))
+    rejected = [(listing.sources[number].shown, reason) for number, reason in listing.rejected]
+    if options.engine.name == "beam":
+        write_with_beam(
+            listing.root.absolute(),
+            options.out.absolute(),
+            jobs,
+            _rendering(options),
+            beam_args=options.engine.beam_args,
+            max_rejects=limit,
+            rejected=rejected,
+        )
     quick = sys.stderr.isatty()
     with tqdm(
         total=sum(job.records for job in jobs),
@@ -160,19 +170,16 @@ def _convert(
         desc="converting",
         mininterval=0.1 if quick else 10,  # a log file gets a line now and then
     ) as bar:
-        shards = write_shards(
+        return write_shards(
             listing.root,
             options.out,
             jobs,
-            rendering,
+            _rendering(options),
             workers=options.workers or len(os.sched_getaffinity(0)),
             progress=bar.update,
+            max_rejects=limit,
+            rejected=rejected,
         )
-    write_atomically(options.out / SOURCES_NAME, sources_csv)
-    manifest = _manifest(options, listing, splits, jobs, shards, sources_csv, plan["plan"])
-    manifest.save(options.out)
-    (options.out / PLAN_NAME).unlink()
-    return Conversion(manifest, False, time.monotonic() - started)
 
 
 def _name(options: ConvertOptions) -> str:
@@ -184,17 +191,59 @@ def _rendering(options: ConvertOptions) -> Rendering:
     return Rendering((*options.size, options.channels), options.encoding, options.augmentation, options.seed)
 
 
-def _plan(options: ConvertOptions, listing: Listing, splits: tuple[str, ...]) -> tuple[list[ShardJob], bytes]:
-    """Returns the shard jobs of all splits and the content of sources.csv."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["source", "id", "class", "split", "group"])
+def _listing(options: ConvertOptions, key: GroupKey | None) -> Listing:
+    if options.listing is None:
+        return list_images(options.images, options.group_regex, options.max_rejects, key)
+    return read_listing(
+        options.listing,
+        options.images,
+        group_regex=options.group_regex,
+        allow_columns=options.allow_columns,
+        max_rejects=options.max_rejects,
+        key=key,
+    )
+
+
+def _splits(options: ConvertOptions, listing: Listing, dropped: Sets) -> tuple[str, ...]:
+    """Returns the split of each source; `REJECTED` where its header says so, `DROPPED` after a first."""
+    out = {number: REJECTED for number, _ in listing.rejected}
+    out |= {number: DROPPED for numbers in dropped for number in numbers[1:]}
+    live = [number for number in range(len(listing.sources)) if number not in out]
+    splits = [out.get(number, "") for number in range(len(listing.sources))]
+    for number, split in zip(
+        live,
+        assign_splits(
+            replace(listing, sources=tuple(listing.sources[number] for number in live), rejected=()),
+            val_fraction=options.val_fraction,
+            test_fraction=options.test_fraction,
+            seed=options.seed,
+        ),
+        strict=True,
+    ):
+        splits[number] = split
+    return tuple(splits)
+
+
+def plan_images(
+    options: ConvertOptions, listing: Listing, splits: tuple[str, ...]
+) -> tuple[list[ShardJob], dict[str, Any]]:
+    """Returns the shard jobs of all splits and the content of plan.json."""
+    jobs = _plan(options, listing, splits)
+    return jobs, _fingerprint(options, listing, jobs)
+
+
+def _plan(options: ConvertOptions, listing: Listing, splits: tuple[str, ...]) -> list[ShardJob]:
+    """Returns the shard jobs of all splits."""
     images: dict[str, list[ImageJob]] = {name: [] for name in SPLITS}
     for number, (source, split) in enumerate(zip(listing.sources, splits, strict=True)):
-        group = _hashed(source.group, options.seed)
-        images[split].append(ImageJob(source.path, source.id, source.label, number, group))
-        table.writerow([number, source.id, listing.class_names[source.label], split, group])
-    jobs = [
+        if split in images:
+            group = _hashed(source, options.seed)
+            images[split].append(
+                ImageJob(source.path, source.id, source.label, number, group, source.position)
+            )
+    counts = np.bincount([image.label for image in images["train"]], minlength=len(listing.class_names))
+    balanced = balanced_copies(counts.tolist(), options.copies) if options.balance else ()
+    return [
         job
         for split in SPLITS
         if images[split]
@@ -202,41 +251,81 @@ def _plan(options: ConvertOptions, listing: Listing, splits: tuple[str, ...]) ->
             _name(options),
             split,
             images[split],
-            copies=options.copies if split == "train" else 0,
+            copies=max(balanced, default=options.copies) if split == "train" else 0,
+            copies_per_class=balanced if split == "train" else (),
             rendering=_rendering(options),
             shard_size=options.shard_size,
         )
     ]
-    return jobs, text.getvalue().encode()
 
 
-def _hashed(group: str, seed: int) -> str:
+def _sources_csv(
+    options: ConvertOptions,
+    listing: Listing,
+    splits: tuple[str, ...],
+    rejected: Sequence[tuple[int, str]],
+) -> bytes:
+    """Returns the content of sources.csv.
+
+    All sources have their row and number, so that a number does not depend on what was rejected; the
+    split of one that was, by its header or in decoding, is `REJECTED`.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["source", "id", "class", "split", "group"])
+    left_out = {number for number, _ in rejected}
+    for number, (source, split) in enumerate(zip(listing.sources, splits, strict=True)):
+        name = listing.class_names[source.label]
+        group = _hashed(source, options.seed)
+        table.writerow([number, source.id, name, REJECTED if number in left_out else split, group])
+    return text.getvalue().encode()
+
+
+def _hashed(source: Source, seed: int) -> str:
+    if source.position:  # by the user's key, when it was listed
+        return source.group
     key = hashlib.blake2b(f"group/{seed}".encode()).digest()
-    return hashlib.blake2b(os.fsencode(group), key=key, digest_size=8).hexdigest()
+    return hashlib.blake2b(os.fsencode(source.group), key=key, digest_size=8).hexdigest()
 
 
 def _fingerprint(options: ConvertOptions, listing: Listing, jobs: list[ShardJob]) -> dict[str, Any]:
     """Returns the content of plan.json: all that the shards follow from.
 
-    The sizes of the sources are kept apart from the layout, so that an image that was repaired in the
-    middle of a conversion costs only its own shard.
+    Sizes and modification times (ns) of the sources are kept apart from the layout, so that an image
+    that was repaired in the middle of a conversion costs only its own shard. The times are no part of
+    the plan: the same images elsewhere, or copied, are the same data set.
     """
     facts = {
         "schema": SCHEMA_VERSION,
-        "versions": _versions(),
+        "versions": _versions(listing),
         "rendering": asdict(_rendering(options)),
         "classes": listing.class_names,
-        "jobs": [asdict(job) for job in jobs],
     }
-    layout = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    layout = layout_digest(facts, jobs)
     sizes = [source.size for source in listing.sources]
     plan = hashlib.sha256(json.dumps([layout, sizes]).encode()).hexdigest()
-    return {"plan": plan, "layout": layout, "sizes": sizes}
+    mtimes = [_mtime(f"{listing.root}/{source.path}") for source in listing.sources]
+    return {"plan": plan, "layout": layout, "sizes": sizes, "mtimes": mtimes}
 
 
-def _versions() -> dict[str, str]:
+def _mtime(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns  # noqa: PTH116 - a million Paths take seconds
+    except OSError:  # gone since it was listed: who reads it says so
+        return 0
+
+
+def _versions(listing: Listing) -> dict[str, str]:
     """Returns the versions of the tools whose output the bytes are."""
-    return {name: version(name) for name in ("numpy", "pillow", "scikit-learn")}
+    decoders = tuple(filter(_is_installed, DICOM_PACKAGES)) if listing.has_dicom else ()
+    return {name: version(name) for name in ("numpy", "pillow", "scikit-learn", *decoders)}
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
 
 
 def _check_room(options: ConvertOptions, jobs: list[ShardJob]) -> None:
@@ -256,17 +345,19 @@ def _check_room(options: ConvertOptions, jobs: list[ShardJob]) -> None:
 def _manifest(
     options: ConvertOptions,
     listing: Listing,
-    splits: tuple[str, ...],
     jobs: list[ShardJob],
     shards: list[Shard],
     sources_csv: bytes,
+    rejected: Sequence[tuple[int, str]],
     plan: str,
 ) -> Manifest:
     described: dict[str, Split] = {}
-    for split in [name for name in SPLITS if name in splits]:
-        own = [job for job in jobs if job.split == split]
-        images = [image for job in own for image in job.images]
-        labels = [image.label for job in own for image in job.images for _ in range(1 + job.copies)]
+    left_out = {number for number, _ in rejected}
+    for split in [name for name in SPLITS if any(job.split == name for job in jobs)]:
+        own = [(job, i) for job in jobs if job.split == split for i in job.images if i.source not in left_out]
+        images = [image for _, image in own]
+        _refuse_lost_classes(options, listing, split, images, len(rejected))
+        labels = [image.label for job, image in own for _ in range(1 + job.copies_of(image.label))]
         described[split] = Split(
             shards=tuple(s for s, job in zip(shards, jobs, strict=True) if job.split == split),
             records=len(labels),
@@ -280,11 +371,23 @@ def _manifest(
         image_shape=_rendering(options).shape,
         encoding=options.encoding,
         splits=described,
-        copies=options.copies,
+        copies=jobs[0].copies,  # of train, the first split
+        copies_per_class=jobs[0].copies_per_class,
         augmentation=asdict(options.augmentation),
         seed=options.seed,
         sources_sha256=hashlib.sha256(sources_csv).hexdigest(),
         plan=plan,
-        rejected=(),
-        versions=_versions(),
+        rejected=tuple((listing.sources[number].id, reason) for number, reason in rejected),
+        versions=_versions(listing),
     )
+
+
+def _refuse_lost_classes(
+    options: ConvertOptions, listing: Listing, split: str, images: Sequence[ImageJob], rejected: int
+) -> None:
+    there = {image.label for image in images}
+    if lost := [name for label, name in enumerate(listing.class_names) if label not in there]:
+        raise InputError(
+            f"--max_rejects={options.max_rejects}: {rejected} images were left out, and split {split!r} has "
+            f"none of class {lost[0]!r} any more; repair some of them or add others"
+        )

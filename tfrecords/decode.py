@@ -1,42 +1,66 @@
 """Bytes of an image file to uint8 [H, W, C], by one explicit policy for each kind of image.
 
-| image                  | policy                                                                 |
-|------------------------|------------------------------------------------------------------------|
-| kind                   | JPEG, PNG or BMP by content; the file's extension does not matter       |
+| image                  | policy                                                                  |
+|------------------------|-------------------------------------------------------------------------|
+| kind                   | JPEG, PNG, BMP, WebP, TIFF or DICOM by content, whatever the extension  |
 | grayscale from colour  | a JPEG's own luma plane; else ITU-R 601-2 luma                          |
 | RGB from grayscale     | the plane three times                                                   |
-| 16-bit grayscale       | scaled to 8 bits: round(value * 255 / 65535)                            |
+| interlaced PNG         | as any other                                                            |
+| progressive JPEG       | as any other                                                            |
+| CMYK                   | expanded by Pillow, an Adobe JPEG's inverted planes too; profiles unread |
+| palette                | expanded to its colours                                                 |
+| 1, 2 and 4 bits        | spread over 0 to 255                                                    |
+| 12-bit grayscale       | TIFF: scaled to 8 bits: round(value * 255 / 4095)                       |
+| 16-bit grayscale       | PNG, TIFF: scaled to 8 bits: round(value * 255 / 65535)                 |
 | 16 bits, more channels | the high byte of each, by Pillow                                        |
-| palette, 1 bit, CMYK   | expanded by Pillow                                                      |
+| other numbers          | TIFF of 32 bits, signed or floating: refused, their range is not known  |
+| white is zero          | TIFF: inverted, so that more is brighter                                |
 | alpha                  | laid over black                                                         |
 | EXIF orientation       | applied                                                                 |
-| animation              | refused: which frame is meant is not known                              |
+| animation              | PNG, WebP: refused, which frame is meant is not known                   |
+| several pictures       | TIFF pages, MPO: refused, which one is meant is not known               |
+| DICOM                  | MONOCHROME1 and 2, rescaled and windowed: see dicom.py                  |
 | more than `MAX_PIXELS` | refused from the header, before anything is decoded                     |
 
 Then one antialiased bilinear resize to the target size; the aspect ratio is not kept.
 """
 
+import hashlib
 import io
 import struct
 import warnings
 import zlib
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 MAX_PIXELS: Final = 89_478_485  # Pillow's own limit: a quarter of a gigabyte of RGB
 
-_SIGNATURES: Final = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"BM": "BMP"}
+HEAD_BYTES: Final = 132  # of a file, that tell its kind
+
+_SIGNATURES: Final = (  # (bytes, position, kind); a DICOM's first 128 bytes may be a TIFF header
+    (b"DICM", 128, "DICOM"),
+    (b"\xff\xd8\xff", 0, "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", 0, "PNG"),
+    (b"BM", 0, "BMP"),
+    (b"WEBP", 8, "WebP"),
+    (b"II*\x00", 0, "TIFF"),
+    (b"MM\x00*", 0, "TIFF"),
+    (b"II+\x00", 0, "TIFF"),  # BigTIFF
+    (b"MM\x00+", 0, "TIFF"),
+)
+_ALLOWED: Final = ("JPEG", "PNG", "BMP", "WebP", "TIFF", "DICOM")
 _OTHER_SIGNATURES: Final = {  # known, to say what it is; not read
     b"GIF8": "GIF",
-    b"II*\x00": "TIFF",
-    b"MM\x00*": "TIFF",
-    b"RIFF": "WebP",
     b"%PDF": "PDF",
     b"PK\x03\x04": "ZIP",
 }
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH, _SAMPLE_FORMAT = 258, 262, 322, 323, 339  # of TIFF
 _PILLOW_ERRORS: Final = (
     OSError,  # UnidentifiedImageError and truncated files among them
     SyntaxError,  # what Pillow raises for broken PNG chunks
@@ -48,28 +72,89 @@ _PILLOW_ERRORS: Final = (
     zlib.error,
     Image.DecompressionBombError,
 )
+_PILLOW_BUGS: Final = (  # what Pillow trips over in damaged headers, TIFF's above all; found by mutation
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    AssertionError,
+)
 
 
 class DecodeError(Exception):
     """An image that cannot be used; the message is the reason, without the path."""
 
 
-def check_kind(head: bytes) -> None:
-    """Raises DecodeError unless a file that starts with `head` (16 bytes do) is a JPEG, PNG or BMP."""
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded image and what it was before it was resized.
+
+    Attributes:
+        pixels: uint8 [height, width, channels], resized.
+        fingerprint: hash of the image as decoded, policies applied, before the resize: BLAKE2b-128
+            in hex over mode, size and pixels. The same for two files exactly if they show the same.
+        size: (height, width) before the resize, pixels.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    fingerprint: str
+    size: tuple[int, int]
+
+
+def is_dicom(head: bytes) -> bool:
+    """Returns whether a file that starts with `head` (`HEAD_BYTES` bytes) is a DICOM file."""
+    return head.startswith(b"DICM", 128)
+
+
+def check_kind(head: bytes, *, quote: bool = True) -> str:
+    """Returns the kind of a file by its first `HEAD_BYTES` bytes: one of JPEG, PNG, BMP, WebP, TIFF, DICOM.
+
+    Args:
+        head: the bytes; fewer of a shorter file.
+        quote: whether the error may show what the file starts with.
+
+    Raises:
+        DecodeError: it is of none of these kinds.
+    """
     if not head:
         raise DecodeError("the file is empty (0 bytes)")
-    if any(head.startswith(signature) for signature in _SIGNATURES):
-        return
+    for signature, at, kind in _SIGNATURES:
+        if head.startswith(signature, at) and (kind != "WebP" or head.startswith(b"RIFF")):
+            return kind
     other = next((name for sig, name in _OTHER_SIGNATURES.items() if head.startswith(sig)), None)
-    found = f"a {other} file" if other else f"not an image: it starts with {head[:8]!r}"
-    raise DecodeError(f"{found}; allowed are {', '.join(_SIGNATURES.values())}")
+    found = f"a {other} file" if other else "not an image"
+    if quote and not other:
+        found += f": it starts with {head[:8]!r}"
+    raise DecodeError(f"{found}; allowed are {', '.join(_ALLOWED)}")
+
+
+def check_header(file: BinaryIO) -> str | None:
+    """Raises DecodeError if an image file's header alone shows that it cannot be decoded.
+
+    That is its kind, its number of pixels, an animation, or a header that is damaged. No pixel is
+    decoded, so a decompression bomb costs nothing. Returns the PatientID of a DICOM file ("" where it
+    has none), which must not be shown or stored; None for other images.
+    """
+    head = file.read(HEAD_BYTES)
+    kind = check_kind(head)
+    if kind == "DICOM":
+        from tfrecords.dicom import read_header
+
+        file.seek(0)
+        return read_header(file).patient
+    if kind == "WebP":
+        _check_webp(head)
+    file.seek(0)
+    with _opened(file, kind):
+        return None
 
 
 def decode(data: bytes, *, height: int, width: int, channels: int) -> npt.NDArray[np.uint8]:
     """Decodes and resizes one image.
 
     Args:
-        data: a whole JPEG, PNG or BMP file.
+        data: a whole file of a kind above.
         height: of the result, pixels.
         width: of the result, pixels.
         channels: 1 (grayscale) or 3 (RGB).
@@ -80,36 +165,112 @@ def decode(data: bytes, *, height: int, width: int, channels: int) -> npt.NDArra
     Raises:
         DecodeError: the bytes are no such image, are damaged or cut, or break a policy above.
     """
-    check_kind(data[:16])
+    return _resized(_plane(data, channels), height, width, channels)
+
+
+def decode_fingerprinted(data: bytes, *, height: int, width: int, channels: int) -> Decoded:
+    """Decodes and resizes one image, once, and tells what it was before; else as `decode`."""
+    plane = _plane(data, channels)
+    digest = hashlib.blake2b(f"{plane.mode} {plane.width}x{plane.height}\n".encode(), digest_size=16)
+    digest.update(plane.tobytes())
+    pixels = _resized(plane, height, width, channels)
+    return Decoded(pixels, digest.hexdigest(), (plane.height, plane.width))
+
+
+def _plane(data: bytes, channels: int) -> Image.Image:
+    """Returns the image of mode L or RGB in its own size, or raises DecodeError."""
+    kind = check_kind(data[:HEAD_BYTES])
     mode = {1: "L", 3: "RGB"}[channels]
+    if kind == "DICOM":
+        from tfrecords.dicom import decode_dicom
+
+        return Image.fromarray(decode_dicom(data)).convert(mode)
+    if kind == "WebP":
+        _check_webp(data)  # Pillow makes room for a WebP image when it opens it
+    with _opened(io.BytesIO(data), kind) as image:
+        wide = _wide_range(image)
+        image.draft(mode, image.size)  # JPEG: only the planes that are asked for
+        image.load()
+        return _to_mode(ImageOps.exif_transpose(image), mode, wide)
+
+
+@contextmanager
+def _opened(file: BinaryIO, kind: str) -> Iterator[Image.Image]:
+    """Gives an image whose header was checked and nothing decoded; what Pillow raises is a DecodeError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata; the size is checked below
-            with Image.open(io.BytesIO(data), formats=list(_SIGNATURES.values())) as image:
+            with Image.open(file, formats=[kind.upper()]) as image:
                 _check_header(image)
-                image.draft(mode, image.size)  # JPEG: only the planes that are asked for
-                image.load()
-                plane = _to_mode(ImageOps.exif_transpose(image), mode)
+                yield image
+    except UnidentifiedImageError:  # whose own words hold an address in memory
+        raise DecodeError("cannot be decoded: its header is damaged") from None
     except _PILLOW_ERRORS as error:
         raise DecodeError(f"cannot be decoded: {error}") from None
+    except _PILLOW_BUGS as error:
+        raise DecodeError(f"cannot be decoded: {type(error).__name__}: {error}") from None
+
+
+def _resized(plane: Image.Image, height: int, width: int, channels: int) -> npt.NDArray[np.uint8]:
     if plane.size != (width, height):
         plane = plane.resize((width, height), Image.Resampling.BILINEAR)  # antialiased in Pillow
     return np.asarray(plane).reshape(height, width, channels)
 
 
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise DecodeError(f"its header announces {width}x{height} pixels; at most {MAX_PIXELS} are read")
+
+
+def _check_webp(data: bytes) -> None:
+    """Checks the size in a WebP header: RFC 9649, sections 2.5 to 2.7."""
+    chunk, size = data[12:16], (0, 0)
+    if chunk == b"VP8X":
+        size = int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    elif chunk == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        size = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    elif chunk == b"VP8 ":
+        size = int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
+    _check_pixels(*size)
+
+
 def _check_header(image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise DecodeError(
-            f"its header announces {image.width}x{image.height} pixels; at most {MAX_PIXELS} are read"
-        )
-    if getattr(image, "n_frames", 1) > 1:
+    _check_pixels(image.width, image.height)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tags = image.tag_v2
+        _check_pixels(int(tags.get(_TILE_WIDTH, 1)), int(tags.get(_TILE_LENGTH, 1)))
+        if image.mode in ("I", "F") or set(np.ravel(tags.get(_SAMPLE_FORMAT, 1))) != {1}:
+            raise DecodeError(
+                "a TIFF file whose pixels are of 32 bits, signed or floating: their range is not known; "
+                "scale them to 8 or 16 bits without sign"
+            )
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format in ("TIFF", "MPO"):
+        kind = "TIFF file of" if image.format == "TIFF" else "JPEG file (MPO) of"
+        raise DecodeError(f"a {kind} {frames} pictures; save the one that is meant as an image of its own")
+    if frames > 1:
         raise DecodeError("an animation; save the frame that is meant as an image of its own")
 
 
-def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+def _wide_range(image: Image.Image) -> tuple[int, int]:
+    """Returns which value of a 16-bit grayscale image is black, and which is white."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 0, 65535
+    white = 4095 if image.tag_v2.get(_BITS_PER_SAMPLE) == (12,) else 65535
+    return (white, 0) if image.tag_v2.get(_PHOTOMETRIC) == 0 else (0, white)
+
+
+def _to_mode(image: Image.Image, mode: str, wide: tuple[int, int]) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grayscale
-        wide = np.asarray(image).astype(np.uint32)
-        image = Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+        values = np.asarray(image).astype(np.uint32)
+        white = max(wide)
+        grey = ((np.minimum(values, white) * 255 + white // 2) // white).astype(np.uint8)
+        grey = grey if wide[0] == 0 else 255 - grey
+        clear = image.info.get("transparency")
+        image = Image.fromarray(grey if clear is None else np.where(values == clear, np.uint8(0), grey))
+    if image.mode in ("RGBa", "La"):  # premultiplied
+        image = image.convert(image.mode.upper())
     if "A" in image.mode or "transparency" in image.info:
         image = image.convert("RGBA")
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))

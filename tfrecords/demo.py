@@ -14,9 +14,10 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from tfrecords.conversion import ConvertOptions, convert_images
+from tfrecords.conversion import convert_images
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
+from tfrecords.options import ConvertOptions
 from tfrecords.phantom import Anatomy, draw
 
 DEMO_NAME: Final = "demo_phantoms"

@@ -6,12 +6,13 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
 from tfrecords.errors import InputError
 from tfrecords.example import SCHEMA_VERSION
+from tfrecords.trust import Trust
 
 MANIFEST_NAME: Final = "manifest.json"
 SOURCES_NAME: Final = "sources.csv"
@@ -57,7 +58,7 @@ class Manifest:
         image_shape: (height, width, channels).
         encoding: "raw", "png" or "jpeg".
         splits: by name.
-        copies: augmented copies of each train image.
+        copies: augmented copies of each train image; the most that a class has.
         augmentation: the strengths they were drawn with.
         seed: of splits, order and copies.
         sources_sha256: of sources.csv, which lists each source by its number.
@@ -65,6 +66,8 @@ class Manifest:
         rejected: sources left out, with the reason.
         versions: of the tools that wrote it.
         schema: version of records and manifest.
+        copies_per_class: of each train image of each class; () where all have `copies`.
+        trust: how far the splits can be trusted.
     """
 
     name: str
@@ -80,6 +83,8 @@ class Manifest:
     rejected: tuple[tuple[str, str], ...]
     versions: Mapping[str, str]
     schema: int = SCHEMA_VERSION
+    copies_per_class: tuple[int, ...] = ()
+    trust: Trust = field(default_factory=Trust)
 
     def split(self, name: str) -> Split:
         """Returns a split by name, or raises InputError with the names there are."""
@@ -89,6 +94,19 @@ class Manifest:
                 f"convert with --val_fraction and --test_fraction to carve what is missing"
             )
         return self.splits[name]
+
+    def copies_of(self, split: str, label: int) -> int:
+        """Returns how many copies each image of a class has in a split."""
+        if split != "train":
+            return 0
+        return self.copies_per_class[label] if self.copies_per_class else self.copies
+
+    def copies_in_words(self) -> str:
+        """Returns how many copies train images have, as "1 augmented copies of each train image"."""
+        if not self.copies_per_class:
+            return f"{self.copies} augmented copies of each train image"
+        each = zip(self.copies_per_class, self.class_names, strict=True)
+        return f"augmented copies of each train image: {', '.join(f'{n} of {name}' for n, name in each)}"
 
     def class_weights(self) -> tuple[float, ...]:
         """Returns n / (classes * n_class) for each class of train: rare classes weigh more."""
@@ -101,8 +119,8 @@ class Manifest:
         names = self.class_names
         wide = [max(7, len(name)) for name in names]
         lines = [
-            f"{self.name}: {height}x{width}x{channels} {self.encoding}, {self.copies} augmented "
-            f"copies of each train image, seed {self.seed}",
+            f"{self.name}: {height}x{width}x{channels} {self.encoding}, {self.copies_in_words()}, "
+            f"seed {self.seed}",
             f"{'split':7}{'groups':>8}{'images':>9}{'records':>9}  "
             + "".join(f"{name:>{w + 1}}" for name, w in zip(names, wide, strict=True)),
         ]
@@ -221,7 +239,7 @@ def _no_manifest(directory: Path) -> str:
     elif not directory.is_dir():
         found = "not a folder"
     else:
-        shards = sum(not path.name.startswith(".") for path in directory.glob("*.tfrecord-*"))
+        shards = sum(is_shard(path.name) for path in directory.iterdir())
         found = f"no {MANIFEST_NAME} in it, {shards} shards: not a finished conversion"
     return (
         f"{directory}: {found}; make the data set with\n"
@@ -245,5 +263,7 @@ def _from_json(values: dict[str, Any]) -> dict[str, Any]:
         "splits": splits,
         "class_names": tuple(values["class_names"]),
         "image_shape": tuple(values["image_shape"]),
+        "copies_per_class": tuple(values["copies_per_class"]),
+        "trust": Trust.from_json(values["trust"]),
         "rejected": tuple(tuple(pair) for pair in values["rejected"]),
     }

@@ -4,6 +4,7 @@ The format is that of tensorflow/core/lib/io/record_writer.h: little-endian 64-b
 CRC-32C of the length, the bytes, masked CRC-32C of the bytes.
 """
 
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ def read_records(path: Path) -> Iterator[bytes]:
         InputError: a record is cut or damaged; names the file, the record and its byte offset.
     """
     with path.open("rb") as file:
+        end = os.fstat(file.fileno()).st_size
         number = offset = 0
         while header := file.read(_HEADER.size):
             where = f"{path}: record {number} at byte {offset}"
@@ -38,6 +40,8 @@ def read_records(path: Path) -> Iterator[bytes]:
             length, crc = _HEADER.unpack(header)
             if _masked_crc(header[:8]) != crc:
                 raise InputError(f"{where} has a damaged length (CRC mismatch); convert again")
+            if length > end - offset:  # before so much memory is asked for
+                raise InputError(f"{where} is cut: {length} bytes announced; convert again")
             data, footer = file.read(length), file.read(_FOOTER.size)
             if len(footer) < _FOOTER.size:
                 raise InputError(f"{where} is cut: {length} bytes announced; convert again")
@@ -46,6 +50,32 @@ def read_records(path: Path) -> Iterator[bytes]:
             yield data
             number += 1
             offset = file.tell()
+
+
+def read_spans(path: Path) -> Iterator[tuple[int, int]]:
+    """Yields (offset, size) in bytes of each record's frame, from the headers alone: 12 bytes a record.
+
+    Raises:
+        InputError: a record is cut or its length is damaged; names the file, the record and its offset.
+    """
+    with path.open("rb", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        number = offset = 0
+        while offset < end:
+            where = f"{path}: record {number} at byte {offset}"
+            file.seek(offset)
+            header = file.read(_HEADER.size)
+            if len(header) < _HEADER.size:
+                raise InputError(f"{where} is cut in its header; convert again")
+            length, crc = _HEADER.unpack(header)
+            if _masked_crc(header[:8]) != crc:
+                raise InputError(f"{where} has a damaged length (CRC mismatch); convert again")
+            size = _HEADER.size + length + _FOOTER.size
+            if offset + size > end:
+                raise InputError(f"{where} is cut: {length} bytes announced; convert again")
+            yield offset, size
+            number += 1
+            offset += size
 
 
 def _masked_crc(data: bytes) -> int:

@@ -30,7 +30,7 @@ def contact_sheet(directory: Path, manifest: Manifest, *, split: str, count: int
     """
     if count < 1:
         raise InputError(f"--count={count}: must be 1 or more")
-    families = _families(directory, manifest, split, count)
+    families = dealt_families(directory, manifest, split, count)
     height, width, _ = manifest.image_shape
     scale = _TILE / max(height, width)
     tile = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -56,7 +56,7 @@ def contact_sheet(directory: Path, manifest: Manifest, *, split: str, count: int
         )
         for turn, record in enumerate(family):
             corner = (left + turn * (tile[0] + 4), top + _CAPTION)
-            sheet.paste(_picture(record, manifest).resize(tile), corner)
+            sheet.paste(picture(record, manifest).resize(tile), corner)
             if record.copy:
                 box = (*corner, corner[0] + tile[0] - 1, corner[1] + tile[1] - 1)
                 pen.rectangle(box, outline=_COPY, width=2)
@@ -71,12 +71,13 @@ def pixels(record: Record, manifest: Manifest) -> npt.NDArray[np.uint8]:
         return np.asarray(image).reshape(manifest.image_shape)
 
 
-def _picture(record: Record, manifest: Manifest) -> Image.Image:
+def picture(record: Record, manifest: Manifest) -> Image.Image:
+    """Returns a record's image to look at."""
     array = pixels(record, manifest)
     return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
 
 
-def _families(directory: Path, manifest: Manifest, split: str, count: int) -> list[list[Record]]:
+def dealt_families(directory: Path, manifest: Manifest, split: str, count: int) -> list[list[Record]]:
     """Returns images of the split's first shard with all their variants, classes in turn."""
     by_source: dict[int, list[Record]] = defaultdict(list)
     for data in read_records(directory / manifest.split(split).shards[0].name):

@@ -3,13 +3,15 @@
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote_from_bytes
 
-from tfrecords.decode import DecodeError, check_kind
+from tfrecords.decode import HEAD_BYTES, DecodeError, check_header, check_kind
 from tfrecords.errors import InputError
+from tfrecords.privacy import GroupKey, no_key, positions
+from tfrecords.rejection import MaxRejects, shown
 
 SPLITS: Final = ("train", "val", "test")
 
@@ -24,8 +26,6 @@ _SPLIT_FOLDERS: Final = {
     "test": "test",
 }
 _CLUTTER: Final = frozenset({"thumbs.db", "desktop.ini", "__macosx"})  # and every name with a dot first
-_HEAD = 16  # bytes that tell an image's kind
-_SHOWN = 10  # problems listed in an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,12 @@ class Source:
     Attributes:
         path: below the root, with `/`.
         label: index into the sorted class names.
-        group: what must not be split: images of one patient share it. The raw name, never stored.
+        group: what must not be split: images of one patient share it. The raw name, never stored; with
+            a key it is hashed already.
         split: the split that the folders give it, or None.
-        size: of the file, bytes.
+        size: of the file, bytes; 0 for what is no file.
+        position: with a key, what errors call it in place of its path, which may hold a name.
+        hashed_id: with a key, its id.
     """
 
     path: str
@@ -45,45 +48,82 @@ class Source:
     group: str
     split: str | None
     size: int
+    position: str = ""
+    hashed_id: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What errors call it."""
+        return self.position or self.path
 
     @property
     def id(self) -> str:
-        """The path in printable ASCII, other bytes percent-encoded."""
-        return quote_from_bytes(os.fsencode(self.path), safe="/ ()[]{}@=+,;!'&~$#")
+        """The path in printable ASCII, other bytes percent-encoded; with a key a hash of it."""
+        return self.hashed_id or quote_from_bytes(os.fsencode(self.path), safe="/ ()[]{}@=+,;!'&~$#")
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The sources below a root, sorted by split and path, and their class names, sorted."""
+    """The sources below a root.
+
+    Attributes:
+        root: the folder.
+        class_names: sorted.
+        sources: sorted by split and path, those to be left out among them.
+        rejected: (index into `sources`, reason) of those to be left out, in order.
+        has_dicom: whether there are DICOM files among them.
+        splits_are_fixed: whether missing splits are carved only from sources without a split, and not
+            from a train split that is given.
+    """
 
     root: Path
     class_names: tuple[str, ...]
     sources: tuple[Source, ...]
+    rejected: tuple[tuple[int, str], ...] = ()
+    has_dicom: bool = False
+    splits_are_fixed: bool = False
 
 
-def list_images(root: Path, group_regex: str | None = None) -> Listing:
+def list_images(
+    root: Path,
+    group_regex: str | None = None,
+    max_rejects: MaxRejects | None = None,
+    key: GroupKey | None = None,
+) -> Listing:
     """Lists an image folder: class folders, or class folders below `train`, `val` and `test`.
 
     Names that start with a dot and the clutter of desktop systems are passed over; every other
-    file in a class folder must be an image, told by its first bytes.
+    file in a class folder must be an image, told by its header; nothing is decoded.
 
     Args:
         root: the folder.
         group_regex: searched in each path below its class folder; the group is its first group,
             or all that matches. None: the chest X-ray naming, and where that does not match, every
-            image is a group of its own.
+            image is a group of its own. Without it a DICOM file's group is its PatientID.
+        max_rejects: how many files that are no such image may be left out; None: none.
+        key: with it groups and ids are hashed, and errors name no path below the class folders; DICOM
+            files need it.
 
     Raises:
-        InputError: the folder, its layout, a file or the expression cannot be used.
+        InputError: the folder, its layout, files or the expression cannot be used; of the files all
+            are counted and the first are named.
     """
-    find_group = _group_finder(group_regex)
+    find_group = group_finder(group_regex)
     try:
-        return _list(root, group_regex, find_group)
+        return _list(root, group_regex, find_group, max_rejects or MaxRejects(), key)
     except OSError as error:
+        if key:
+            raise InputError(f"{root}: a folder below it cannot be read: {error.strerror}") from None
         raise InputError(f"{error.filename}: cannot be read: {error.strerror}") from None
 
 
-def _list(root: Path, group_regex: str | None, find_group: Callable[[str], str | None]) -> Listing:
+def _list(
+    root: Path,
+    group_regex: str | None,
+    find_group: Callable[[str], str | None],
+    max_rejects: MaxRejects,
+    key: GroupKey | None,
+) -> Listing:
     if not root.is_dir():
         raise InputError(f"--images={root}: {'not a folder' if root.exists() else 'no such folder'}")
     layout = _layout(root)
@@ -97,7 +137,8 @@ def _list(root: Path, group_regex: str | None, find_group: Callable[[str], str |
         raise InputError(f"{root}: class folder {odd_names[0]!r} must have a printable name; rename it")
     labels = {name: label for label, name in enumerate(names)}
     sources: list[Source] = []
-    problems: list[str] = []
+    rejected: list[tuple[int, str]] = []
+    has_dicom = False
     for split, folders in layout:
         if missing := sorted(set(names) - {folder.name for folder in folders}):
             raise InputError(
@@ -105,30 +146,105 @@ def _list(root: Path, group_regex: str | None, find_group: Callable[[str], str |
                 f"needs the same class folders ({', '.join(names)})"
             )
         for folder in folders:
-            before = len(sources) + len(problems)
-            for path, size in _files(folder, set()):
-                relative = path.relative_to(root).as_posix()
-                try:
-                    if size is None:
-                        path.stat()  # says what is wrong with a link
-                        raise DecodeError("neither a file nor a folder")
-                    with path.open("rb") as file:
-                        check_kind(file.read(_HEAD))
-                except (DecodeError, OSError) as error:
-                    problems.append(f"{relative}: {getattr(error, 'strerror', None) or error}")
-                    continue
-                group = find_group(path.relative_to(folder).as_posix()) or relative
-                sources.append(Source(relative, labels[folder.name], group, split, size))
-            if before == len(sources) + len(problems):
+            before = len(sources)
+            prefix, below = len(str(folder)) + 1, folder.relative_to(root).as_posix()
+            for path, size in _files(folder, frozenset(), folder if key else None):
+                inside = path[prefix:]
+                relative = f"{below}/{inside}"
+                reason, patient = examined(
+                    path, is_file=size is not None, root=root, key=key, grouped=group_regex is not None
+                )
+                if reason:
+                    rejected.append((len(sources), reason))
+                has_dicom |= patient is not None
+                group = (patient if group_regex is None else None) or find_group(inside) or relative
+                sources.append(Source(relative, labels[folder.name], group, split, size or 0))
+            if before == len(sources):
                 raise InputError(f"{folder}: class folder without images; fill it or remove it")
-    if problems:
-        raise InputError(_refusal(root, problems, len(sources) + len(problems)))
-    if group_regex is not None and (odd := [s.path for s in sources if s.group == s.path]):
+    bad = {number for number, _ in rejected}
+    odd = [number for number, s in enumerate(sources) if s.group == s.path and number not in bad]
+    sources = _hidden(sources, key) if key else sources
+    refuse_rejects(root, sources, rejected, max_rejects, "files in class folders")
+    if group_regex is not None and odd:
         raise InputError(
             f"--group_regex={group_regex!r} does not match {len(odd)} of {len(sources)} images, "
-            f"first {odd[0]}; it must match every path below its class folder (or leave the flag out)"
+            f"first {sources[odd[0]].shown}; it must match every path below its class folder (or leave the "
+            f"flag out)"
         )
-    return Listing(root, tuple(names), tuple(sources))
+    return Listing(root, tuple(names), tuple(sources), tuple(rejected), has_dicom)
+
+
+def _hidden(sources: Sequence[Source], key: GroupKey) -> list[Source]:
+    """Returns the sources with hashed groups and ids, and with positions to be called by."""
+    folders: dict[str, list[str]] = {}
+    of = ["/".join(source.path.split("/")[: 2 if source.split else 1]) for source in sources]
+    for source, folder in zip(sources, of, strict=True):
+        folders.setdefault(folder, []).append(source.path)
+    position = {k: v for folder, paths in folders.items() for k, v in positions(folder, paths).items()}
+    return [
+        replace(
+            source,
+            group=key.group(source.group),
+            position=position[source.path],
+            hashed_id=key.id(folder, source.path),
+        )
+        for source, folder in zip(sources, of, strict=True)
+    ]
+
+
+def examined(
+    path: str, *, is_file: bool, root: Path, key: GroupKey | None, grouped: bool
+) -> tuple[str, str | None]:
+    """Returns why a file cannot be an image, by its header, or "", and whose DICOM file it is, or None.
+
+    Args:
+        path: of the file.
+        is_file: False for what is neither a file nor a folder.
+        root: folder of the images, for the error.
+        key: see `list_images`.
+        grouped: whether groups are known without a PatientID.
+
+    Raises:
+        InputError: a DICOM file, and no key.
+    """
+    patient = None
+    try:
+        if not is_file:
+            os.stat(path)  # noqa: PTH116 - says what is wrong with a link
+            return "neither a file nor a folder", None
+        with open(path, "rb") as file:  # noqa: PTH123
+            if check_kind(file.read(HEAD_BYTES), quote=key is None) == "DICOM":
+                if key is None:
+                    raise InputError(no_key(root))
+                patient = ""
+            file.seek(0)
+            patient = check_header(file)
+            if patient == "" and not grouped:
+                return "a DICOM file without a PatientID; tell what is of one patient by --group_regex", ""
+    except (DecodeError, OSError) as error:
+        return getattr(error, "strerror", None) or str(error), patient
+    return "", patient
+
+
+def refuse_rejects(
+    root: Path,
+    sources: Sequence[Source],
+    rejected: Sequence[tuple[int, str]],
+    max_rejects: MaxRejects,
+    what: str,
+) -> None:
+    """Raises InputError, with the first of them, if more sources are rejected than may be."""
+    limit = max_rejects.of(len(sources))
+    if len(rejected) <= limit:
+        return
+    named = [(sources[number].shown, reason) for number, reason in rejected]
+    allowed = f" (--max_rejects={max_rejects} allows {limit})" if limit else ""
+    raise InputError(
+        f"{root}: {len(rejected)} of {len(sources)} {what} cannot be used{allowed}:\n"
+        f"{shown(named)}\n"
+        f"Repair, convert or remove them, or leave them out with --max_rejects, then run the same command "
+        f"again."
+    )
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
@@ -141,20 +257,21 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder")
-        found = [file for file, _ in _files(path, set())] if path.is_dir() else [path]
+        found = [Path(file) for file, _ in _files(path, frozenset())] if path.is_dir() else [path]
         if not found:
             raise InputError(f"{path}: a folder without images")
         files += found
     for file in files:
         try:
             with file.open("rb") as opened:
-                check_kind(opened.read(_HEAD))
+                check_kind(opened.read(HEAD_BYTES))
         except (DecodeError, OSError) as error:
             raise InputError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
     return files
 
 
-def _group_finder(expression: str | None) -> Callable[[str], str | None]:
+def group_finder(expression: str | None) -> Callable[[str], str | None]:
+    """Returns what finds a path's group, or None; see `list_images` for the expression."""
     try:
         pattern = re.compile(CHEST_XRAY_GROUP if expression is None else expression)
     except re.error as error:
@@ -203,42 +320,44 @@ def _refuse_loose_images(folder: Path) -> None:
     for path in sorted(folder.iterdir()):
         if path.is_file() and not _is_clutter(path.name):
             with path.open("rb") as file:
-                head = file.read(_HEAD)
+                head = file.read(HEAD_BYTES)
             try:
-                check_kind(head)
+                kind = check_kind(head)
             except DecodeError:
                 continue
+            if kind == "DICOM":
+                raise InputError(
+                    f"{folder}: has a DICOM file outside the class folders; put it into that of its class"
+                )
             raise InputError(
                 f"{path}: an image outside the class folders; put it into the folder of its class"
             )
 
 
-def _files(folder: Path, parents: set[tuple[int, int]]) -> Iterator[tuple[Path, int | None]]:
-    """Yields every file below a folder with its size (None: no file), sorted; links are followed."""
-    status = folder.stat()
+def _files(
+    folder: str | Path, parents: frozenset[tuple[int, int]], shown: Path | None = None
+) -> Iterator[tuple[str, int | None]]:
+    """Yields every file below a folder with its size (None: no file), sorted; links are followed.
+
+    Errors name `shown`, where it is given, and no folder below it.
+
+    Paths are strings: a Path for each of a million files takes longer than to open them.
+    """
+    status = os.stat(folder)  # noqa: PTH116
     here = (status.st_dev, status.st_ino)
     if here in parents:
-        raise InputError(f"{folder}: a symbolic link to a folder above it; remove the link")
+        link = f"{shown}: has a symbolic link below it" if shown else f"{folder}: a symbolic link"
+        raise InputError(f"{link} to a folder above it; remove the link")
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if _is_clutter(entry.name):
             continue
-        path = folder / entry.name
-        found = path if entry.is_symlink() else entry  # an entry raises for a link that leads nowhere
+        # An entry raises for a link that leads nowhere.
+        found = Path(entry.path) if entry.is_symlink() else entry
         if found.is_dir():
-            yield from _files(path, parents | {here})
+            yield from _files(entry.path, parents | {here}, shown)
         else:
-            yield path, found.stat().st_size if found.is_file() else None
+            yield entry.path, found.stat().st_size if found.is_file() else None
 
 
 def _is_clutter(name: str) -> bool:
     return name.startswith(".") or name.lower() in _CLUTTER
-
-
-def _refusal(root: Path, problems: list[str], total: int) -> str:
-    shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN])
-    more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-    return (
-        f"{root}: {len(problems)} of {total} files in class folders cannot be used:\n"
-        f"{shown}{more}\n"
-        f"Repair, convert or remove them, then run the same command again."
-    )

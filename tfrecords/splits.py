@@ -1,6 +1,6 @@
 """Which split each source goes to: by group, stratified by class, no group in two splits."""
 
-from collections import defaultdict
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -11,6 +11,7 @@ from tfrecords.errors import InputError
 from tfrecords.sources import SPLITS, Listing, Source
 
 _MOST_FOLDS: Final = 20  # a fraction is a number of whole folds, so 5% is the finest
+_MOST_GREEDY: Final = 10_000  # groups that scikit-learn deals in seconds
 
 
 def assign_splits(
@@ -19,7 +20,7 @@ def assign_splits(
     """Returns the split of each source, in the listing's order.
 
     A split that the folders give is kept as it is. A missing one is carved from train by
-    scikit-learn's `StratifiedGroupKFold`.
+    scikit-learn's `StratifiedGroupKFold`; where `splits_are_fixed`, from what has no split.
 
     Args:
         listing: the sources.
@@ -40,9 +41,12 @@ def assign_splits(
             f"--val_fraction={val_fraction} and --test_fraction={test_fraction}: each must be 0 or "
             f"more and both together less than 1"
         )
-    splits = np.array([source.split or "train" for source in listing.sources])
-    train = np.flatnonzero(splits == "train")
-    wanted = {name: share for name, share in fractions.items() if share and name not in given}
+    splits = np.array([source.split or "train" for source in listing.sources], dtype="U5")
+    if listing.splits_are_fixed:
+        train = np.flatnonzero([source.split is None for source in listing.sources])
+    else:
+        train = np.flatnonzero(splits == "train")
+    wanted = {name: share for name, share in fractions.items() if share and name not in given and train.size}
     if wanted:
         folds = _folds([listing.sources[i] for i in train], wanted, seed)
         least = 0
@@ -50,7 +54,7 @@ def assign_splits(
             count = max(1, round(share * (folds.max() + 1)))
             splits[train[(least <= folds) & (folds < least + count)]] = name
             least += count
-    result = tuple(str(split) for split in splits)
+    result = tuple(map(sys.intern, splits.tolist()))  # one string for each split, not for each image
     _refuse_shared_groups(listing.sources, result)
     _refuse_missing_classes(listing, result)
     return result
@@ -61,7 +65,7 @@ def _folds(sources: Sequence[Source], wanted: Mapping[str, float], seed: int) ->
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     labels = np.array([source.label for source in sources])
-    groups = np.unique([source.group for source in sources], return_inverse=True)[1]
+    groups = _numbered([source.group for source in sources])
     smallest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
     if smallest < len(wanted) + 1:
         raise InputError(
@@ -70,7 +74,9 @@ def _folds(sources: Sequence[Source], wanted: Mapping[str, float], seed: int) ->
             f"--test_fraction=0"
         )
     # With every image a group of its own the plain folds are the same thing, and far faster.
-    alone = len(np.unique(groups)) == len(groups)
+    alone = groups.max() + 1 == len(groups)
+    if not alone and groups.max() >= _MOST_GREEDY:
+        return _dealt(labels, groups, min(_MOST_FOLDS, smallest), seed)
     splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(
         n_splits=min(_MOST_FOLDS, smallest), shuffle=True, random_state=seed
     )
@@ -80,17 +86,47 @@ def _folds(sources: Sequence[Source], wanted: Mapping[str, float], seed: int) ->
     return folds
 
 
+def _numbered(groups: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Returns the rank of each group among the distinct ones, int64 [N].
+
+    An array of the names would be as wide as the longest of them.
+    """
+    ranks = {group: rank for rank, group in enumerate(sorted(set(groups)))}
+    return np.fromiter((ranks[group] for group in groups), np.int64, len(groups))
+
+
+def _dealt(
+    labels: npt.NDArray[np.int64], groups: npt.NDArray[np.int64], folds: int, seed: int
+) -> npt.NDArray[np.int64]:
+    """Returns the fold of each source, int64 [N], where the groups are many.
+
+    Groups with the same commonest class are dealt from the largest to the smallest, one to each fold a
+    round, to the folds in a drawn order: of such groups no two folds differ by more images than the two
+    largest have. scikit-learn tries every fold for every group, minutes for 100,000 groups.
+    """
+    count = int(groups.max()) + 1
+    pairs, images = np.unique(groups * (labels.max() + 1) + labels, return_counts=True)
+    owners, classes = np.divmod(pairs, labels.max() + 1)
+    commonest = np.empty(count, np.int64)
+    by_images = np.lexsort((-classes, images))  # the last one stays: most images, then the lowest label
+    commonest[owners[by_images]] = classes[by_images]
+    random = np.random.default_rng(seed)
+    order = np.lexsort((random.permutation(count), -np.bincount(groups), commonest))
+    rounds = random.permuted(np.tile(np.arange(folds), (-(-count // folds), 1)), axis=1)
+    fold_of = np.empty(count, np.int64)
+    fold_of[order] = rounds.ravel()[:count]
+    return fold_of[groups]
+
+
 def _refuse_shared_groups(sources: Sequence[Source], splits: Sequence[str]) -> None:
-    where: dict[str, set[str]] = defaultdict(set)
+    where: dict[str, str] = {}
+    shared_groups: set[str] = set()
     for source, split in zip(sources, splits, strict=True):
-        where[source.group].add(split)
-    shared = sorted(group for group, found in where.items() if len(found) > 1)
+        if where.setdefault(source.group, split) != split:
+            shared_groups.add(source.group)
+    shared = sorted(shared_groups)
     if shared:
-        example = [
-            source.path
-            for source, split in zip(sources, splits, strict=True)
-            if source.group == shared[0] and split in where[shared[0]]
-        ]
+        example = [source.shown for source in sources if source.group == shared[0]]
         raise InputError(
             f"{len(shared)} of {len(where)} groups are in two splits, first {shared[0]!r} "
             f"({example[0]}, {example[-1]}): a model would be tested on what it was trained on; "

@@ -1,45 +1,26 @@
 """Every byte of a converted data set accounted for: the manifest, sources.csv, each shard, each record."""
 
-import csv
 import hashlib
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from tfrecords.duplicates import DROPPED, DUPLICATES_NAME
 from tfrecords.errors import InputError
-from tfrecords.example import Record, decode
-from tfrecords.manifest import SOURCES_NAME, Manifest, Shard, file_sha256, is_shard
-from tfrecords.records import read_records
-from tfrecords.sheet import pixels
+from tfrecords.inspection import NAMED, Inspected, Inspector, SourceTable, counted, shortened
+from tfrecords.interop import check_companions
+from tfrecords.manifest import MANIFEST_NAME, SOURCES_NAME, Manifest, Shard, file_sha256, is_shard
+from tfrecords.pool import run_tasks
+from tfrecords.records import read_spans
+from tfrecords.rejection import REJECTED
 
-_NAMED = 5  # problems of one shard that are named; the rest are counted
-
-
-@dataclass(frozen=True)
-class SourceRow:
-    """A row of sources.csv."""
-
-    id: str
-    label: int
-    split: str
-    group: str
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What the check of one shard found: problems, and source and copy of each record, int64 [N]."""
-
-    problems: tuple[str, ...]
-    sources: npt.NDArray[np.int64]
-    copies: npt.NDArray[np.int64]
+_SHOWN = 20  # problems listed in an error
 
 
 def verify(
@@ -52,15 +33,19 @@ def verify(
     """Checks a data set and returns all that is wrong, each with its file and record; [] if nothing.
 
     Always: the manifest's own hash, sources.csv, no shard missing or extra, each shard's size and
-    SHA-256. Unless `quick`: each record's CRCs and fields, its label, id, group and split against
-    sources.csv, the image's shape and that it decodes, every original and copy exactly once, copies in
-    train only, no group in two splits.
+    SHA-256, the files for other readers. Unless `quick`: each record's CRCs and fields, its label, id,
+    group and split against sources.csv, the image's shape and that it decodes, every original and copy
+    exactly once, copies in train only, no group in two splits, all counts of the manifest.
+
+    Extra is what a reader might take for a shard: a file with a shard's name, or one that starts as a
+    TFRecord under any name. Other files, hidden ones, a contact sheet, the lock and the plan of a
+    conversion that was killed behind its manifest, are nobody's data and are passed over.
 
     Args:
         directory: of the data set.
         quick: stop after sizes and hashes.
         workers: processes; 0 takes one for each core that this process may use.
-        progress: called with the bytes checked since its last call.
+        progress: called with the bytes checked since its last call, in all the bytes of the shards.
 
     Raises:
         InputError: no manifest, or one that cannot be read: there is nothing to check against.
@@ -69,133 +54,218 @@ def verify(
     shards = [(split, shard) for split, described in manifest.splits.items() for shard in described.shards]
     known = {shard.name for _, shard in shards}
     problems = [
-        f"{directory / name}: a shard that the manifest does not know; remove it"
-        for name in sorted(path.name for path in directory.iterdir())
-        if is_shard(name) and name not in known
+        f"{path}: holds records that the manifest does not know; remove it"
+        for path in _extra(directory, known)
     ]
-    rows, damage = _source_rows(directory, manifest)
+    table, damage = _sources(directory, manifest)
     problems += damage
-    check = partial(_check_shard, directory, manifest, rows, quick)
-    found: list[Checked] = []
-    count = workers or len(os.sched_getaffinity(0))
-    for (_, shard), checked in zip(shards, _each(check, shards, count), strict=True):
-        problems += checked.problems
-        found.append(checked)
-        progress(shard.bytes)
-    if not quick and not problems:
-        problems += _check_whole(directory, manifest, rows, found)
+    problems += check_companions(directory, manifest)
+    problems += _duplicates(directory, manifest)
+    inspected = run_tasks(
+        partial(Inspector, directory, manifest, quick=quick, sources=table is not None),
+        shards,
+        workers=workers or len(os.sched_getaffinity(0)),
+        progress=progress,
+    )
+    problems += [problem for found in inspected for problem in found.problems]
+    if not quick and table is not None:
+        problems += _check_whole(directory, manifest, table, shards, inspected)
     return problems
 
 
-def _each(
-    check: Callable[[tuple[str, Shard]], Checked], shards: Sequence[tuple[str, Shard]], workers: int
-) -> Iterator[Checked]:
-    if workers == 1 or len(shards) == 1:
-        yield from map(check, shards)
+def require_sound(
+    directory: Path, *, quick: bool, workers: int = 0, progress: Callable[[int], object] = lambda _: None
+) -> None:
+    """Raises InputError with all that `verify` finds, if it finds anything; its arguments are those."""
+    problems = verify(directory, quick=quick, workers=workers, progress=progress)
+    if not problems:
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(shards)), context) as pool:
-        yield from pool.map(check, shards)
+    shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN])
+    more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    raise InputError(
+        f"{directory}: {len(problems)} problem{'s'[: len(problems) != 1]}:\n{shown}{more}\n"
+        f"Restore these files, or convert again with --overwrite."
+    )
 
 
-def _source_rows(directory: Path, manifest: Manifest) -> tuple[list[SourceRow], list[str]]:
+def _extra(directory: Path, known: set[str]) -> Iterator[Path]:
+    for path in sorted(directory.iterdir()):
+        if path.name in known or path.name.startswith(".") or not path.is_file():
+            continue
+        if is_shard(path.name):
+            yield path
+            continue
+        with suppress(InputError, OSError):  # no record at its start
+            if next(read_spans(path), None):
+                yield path
+
+
+def _sources(directory: Path, manifest: Manifest) -> tuple[SourceTable | None, list[str]]:
     path = directory / SOURCES_NAME
     try:
-        data = path.read_bytes()
+        if file_sha256(path) != manifest.sources_sha256:
+            return None, [f"{path}: its SHA-256 is not the manifest's; convert again with --overwrite"]
+        return SourceTable(path), []
     except OSError as error:
-        return [], [f"{path}: cannot be read: {error.strerror}; convert again with --overwrite"]
-    if hashlib.sha256(data).hexdigest() != manifest.sources_sha256:
-        return [], [f"{path}: its SHA-256 is not the manifest's; convert again with --overwrite"]
-    labels = {name: label for label, name in enumerate(manifest.class_names)}
-    table = csv.DictReader(data.decode().splitlines())
-    return [SourceRow(row["id"], labels[row["class"]], row["split"], row["group"]) for row in table], []
+        return None, [f"{path}: cannot be read: {error.strerror}; convert again with --overwrite"]
+    except InputError as error:
+        return None, [str(error)]
 
 
-def _check_shard(
-    directory: Path, manifest: Manifest, rows: list[SourceRow], quick: bool, item: tuple[str, Shard]
-) -> Checked:
-    split, shard = item
-    path = directory / shard.name
-    nothing = np.empty(0, np.int64)
+def _duplicates(directory: Path, manifest: Manifest) -> list[str]:
+    path = directory / DUPLICATES_NAME
     try:
-        size = path.stat().st_size
-        damaged = size == shard.bytes and file_sha256(path) != shard.sha256
+        found = file_sha256(path) if path.exists() else ""
     except OSError as error:
-        return Checked((f"{path}: {error.strerror}; restore it or convert again",), nothing, nothing)
-    problems = []
-    if size != shard.bytes:
-        problems.append(f"{path}: has {size} bytes, the manifest says {shard.bytes}")
-    if damaged:
-        problems.append(f"{path}: its SHA-256 is not the manifest's")
-    if quick:
-        return Checked(tuple(problems), nothing, nothing)
-    sources, copies = [], []
-    records = 0
-    try:
-        for data in read_records(path):
-            try:
-                record = decode(data)
-                wrong = _wrong_in(record, split, manifest, rows)
-            except InputError as error:
-                wrong = str(error)
-            else:
-                sources.append(record.source)
-                copies.append(record.copy)
-            if wrong:
-                problems.append(f"{path}: record {records}: {wrong}")
-            records += 1
-    except InputError as error:  # names file, record and byte; what follows cannot be found
-        problems.append(str(error))
-    else:
-        if records != shard.records:
-            problems.append(f"{path}: has {records} records, the manifest says {shard.records}")
-    if len(problems) > _NAMED:
-        problems[_NAMED:] = [f"{path}: {len(problems) - _NAMED} more problems"]
-    return Checked(tuple(problems), np.array(sources, np.int64), np.array(copies, np.int64))
-
-
-def _wrong_in(record: Record, split: str, manifest: Manifest, rows: list[SourceRow]) -> str:
-    """Returns what is wrong with a record, or ""."""
-    if not 0 <= record.label < len(manifest.class_names):
-        return f"label {record.label}, but there are {len(manifest.class_names)} classes"
-    if record.copy > (manifest.copies if split == "train" else 0):
-        return f"copy {record.copy}, but {split} has {manifest.copies if split == 'train' else 0}"
-    if rows:
-        if record.source >= len(rows):
-            return f"source {record.source}, but sources.csv has {len(rows)}"
-        row = rows[record.source]
-        mine = SourceRow(record.id.decode("ascii", "replace"), record.label, split, record.group.decode())
-        if mine != row:
-            return f"it says {mine}, sources.csv says {row}"
-    try:
-        pixels(record, manifest)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return f"its image is no {manifest.encoding} of shape {manifest.image_shape}: {error}"
-    return ""
+        return [f"{path}: cannot be read: {error.strerror}; convert again with --overwrite"]
+    if found == manifest.trust.listed_sha256:
+        return []
+    return [f"{path}: its SHA-256 is not the manifest's; convert again with --overwrite"]
 
 
 def _check_whole(
-    directory: Path, manifest: Manifest, rows: list[SourceRow], found: Sequence[Checked]
+    directory: Path,
+    manifest: Manifest,
+    table: SourceTable,
+    shards: Sequence[tuple[str, Shard]],
+    inspected: Sequence[Inspected],
 ) -> list[str]:
-    """Checks what no single shard shows: each record exactly once, groups in one split."""
-    counts: dict[tuple[int, int], int] = {}
-    for checked in found:
-        for key in zip(checked.sources.tolist(), checked.copies.tolist(), strict=True):
-            counts[key] = counts.get(key, 0) + 1
-    problems = []
-    for source, row in enumerate(rows):
-        for copy in range((manifest.copies if row.split == "train" else 0) + 1):
-            there = counts.get((source, copy), 0)
-            if there != 1:
-                problems.append(f"{directory}: {row.id}, copy {copy}: {there} records, there must be one")
-    splits: dict[str, set[str]] = {}
-    for row in rows:
-        splits.setdefault(row.group, set()).add(row.split)
-    problems += [
-        f"{directory / SOURCES_NAME}: group {group} is in splits {', '.join(sorted(names))}"
-        for group, names in splits.items()
-        if len(names) > 1
+    """Checks what no single shard shows; what is missing only if every shard could be read to its end."""
+    path = directory / SOURCES_NAME
+    columns, problems = _columns(path, manifest, table)
+    if problems:
+        return problems
+    problems += _shared(path, table, columns)
+    problems += _miscounted(directory, manifest, columns)
+    numbers = [np.full(len(one.records), number) for number, one in enumerate(inspected)]
+    records = np.concatenate([one.records for one in inspected])
+    # One number for each (source, copy); the sort is stable, so that the first of two is the original.
+    keys = records[:, 1] * (manifest.copies + 1) + records[:, 2]
+    order = np.argsort(keys, kind="stable")
+    doubled = order[1:][keys[order[1:]] == keys[order[:-1]]]
+    shard_of = np.concatenate(numbers)
+    twice = [
+        f"{directory / shards[shard_of[at]][1].name}: record {records[at, 0]}: "
+        f"{table.row(records[at, 1]).id}, copy {records[at, 2]}, is there already"
+        for at in doubled[: NAMED + 1]
     ]
-    if len(problems) > _NAMED:
-        problems[_NAMED:] = [f"{directory}: {len(problems) - _NAMED} more problems"]
+    problems += counted(twice, len(doubled), str(directory))
+    if all(one.readable for one in inspected):
+        problems += _missing(directory, manifest, table, columns, np.delete(keys, doubled))
     return problems
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """sources.csv as arrays, [N] each.
+
+    Attributes:
+        splits: int8, index into the manifest's splits; -1 for a source that was left out.
+        labels: int32.
+        groups: uint64, hash of the group.
+    """
+
+    splits: npt.NDArray[np.int8]
+    labels: npt.NDArray[np.int32]
+    groups: npt.NDArray[np.uint64]
+
+
+def _columns(path: Path, manifest: Manifest, table: SourceTable) -> tuple[_Columns, list[str]]:
+    """Returns the table as arrays, and what is wrong with its rows."""
+    splits = {name: number for number, name in enumerate(manifest.splits)} | {REJECTED: -1, DROPPED: -1}
+    labels = {name: number for number, name in enumerate(manifest.class_names)}
+    count = len(table)
+    columns = _Columns(np.empty(count, np.int8), np.empty(count, np.int32), np.empty(count, np.uint64))
+    ids = np.empty(count, np.uint64)
+    problems = []
+    for source in range(count):
+        try:
+            row = table.row(source)
+            columns.splits[source] = splits[row.split]
+            columns.labels[source] = labels[row.class_name]
+        except InputError as error:
+            problems.append(f"{path}: {error}")
+            continue
+        except KeyError as error:
+            problems.append(f"{path}: row {source} has {error}, which the manifest does not know")
+            continue
+        columns.groups[source] = _hash(row.group)
+        ids[source] = _hash(row.id)
+    if not problems:
+        order = np.argsort(ids, kind="stable")
+        again = order[1:][ids[order[1:]] == ids[order[:-1]]]
+        problems += [f"{path}: row {source} has the id {table.row(source).id} again" for source in again]
+    return columns, shortened(problems, str(path))
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def _shared(path: Path, table: SourceTable, columns: _Columns) -> list[str]:
+    """Returns the groups that are in two splits."""
+    there = np.flatnonzero(columns.splits >= 0)
+    order = there[np.lexsort((columns.splits[there], columns.groups[there]))]
+    before, after = order[:-1], order[1:]
+    same = columns.groups[before] == columns.groups[after]
+    pairs = np.flatnonzero(same & (columns.splits[before] != columns.splits[after]))
+    problems = []
+    for pair in pairs:
+        one, other = table.row(before[pair]), table.row(after[pair])
+        problems.append(
+            f"{path}: group {one.group} is in two splits: {one.id} in {one.split}, {other.id} in "
+            f"{other.split}"
+        )
+    return shortened(problems, str(path))
+
+
+def _miscounted(directory: Path, manifest: Manifest, columns: _Columns) -> list[str]:
+    """Returns which numbers of the manifest are not those of sources.csv."""
+    problems = []
+    for number, (name, split) in enumerate(manifest.splits.items()):
+        own = columns.splits == number
+        variants = [1 + manifest.copies_of(name, label) for label in range(len(manifest.class_names))]
+        classes = np.bincount(columns.labels[own], minlength=len(variants)) * variants
+        expected = {
+            "records": int(classes.sum()),
+            "images": int(own.sum()),
+            "groups": len(np.unique(columns.groups[own])),
+            "records_per_class": tuple(classes.tolist()),
+        }
+        for field, value in expected.items():
+            if getattr(split, field) != value:
+                problems.append(
+                    f"{directory / MANIFEST_NAME}: split {name} has {field} {getattr(split, field)}, by "
+                    f"{SOURCES_NAME} it must be {value}"
+                )
+        if sum(shard.records for shard in split.shards) != split.records:
+            problems.append(
+                f"{directory / MANIFEST_NAME}: split {name} has {split.records} records, its shards have "
+                f"{sum(shard.records for shard in split.shards)}"
+            )
+    return problems
+
+
+def _missing(
+    directory: Path,
+    manifest: Manifest,
+    table: SourceTable,
+    columns: _Columns,
+    keys: npt.NDArray[np.int64],
+) -> list[str]:
+    """Returns the records that are nowhere; `keys` are those that are, each once."""
+    base = manifest.copies + 1
+    wanted = np.zeros(len(table), np.int64)
+    for number, name in enumerate(manifest.splits):
+        for label in range(len(manifest.class_names)):
+            of_these = (columns.splits == number) & (columns.labels == label)
+            wanted[of_these] = 1 + manifest.copies_of(name, label)
+    there = np.bincount(keys // base, minlength=len(table))
+    problems = []
+    for source in np.flatnonzero(there < wanted).tolist():
+        row, own = table.row(source), set((keys[keys // base == source] % base).tolist())
+        lacking = ", ".join(str(copy) for copy in range(wanted[source]) if copy not in own)
+        problems.append(f"{directory}: {row.id}, copy {lacking}, is missing in {row.split}")
+        if len(problems) > NAMED:
+            break
+    return counted(problems, int((there < wanted).sum()), str(directory))

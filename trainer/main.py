@@ -11,10 +11,17 @@ from pathlib import Path
 from absl import flags
 
 from tfrecords.command import run
+from tfrecords.verification import require_sound
 from trainer import flags as run_flags
 from trainer.quiet import quiet_start
 
 flags.adopt_module_key_flags(run_flags)
+
+_VERIFY_DATA = flags.DEFINE_bool(
+    "verify_data",
+    False,
+    "Check every SHA-256 of the data before training, as tfrecords.verify --quick does; sizes always are.",
+)
 
 
 def main(_: list[str]) -> None:
@@ -25,6 +32,8 @@ def main(_: list[str]) -> None:
 
         data = demo_data()
     config = run_flags.config_from_flags(data)
+    if _VERIFY_DATA.value:  # of this start, not of the run: what is sound today may be harmed tomorrow
+        require_sound(data, quick=True)
     with quiet_start():
         from trainer.training import train
     evaluation = train(config)

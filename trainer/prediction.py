@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tfrecords.decode import DecodeError, decode
+from tfrecords.decode import HEAD_BYTES, DecodeError, decode, is_dicom
 from tfrecords.errors import InputError
 from tfrecords.manifest import write_atomically
 from tfrecords.sources import image_files
@@ -45,12 +45,16 @@ def predict_files(run: Run, paths: Sequence[Path]) -> Iterator[Answer]:
     for start in range(0, len(files), BATCH_SIZE):
         part = files[start : start + BATCH_SIZE]
         images = []
-        for file in part:
+        for number, file in enumerate(part, start + 1):
+            name = str(file)
             try:
-                images.append(decode(file.read_bytes(), height=height, width=width, channels=channels))
+                data = file.read_bytes()
+                if is_dicom(data[:HEAD_BYTES]):  # whose name may hold a patient's
+                    name = f"file {number} of {len(files)}, a DICOM file (folders are read in sorted order)"
+                images.append(decode(data, height=height, width=width, channels=channels))
             except (DecodeError, OSError) as error:
                 reason = getattr(error, "strerror", None) or error
-                raise InputError(f"{file}: {reason}; remove it from the call or repair it") from None
+                raise InputError(f"{name}: {reason}; remove it from the call or repair it") from None
         for file, row in zip(part, predictor.probabilities(np.stack(images)), strict=True):
             label = int(row.argmax()) if threshold is None else int(row[POSITIVE] >= threshold)
             yield Answer(file, run.data.class_names[label], row)

@@ -171,11 +171,11 @@ def _facts(config: TrainConfig, manifest: Manifest, strategy: Any, precision: st
     demo = " (demo data: drawn, no patient's)" if manifest.name == DEMO_NAME else ""
     records = ", ".join(f"{name} {split.records:,}" for name, split in manifest.splits.items())
     weights = f", class weights {manifest.class_weights()}" if config.class_weights else ""
-    shape, copies = "x".join(map(str, manifest.image_shape)), manifest.copies
+    shape = "x".join(map(str, manifest.image_shape))
     batch = f"global batch {config.global_batch_size}"
     return {
         "data": f"{manifest.name}{demo}: {config.data}",
-        "records": f"{records}; {shape}, {copies} augmented copies of each train image",
+        "records": f"{records}; {shape}, {manifest.copies_in_words()}",
         "model": f"{config.model}, Adam {config.learning_rate:g}, {batch}{weights}",
         "strategy": f"{config.strategy}: {describe(strategy)}",
         "precision": precision,

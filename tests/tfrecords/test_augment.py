@@ -1,10 +1,12 @@
 import itertools
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tfrecords import augment
-from tfrecords.augment import Augmentation, Draw, apply, draw
+from tfrecords.augment import PRESETS, Augmentation, Draw, apply, describe, draw
 from tfrecords.errors import InputError
 
 NONE = dict.fromkeys(("flip", "rotation", "zoom", "crop", "translation", "brightness", "contrast"), 0.0)
@@ -210,3 +212,45 @@ def test_strengths_that_cannot_be(change, message):
 def test_the_largest_strengths_are_allowed():
     spec = Augmentation(1.0, 180.0, 0.9, 0.9, 0.9, 0.9, 0.9, "edge")
     assert apply(noise(8, 8, 1), drawn(spec, height=8, width=8), spec.fill).shape == (8, 8, 1)
+
+
+@pytest.mark.parametrize("copy", range(1, 9))
+def test_a_draw_in_words_says_where_a_point_goes(copy):
+    """A bright spot of the original is found in the copy where the words put it."""
+    height, width, spot = 120, 160, np.array([95.0, 50.0])  # x, y
+    rows, columns = np.mgrid[0:height, 0:width]
+    image = 200 * np.exp(-(((columns + 0.5 - spot[0]) ** 2 + (rows + 0.5 - spot[1]) ** 2) / 18))
+    spec = Augmentation(brightness=0, contrast=0)
+    moved_by = draw(spec, seed=0, record_id="x", copy=copy, height=height, width=width)
+    words = re.fullmatch(
+        r"turned by ([-+\d.]+) degrees( and then flipped)?, enlarged ([\d.]+) times, shifted by ([-+\d.]+) "
+        r"to the right and ([-+\d.]+) down; contrast x 1.000, brightness [-+]0.0 of 255; matrix \[(.*)\]",
+        describe(moved_by, height=height, width=width),
+    )
+    degrees, flipped, enlarged, right, down, matrix = words.groups()
+    shown = apply(image.astype(np.uint8)[..., None], moved_by)[..., 0].astype(float)
+    found = np.array([(shown * (columns + 0.5)).sum(), (shown * (rows + 0.5)).sum()]) / shown.sum()
+    angle = np.deg2rad(float(degrees))
+    clockwise = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    centre = np.array([width, height]) / 2
+    moved = clockwise @ (spot - centre) * float(enlarged) * ([-1, 1] if flipped else [1, 1])
+    assert np.abs(moved + centre + [float(right), float(down)] - found).max() < 1.0
+    values = np.array([[float(value) for value in row.split()] for row in matrix.split("; ")])
+    assert np.abs(values - moved_by.matrix).max() < 1e-4
+
+
+def test_presets_grow_and_the_default_is_standard():
+    assert list(PRESETS) == ["none", "light", "standard", "radiograph", "strong"]
+    assert PRESETS["standard"] == Augmentation()
+    assert PRESETS["radiograph"] == replace(Augmentation(), flip=0)
+    values = [value for preset in PRESETS.values() for _, value in preset.strengths()]
+    assert {type(value) for value in values} == {float}  # as from a flag: the plan holds their JSON
+    for weaker, stronger in itertools.pairwise(["none", "light", "standard", "strong"]):
+        less, more = PRESETS[weaker].strengths(), PRESETS[stronger].strengths()
+        assert all(a <= b for (_, a), (_, b) in zip(less, more, strict=True))
+        assert less != more
+
+
+def test_a_copy_without_strengths_is_the_original():
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    assert np.array_equal(apply(image, drawn(PRESETS["none"])), image)

@@ -1,9 +1,12 @@
 import csv
 import re
+import shutil
 from collections import Counter, defaultdict
+from dataclasses import asdict, replace
 
 import pytest
 
+from tfrecords.augment import PRESETS, Augmentation
 from tfrecords.example import decode
 from tfrecords.manifest import Manifest
 from tfrecords.records import read_records
@@ -22,7 +25,7 @@ def test_help_explains(run_command):
         *("--images", "--out", "--name", "--size", "--channels", "--group_regex", "--val_fraction"),
         *("--test_fraction", "--copies", "--flip", "--rotation", "--zoom", "--crop", "--translation"),
         *("--brightness", "--contrast", "--fill", "--encoding", "--shard_size", "--seed", "--[no]overwrite"),
-        "--workers",
+        *("--workers", "--augment", "--duplicates"),
     ):
         assert f"\n  {flag}: " in done.stdout
     for default in (
@@ -45,7 +48,10 @@ def test_help_explains(run_command):
         ("--shard_size=1TB", "--shard_size=1TB: must be a number with KB, MB or GB, as 64MB"),
         ("--shard_size=1KB", "--shard_size=1024 bytes: must be 64KB or more"),
         ("--copies=-1", "--copies=-1: must be 0 or more"),
-        ("--copies=x", "flag --copies=x: invalid literal for int() with base 10: 'x'"),
+        ("--copies=x", "--copies=x: must be a number, balance (copies that level "),
+        ("--copies=balance:-1", "--copies=balance:-1: must be a number, balance (copies that level the "),
+        ("--augment=heavy", "flag --augment=heavy: value should be one of <none|light|standard|"),
+        ("--duplicates=ignore", "flag --duplicates=ignore: value should be one of <refuse|keep|drop>"),
         ("--seed=-1", "--seed=-1: must be from 0 to 4294967295"),
         ("--workers=-1", "--workers=-1: must be 0 (one for each core) or more"),
         ("--flip=2", "--flip=2.0: must be from 0 to 1"),
@@ -110,6 +116,45 @@ def test_the_summary(run_command, image_folder, tmp_path):
 
     shown = run_command(*lines[8].split()[2:4], cwd=tmp_path)
     assert shown.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "copies", "augmentation"),
+    [
+        ([], 1, Augmentation()),
+        (["--augment=standard"], 1, Augmentation()),
+        (["--augment=none"], 0, PRESETS["none"]),
+        (["--augment=none", "--copies=1"], 1, PRESETS["none"]),
+        (["--augment=radiograph"], 1, Augmentation(flip=0)),
+        (["--augment=strong", "--rotation=3"], 1, replace(PRESETS["strong"], rotation=3)),
+        (["--augment=light", "--fill=edge", "--copies=2"], 2, replace(PRESETS["light"], fill="edge")),
+    ],
+)  # fmt: skip
+def test_presets_and_strengths(run_command, image_folder, tmp_path, arguments, copies, augmentation):
+    own = (f"--images={image_folder}", f"--out={tmp_path}/out", "--size=24", "--workers=1")
+    done = convert(run_command, *own, *arguments)
+    assert done.returncode == 0, done.stderr
+    manifest = Manifest.load(tmp_path / "out")
+    assert (manifest.copies, manifest.augmentation) == (copies, asdict(augmentation))
+
+
+def test_duplicates_in_the_summary_and_refused(run_command, image_folder, tmp_path):
+    images = shutil.copytree(image_folder, tmp_path / "chest_xray")
+    path = min((images / "NORMAL").glob("IM-0001*"))
+    shutil.copy(path, images / "NORMAL" / f"IM-0001-9{path.suffix}")
+    arguments = (f"--images={images}", "--out=out", "--size=32", "--workers=1")
+    done = convert(run_command, *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "\nduplicates: 1 set of 2 images that are the same to the pixel, each inside one split and class\n"
+        "all listed in duplicates.csv\nNext:\n"
+    ) in done.stdout
+    shutil.copy(path, images / "PNEUMONIA" / f"person1_virus_9{path.suffix}")
+    done = convert(run_command, *arguments, "--overwrite", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(
+        f"error: {images}: 1 set of images are the same to the pixel (1 with two labels"
+    )
 
 
 @pytest.mark.real_data

@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from tfrecords.errors import InputError
-from tfrecords.records import frame, read_records
+from tfrecords.records import frame, read_records, read_spans
 
 PAYLOADS = [b"first", b"", bytes(range(256)), b"\x00" * 1000]
 
@@ -77,3 +77,34 @@ def test_whole_records_before_the_damage_are_read(tmp_path):
     assert list(itertools.islice(reader, 3)) == PAYLOADS[:3]
     with pytest.raises(InputError, match="record 3 at byte 309 is cut: 1000 bytes announced"):
         next(reader)
+
+
+def test_spans_are_where_the_frames_are(tmp_path):
+    path = tmp_path / "shard"
+    framed = list(map(frame, PAYLOADS))
+    path.write_bytes(b"".join(framed))
+    starts = [0, *itertools.accumulate(map(len, framed))]
+    assert list(read_spans(path)) == list(zip(starts, map(len, framed), strict=False))
+    path.write_bytes(b"")
+    assert list(read_spans(path)) == []
+
+
+def test_spans_of_a_harmed_file_are_refused_as_its_records_are(tmp_path):
+    """But for damage in the data, which spans do not read."""
+    path = tmp_path / "shard"
+    framed = [frame(payload) for payload in PAYLOADS[:3]]
+    whole = b"".join(framed)
+    starts = [0, *itertools.accumulate(map(len, framed))]
+    harmed = [whole[:size] for size in set(range(len(whole))) - set(starts)]
+    for bit in (8 * start + bit for start in starts[:3] for bit in range(8 * 12)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        harmed.append(bytes(damaged))
+    for content in harmed:
+        path.write_bytes(content)
+        errors = []
+        for read in (read_records, read_spans):
+            with pytest.raises(InputError) as caught:
+                list(read(path))
+            errors.append(str(caught.value))
+        assert errors[0] == errors[1]

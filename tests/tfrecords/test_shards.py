@@ -9,10 +9,11 @@ from PIL import Image
 
 from tfrecords.augment import Augmentation, apply, draw
 from tfrecords.decode import decode as decode_image
+from tfrecords.decode import decode_fingerprinted
 from tfrecords.errors import InputError
 from tfrecords.example import decode
 from tfrecords.records import read_records
-from tfrecords.shards import ImageJob, Rendering, encode_image, plan_split, write_shards
+from tfrecords.shards import RESULT_SUFFIX, ImageJob, Rendering, encode_image, plan_split, write_shards
 
 RAW = Rendering((8, 9, 1), "raw", Augmentation(), seed=5)
 # An image in three is NORMAL, and they come first, as in a sorted listing.
@@ -32,11 +33,15 @@ def root(tmp_path_factory):
     return folder
 
 
-def write(root, out, jobs, rendering=RAW, *, workers=1):
+def write(root, out, jobs, rendering=RAW, *, workers=1, **options):
     done = []
     out.mkdir(exist_ok=True)
-    shards = write_shards(root, out, jobs, rendering, workers=workers, progress=done.append)
-    return shards, sum(done)
+    results = write_shards(root, out, jobs, rendering, workers=workers, progress=done.append, **options)
+    return results, sum(done)
+
+
+def files_of(jobs):
+    return {job.name + suffix for job in jobs for suffix in ("", RESULT_SUFFIX)}
 
 
 def test_every_image_is_planned_once():
@@ -123,13 +128,19 @@ def test_the_fill_that_was_asked_for(root, tmp_path):
 def test_what_is_told_of_a_shard(root, tmp_path):
     jobs = plan(IMAGES[:20], shard_size=72 * 10)
     for workers in (1, 2):
-        shards, done = write(root, tmp_path / str(workers), jobs, workers=workers)
+        results, done = write(root, tmp_path / str(workers), jobs, workers=workers)
         assert done == 40
+        shards = [result.shard for result in results]
         assert [(shard.name, shard.records) for shard in shards] == [(job.name, job.records) for job in jobs]
         for shard in shards:
             data = (tmp_path / str(workers) / shard.name).read_bytes()
             assert (shard.bytes, shard.sha256) == (len(data), hashlib.sha256(data).hexdigest())
-        assert sorted(p.name for p in (tmp_path / str(workers)).iterdir()) == [job.name for job in jobs]
+        assert {p.name for p in (tmp_path / str(workers)).iterdir()} == files_of(jobs)
+        for job, result in zip(jobs, results, strict=True):
+            files = [(root / image.path).read_bytes() for image in job.images]
+            found = [decode_fingerprinted(data, height=2, width=3, channels=1) for data in files]
+            assert result.hashes == tuple(one.fingerprint for one in found)
+            assert result.rejected == ()
 
 
 def test_a_shard_that_is_there_is_kept(root, tmp_path):
@@ -141,6 +152,51 @@ def test_a_shard_that_is_there_is_kept(root, tmp_path):
     again, done = write(root, tmp_path, jobs)
     assert (again, done) == (fresh, 40)
     assert kept.stat().st_mtime == 1
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("harmed", "harm"),
+    [
+        ("", lambda path: path.unlink()),
+        ("", cut),
+        ("", flip),
+        ("", lambda path: path.write_bytes(b"")),
+        (RESULT_SUFFIX, lambda path: path.unlink()),
+        (RESULT_SUFFIX, cut),
+        (RESULT_SUFFIX, lambda path: path.write_bytes(b"{}")),
+        (RESULT_SUFFIX, lambda path: path.write_bytes(b"[]")),
+    ],
+)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_shard_that_was_harmed_meanwhile_is_written_again(root, tmp_path, workers, harmed, harm):
+    jobs = plan(IMAGES[:20], shard_size=72 * 10)
+    fresh, _ = write(root, tmp_path, jobs)
+    whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    harm(tmp_path / (jobs[1].name + harmed))
+    os.utime(tmp_path / jobs[0].name, (1, 1))
+    again, done = write(root, tmp_path, jobs, workers=workers)
+    assert (again, done) == (fresh, 40)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == whole
+    assert (tmp_path / jobs[0].name).stat().st_mtime == 1
+
+
+def test_a_result_of_another_plan_is_not_taken(root, tmp_path):
+    (job,) = plan(IMAGES[:20], shard_size=1 << 20)
+    (few,) = plan(IMAGES[:10], shard_size=1 << 20)
+    assert job.name == few.name
+    write(root, tmp_path, [few])
+    (result,), _ = write(root, tmp_path, [job])
+    assert (result.shard.records, len(result.hashes)) == (40, 20)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -164,11 +220,119 @@ def test_a_bad_image_stops_with_its_path_and_leaves_whole_shards(root, tmp_path,
         write(harmed, tmp_path / "out", jobs, workers=workers)
     assert str(caught.value).startswith(f"{last}: {reason}")
     found = {path.name for path in (tmp_path / "out").iterdir()}
-    assert found <= {job.name for job in jobs[:-1]}
-    assert workers > 1 or len(found) == len(jobs) - 1
+    assert found <= files_of(jobs[:-1])
+    assert workers > 1 or found == files_of(jobs[:-1])
     write(root, tmp_path / "whole", jobs)
     for name in found:
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+# ---- images that are left out
+
+
+@pytest.fixture
+def harmed(root, tmp_path):
+    """The images with four that cannot be decoded: 3 and 11 cut, 7 damaged in its header, 16 of words."""
+    folder = tmp_path / "harmed"
+    folder.mkdir()
+    for path in root.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    for number in (3, 11):
+        path = folder / f"{number}.png"
+        path.write_bytes(path.read_bytes()[:-60])
+    path = folder / "7.png"
+    path.write_bytes(path.read_bytes()[:8] + b"\0" * 40)
+    (folder / "16.png").write_bytes(b"words")
+    return folder
+
+
+def left_out(results):
+    return sorted(number for result in results for number, _ in result.rejected)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_bad_images_are_left_out_and_told(root, harmed, tmp_path, workers):
+    jobs = plan(IMAGES[:20], copies=2, shard_size=72 * 15)
+    assert len(jobs) == 4
+    whole, _ = write(root, tmp_path / "whole", jobs)
+    results, done = write(harmed, tmp_path / "out", jobs, workers=workers, max_rejects=4)
+    assert done == 60
+    assert left_out(results) == [3, 7, 11, 16]
+    reasons = {number: reason for result in results for number, reason in result.rejected}
+    assert reasons[3].startswith("cannot be decoded: ")
+    assert reasons[7].startswith("cannot be decoded: ")
+    assert "0x" not in reasons[7]  # an address in memory would differ from run to run
+    assert reasons[16].startswith("not an image: it starts with b'words'")
+    for job, before, result in zip(jobs, whole, results, strict=True):
+        bad = {number for number, _ in result.rejected}
+        assert result.hashes == tuple(
+            "" if image.source in bad else hashed
+            for image, hashed in zip(job.images, before.hashes, strict=True)
+        )
+        expected = [
+            data for data in read_records(tmp_path / "whole" / job.name) if decode(data).source not in bad
+        ]
+        assert list(read_records(tmp_path / "out" / job.name)) == expected  # the others are as they were
+        assert result.shard.records == len(expected) == 3 * (len(job.images) - len(bad))
+
+
+def test_what_was_left_out_is_known_when_it_goes_on(harmed, tmp_path):
+    jobs = plan(IMAGES[:20], shard_size=72 * 10)
+    fresh, _ = write(harmed, tmp_path / "out", jobs, max_rejects=4)
+    (tmp_path / "out" / jobs[2].name).unlink()
+    again, done = write(harmed, tmp_path / "out", jobs, max_rejects=4)
+    assert (again, done) == (fresh, 40)
+    with pytest.raises(InputError, match="4 images cannot be used, --max_rejects allows 3:"):
+        write(harmed, tmp_path / "out", jobs, max_rejects=3)  # shards that are there count too
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("limit", [0, 1, 2, 3])
+@pytest.mark.parametrize("shard_size", [72 * 4, 1 << 20])
+def test_more_than_allowed_stop_and_keep_whole_shards(root, harmed, tmp_path, workers, limit, shard_size):
+    jobs = plan(IMAGES[:20], copies=0, shard_size=shard_size)
+    out = tmp_path / "out"
+    with pytest.raises(InputError) as caught:
+        write(harmed, out, jobs, workers=workers, max_rejects=limit)
+    message = str(caught.value)
+    named = [f"{n}.png: " in message for n in (3, 7, 11, 16)]
+    assert sum(named) == message.count(".png: ")
+    assert sum(named) > limit
+    if limit:
+        assert message.startswith(
+            f"{harmed}: {sum(named)} images cannot be used, --max_rejects allows {limit}:"
+        )
+    assert not [path for path in out.iterdir() if path.name.endswith(".tmp")]
+    there = [job for job in jobs if (out / job.name).exists()]
+    kept = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    write(harmed, out, jobs, max_rejects=4)  # the shards that were there were whole, and stay
+    for job in there:
+        assert (out / job.name).stat().st_mtime_ns == kept[job.name]
+    write(harmed, tmp_path / "fresh", jobs, max_rejects=4)
+    for path in out.iterdir():
+        assert path.read_bytes() == (tmp_path / "fresh" / path.name).read_bytes()
+
+
+def test_those_left_out_before_count_and_are_named(harmed, tmp_path):
+    jobs = plan(IMAGES[:20], shard_size=72 * 10)
+    before = [("B/99.png", "the file is empty (0 bytes)")]
+    write(harmed, tmp_path / "out", jobs, max_rejects=5, rejected=before)
+    with pytest.raises(InputError) as caught:
+        write(harmed, tmp_path / "again", jobs, max_rejects=4, rejected=before)
+    assert str(caught.value).startswith(f"{harmed}: 5 images cannot be used, --max_rejects allows 4:\n")
+    assert "\n  B/99.png: the file is empty (0 bytes)\n" in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_shard_may_lose_all_its_images(harmed, tmp_path, workers):
+    jobs = plan([IMAGES[n] for n in (3, 7, 11, 16)], copies=1, shard_size=72 * 4)
+    assert len(jobs) == 2
+    results, done = write(harmed, tmp_path / "out", jobs, workers=workers, max_rejects=4)
+    assert done == 8
+    for job, result in zip(jobs, results, strict=True):
+        assert (result.shard.records, result.shard.bytes) == (0, 0)
+        assert list(read_records(tmp_path / "out" / job.name)) == []
+    assert write(harmed, tmp_path / "out", jobs, max_rejects=4) == (results, 8)
 
 
 @pytest.mark.parametrize("shape", [(8, 9, 1), (8, 9, 3)])

@@ -1,9 +1,18 @@
+import base64
+import io
 import json
+import re
 import shutil
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tfrecords.augment import Draw, apply
+from tfrecords.example import decode
+from tfrecords.manifest import Manifest
+from tfrecords.records import read_records
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +35,7 @@ def test_help_explains(run_command):
     done = run_command("tfrecords.show", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "python -m tfrecords.show --data=data/chest_xray" in done.stdout
-    for flag in ("--data", "--split", "--count", "--png"):
+    for flag in ("--data", "--split", "--count", "--png", "--html", "--[no]draws"):
         assert f"\n  {flag}: " in done.stdout
 
 
@@ -43,7 +52,13 @@ def test_the_manifest_in_words_and_a_sheet(run_command, data):
     )
     assert lines[6].startswith("written with numpy ")
     assert "pillow " in lines[6]
-    assert lines[7:] == [f"contact sheet: {data}/contact_sheet_train.png"]
+    assert lines[7].startswith("largest group: ")
+    assert lines[8].startswith("classes in each shard of train: NORMAL ")
+    assert lines[11:] == [
+        "duplicates: no two images are the same to the pixel",
+        "near duplicates: no two images in different splits look the same",
+        f"contact sheet: {data}/contact_sheet_train.png",
+    ]
     with Image.open(data / "contact_sheet_train.png") as sheet:
         assert sheet.format == "PNG"
         assert sheet.width > 3 * 180
@@ -86,6 +101,107 @@ def test_bad_input(run_command, data, arguments, message):
     done = run_command("tfrecords.show", *(argument.format(data=data) for argument in arguments))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: " + message.format(data=data))
+
+
+class Page(HTMLParser):
+    """What a page holds: its words, the images' data, and whatever would reach outside."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.images, self.outside = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        if tag == "img":
+            kind, data = values["src"].split(",")
+            assert kind == "data:image/png;base64"
+            with Image.open(io.BytesIO(base64.b64decode(data, validate=True))) as image:
+                self.images.append((values["alt"], values.get("class"), np.asarray(image)))
+        elif tag in ("script", "link", "iframe", "object") or "href" in values or "src" in values:
+            self.outside.append(tag)
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_one_page_of_everything(run_command, image_folder, tmp_path):
+    images = tmp_path / "chest <xray>"
+    shutil.copytree(image_folder, images / "train")
+    normal, sick = (images / "train" / name for name in ("NORMAL", "PNEUMONIA"))
+    for name, kept in (("test", 4), ("val", 3)):
+        for folder in (normal, sick):
+            (images / name / folder.name).mkdir(parents=True)
+            for number in range(kept):
+                path = sorted(folder.iterdir())[-1]
+                path.rename(images / name / folder.name / f"{name}{number}{path.suffix}")
+    with Image.open(min(sick.glob("*.bmp"))) as image:
+        image.point(lambda value: min(255, value + 2)).save(images / "test" / "PNEUMONIA" / "near.png")
+    path = min(normal.iterdir())
+    shutil.copy(path, images / "test" / "NORMAL" / f"same{path.suffix}")
+    arguments = ("--size=40", "--copies=2", "--duplicates=keep", "--name=a", "--workers=1")
+    done = run_command("tfrecords.convert", f"--images={images}", f"--out={tmp_path}/data", *arguments)
+    assert done.returncode == 0, done.stderr
+    page = tmp_path / "page.html"
+    done = run_command("tfrecords.show", f"--data={tmp_path}/data", f"--html={page}", "--count=4")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"page: {page}"), done.stderr
+    parsed = Page()
+    parsed.feed(page.read_text())
+    assert parsed.outside == []
+    assert "url(" not in page.read_text()
+    assert "prefers-color-scheme: dark" in page.read_text()
+    words = " ".join(parsed.words)
+    for title in (
+        *("Splits", "How far the splits can be trusted", "Class balance", "Sizes of the source images"),
+        *("Split train", "Split val", "Split test", "Images in two splits that look the same"),
+        "Images that are the same to the pixel",
+    ):
+        assert title in parsed.words
+    assert "1 set of 2 images that are the same to the pixel, 1 set in two splits" in words
+    manifest = Manifest.load(tmp_path / "data")
+    assert f"{manifest.splits['train'].records_per_class[1]:,}" in parsed.words
+    shown = [(name, kind) for name, kind, _ in parsed.images]
+    assert [kind for _, kind in shown[:12]] == [None, "copy", "copy"] * 4
+    assert "test/PNEUMONIA/near.png" in [name for name, _ in shown]
+    same = [array for name, kind, array in parsed.images[-2:]]
+    assert [name for name, _ in shown[-2:]] == [
+        f"train/NORMAL/{path.name}", f"test/NORMAL/same{path.suffix}"
+    ]  # fmt: skip
+    assert np.array_equal(*same)
+    assert same[0].std() > 5
+    again = tmp_path / "again.html"
+    run_command("tfrecords.show", f"--data={tmp_path}/data", f"--html={again}", "--count=4")
+    assert again.read_bytes() == page.read_bytes()
+
+
+def test_the_draws_are_those_of_the_records(run_command, data):
+    done = run_command("tfrecords.show", f"--data={data}", "--draws", "--count=3")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if ", copy " in line]
+    assert len(lines) == 3 * 2
+    records = {
+        (record.id.decode(), record.copy): np.frombuffer(record.image, np.uint8).reshape(40, 40, 1)
+        for path in data.glob("*-train.tfrecord-*")
+        for record in map(decode, read_records(path))
+    }
+    for line in lines:
+        found = re.fullmatch(
+            r"(.+), copy (\d): turned by .*; contrast x ([\d.]+), brightness ([-+\d.]+) of 255; "
+            r"matrix \[(.*)\]",
+            line,
+        )
+        name, copy, gain, bias, matrix = found.groups()
+        values = np.array([[float(value) for value in row.split()] for row in matrix.split("; ")])
+        drawn = Draw(values, float(gain), float(bias))
+        expected = records[name, int(copy)].astype(int)
+        shown = apply(records[name, 0], drawn).astype(int)
+        assert abs(shown - expected).max() <= 2  # printed digits
+        assert abs(records[name, 0] - expected).max() > 20
+
+
+def test_a_page_that_cannot_be_written(run_command, data):
+    done = run_command("tfrecords.show", f"--data={data}", f"--html={data}/none/page.html")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {data}/none/page.html: cannot be written: No such file")
 
 
 def no_manifest(data):

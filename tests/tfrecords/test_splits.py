@@ -181,3 +181,21 @@ def test_fractions_that_cannot_be(val, test):
         f"--val_fraction={val} and --test_fraction={test}: each must be 0 or more and both together less "
         f"than 1"
     )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_many_groups_are_dealt_as_evenly(seed):
+    # More than scikit-learn can try every fold for: 12,000 groups of 1 to 12 images, some of both classes.
+    rows = grouped(seed, groups=12_000)
+    rows += [(1 - label, group, split) for label, group, split in rows[::50]]
+    splits = assign(rows, seed=seed)
+    assert splits == assign(rows, seed=seed)
+    assert splits != assign(rows, seed=seed + 1)
+    of_group = {}
+    for (_, group, _), split in zip(rows, splits, strict=True):
+        assert of_group.setdefault(group, split) == split
+    found = shares(rows, splits)
+    class_share = np.mean([row[0] for row in rows])
+    for name, share in {"train": 0.7, "val": 0.15, "test": 0.15}.items():
+        assert found[name][0] == pytest.approx(share, abs=0.002)
+        assert found[name][1] == pytest.approx(class_share, abs=0.01)

@@ -1,5 +1,6 @@
 import csv
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,6 +63,24 @@ def test_an_image_that_cannot_be_decoded_is_named(run, image_folder, tmp_path):
     assert str(error.value).endswith("; remove it from the call or repair it")
 
 
+def test_dicom_files_are_answered_and_named_by_position_in_errors(run, image_folder, tmp_path):
+    pydicom_files = pytest.importorskip("pydicom.data", reason="the dicom extra is not installed")
+    data = Path(pydicom_files.get_testdata_file("CT_small.dcm", download=False)).read_bytes()
+    first = image_files([image_folder])[0]
+    whole, bad = tmp_path / "Doe^Jane 1.dcm", tmp_path / "Doe^Jane 2.dcm"
+    whole.write_bytes(data)
+    answers = list(predict_files(run, [first, whole]))
+    assert [answer.file for answer in answers] == [first, whole]
+    assert answers[1].probabilities.sum() == pytest.approx(1, abs=1e-6)
+    bad.write_bytes(data[:-1000])
+    with pytest.raises(InputError) as error:
+        list(predict_files(run, [first, whole, bad]))
+    assert str(error.value) == (
+        "file 3 of 3, a DICOM file (folders are read in sorted order): a DICOM file whose pixel data is "
+        "damaged or cut; remove it from the call or repair it"
+    )
+
+
 @pytest.mark.parametrize("make", [lambda path: path.write_text("no image"), lambda path: None])
 def test_what_is_no_image_is_named_before_anything_is_predicted(run, tmp_path, make):
     make(tmp_path / "notes.txt")
@@ -76,8 +95,6 @@ def test_a_run_without_a_model_is_named(trained, tmp_path, image_folder):
 
 
 def test_the_table_has_full_precision_and_any_name(tmp_path):
-    from pathlib import Path
-
     row = np.array([1 / 3, 2 / 3])
     answers = [Answer(Path('a,"b".png'), "B", row), Answer(Path("caf\udce9.png"), "B", row)]
     write_csv(tmp_path / "out.csv", ("A", "B"), answers)

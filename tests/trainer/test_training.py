@@ -285,6 +285,36 @@ def test_data_that_cannot_be_read_ends_the_command(broken_data, run_command, tmp
     assert not (tmp_path / "run").exists()
 
 
+def test_data_is_verified_when_asked(broken_data, run_command, tmp_path):
+    """A flipped bit changes no size: only the hashes show it before training."""
+    folder, shard = broken_data("nothing yet")
+    val = folder / Manifest.load(folder).split("val").shards[0].name
+    for path in (shard, val):
+        content = bytearray(path.read_bytes())
+        content[500] ^= 1
+        path.write_bytes(content)
+    done = run_command("trainer.main", f"--data={folder}", f"--run_dir={tmp_path / 'run'}", "--verify_data")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: {folder}: 2 problems:\n"
+        f"  {shard}: its SHA-256 is not the manifest's\n"
+        f"  {val}: its SHA-256 is not the manifest's\n"
+        f"Restore these files, or convert again with --overwrite.\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_sound_data_trains_as_without_being_verified(trained, run_command, tmp_path):
+    """Asked of one start, the flag is no part of the run: it goes on without it."""
+    run = shutil.copytree(trained.folder, tmp_path / "run")
+    (run / "model.keras").unlink()
+    flags = (f"--data={trained.data}", f"--run_dir={run}", *trained.flags)
+    done = run_command("trainer.main", *flags, "--verify_data")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (run / "model.keras").exists()
+    assert "verify" not in (run / "config.json").read_text()
+
+
 @pytest.mark.parametrize(
     ("flag", "message"),
     [

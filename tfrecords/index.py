@@ -1,0 +1,43 @@
+"""Index files: where each record of a shard is, as NVIDIA DALI and the `tfrecord` package want it.
+
+One text file a shard, `index/SHARD.idx`, one line a record: the byte offset of its frame and the
+frame's bytes, header and CRCs included, as DALI's tools/tfrecord2idx writes it. They stand in a folder
+of their own so that a pattern for the shards does not find them.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from tfrecords.manifest import Manifest
+from tfrecords.records import read_spans
+
+INDEX_FOLDER: Final = "index"
+INDEX_SUFFIX: Final = ".idx"
+
+
+def index_name(shard: str) -> str:
+    """Returns the name of a shard's index file, below the folder of the data set."""
+    return f"{INDEX_FOLDER}/{shard}{INDEX_SUFFIX}"
+
+
+def index_of(shard: Path) -> bytes:
+    """Returns the content of a shard's index file: a line `offset size`, bytes, for each record.
+
+    Only the frames' headers are read: 12 bytes a record.
+
+    Raises:
+        InputError: the shard is cut, or damaged in a header.
+        OSError: it cannot be read.
+    """
+    return b"".join(b"%d %d\n" % span for span in read_spans(shard))
+
+
+def index_files(directory: Path) -> list[str]:
+    """Returns the sorted names of the index files that a data set carries."""
+    pattern = index_name("*.tfrecord-*")
+    return sorted(path.relative_to(directory).as_posix() for path in directory.glob(pattern))
+
+
+def shard_names(manifest: Manifest) -> list[str]:
+    """Returns the names of all shards of all splits, in order."""
+    return [shard.name for split in manifest.splits.values() for shard in split.shards]
