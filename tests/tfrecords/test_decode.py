@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfrecords.decode import HEAD_BYTES, MAX_PIXELS, DecodeError, check_header, check_kind, decode
+from tfrecords import phantom
+from tfrecords.decode import (
+    HEAD_BYTES,
+    MAX_PIXELS,
+    DecodeError,
+    check_header,
+    check_kind,
+    decode,
+    decode_fingerprinted,
+)
 
 
 def saved(image, kind="PNG", **options):
@@ -309,6 +318,42 @@ def test_a_progressive_jpeg_is_as_any_other():
         np.testing.assert_array_equal(
             pixels(progressive, channels, height=33, width=47), pixels(plain, channels, height=33, width=47)
         )
+
+
+def fully_decoded(data, side):
+    with Image.open(io.BytesIO(data)) as image:
+        image.draft("L", image.size)
+        return np.asarray(image.convert("L").resize((side, side), Image.Resampling.BILINEAR)).astype(int)
+
+
+@pytest.mark.parametrize("size", [(1857, 1317), (2000, 900), (3100, 2900)])
+def test_a_large_jpeg_is_nearly_its_full_decoding(size):
+    """The bound that the docstring states; a scale of one step more breaks it."""
+    for seed in range(4):
+        film = phantom.draw(
+            np.random.default_rng(seed), phantom.Anatomy.draw(np.random.default_rng(seed)), opacities=True
+        )
+        noise = np.random.default_rng(seed).normal(0, 12, (size[1], size[0]))
+        large = np.asarray(Image.fromarray(film).resize(size, Image.Resampling.BICUBIC)) + noise
+        data = saved(Image.fromarray(np.clip(large, 0, 255).astype(np.uint8)), "JPEG", quality=90)
+        found = decode_fingerprinted(data, height=180, width=180, channels=1)
+        difference = np.abs(found.pixels[..., 0].astype(int) - fully_decoded(data, 180))
+        assert 0 < difference.max() <= 24  # 0 would be full decoding
+        assert difference.mean() < 1
+        assert found.size == (size[1], size[0])  # its own, not what it was decoded at
+
+
+def test_a_jpeg_below_four_times_the_target_is_decoded_in_full():
+    values = np.random.default_rng(0).integers(0, 256, (719, 719), dtype=np.uint8)
+    data = saved(Image.fromarray(values), "JPEG")
+    np.testing.assert_array_equal(pixels(data, 1, height=180, width=180)[..., 0], fully_decoded(data, 180))
+
+
+def test_a_large_turned_jpeg_keeps_its_own_size():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    data = saved(Image.new("L", (1600, 1200), 90), "JPEG", exif=exif)
+    assert decode_fingerprinted(data, height=180, width=180, channels=1).size == (1600, 1200)
 
 
 def test_an_interlaced_png_is_as_any_other():
