@@ -138,7 +138,7 @@ def test_each_snippet_has_its_check():
 @pytest.mark.parametrize("place", SNIPPETS)
 def test_a_snippet_runs_and_reads_what_is_there(folder, command_environment, place):
     if name := missing(SNIPPETS[place]):
-        pytest.skip(f"{name} is not installed: the extra `interop` has it")
+        pytest.skip(f"{name} is not installed, which this snippet needs")
     script = "\n".join((SNIPPETS[place], EXPECTED, CHECKS[place], 'print("checked")'))
     done = subprocess.run(
         [sys.executable, "-c", script],
