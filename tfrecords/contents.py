@@ -88,18 +88,19 @@ def join_groups(listing: Listing, sets: Iterable[Sequence[int]]) -> Listing:
 
 @dataclass(frozen=True)
 class _Hasher:
-    """Hashes what images of the root show, in one number of channels."""
+    """Hashes what images of the root show, as they are read for records of one shape."""
 
     root: Path
-    channels: int
+    shape: tuple[int, int, int]
 
     def __call__(self, paths: Sequence[str], count: Callable[[int], object]) -> list[str]:
         """Returns the fingerprint of each image, "" of one that cannot be used: the conversion says why."""
         found = []
+        height, width, channels = self.shape
         for path in paths:
             try:
                 data = (self.root / path).read_bytes()
-                decoded = decode_fingerprinted(data, height=1, width=1, channels=self.channels)
+                decoded = decode_fingerprinted(data, height=height, width=width, channels=channels)
                 found.append(decoded.fingerprint)
             except (DecodeError, OSError):
                 found.append("")
@@ -107,12 +108,14 @@ class _Hasher:
         return found
 
 
-def same_pixels(listing: Listing, *, channels: int, workers: int, progress: Callable[[int], object]) -> Sets:
+def same_pixels(
+    listing: Listing, *, shape: tuple[int, int, int], workers: int, progress: Callable[[int], object]
+) -> Sets:
     """Returns the sets of images that are the same to the pixel, each sorted; decodes every image.
 
     Args:
         listing: the images; those it rejects are passed over.
-        channels: of the records.
+        shape: (height, width, channels) of the records: large JPEGs are compared as they are read for it.
         workers: processes.
         progress: called with the number of images done since its last call.
 
@@ -123,7 +126,7 @@ def same_pixels(listing: Listing, *, channels: int, workers: int, progress: Call
     rejected = {number for number, _ in listing.rejected}
     live = [number for number in range(len(sources)) if number not in rejected]
     tasks = [[sources[n].path for n in live[i : i + _TASK]] for i in range(0, len(live), _TASK)]
-    hasher = partial(_Hasher, listing.root, channels)
+    hasher = partial(_Hasher, listing.root, shape)
     hashes = [""] * len(sources)
     parts = run_tasks(hasher, tasks, workers=workers, progress=progress)
     for number, content in zip(live, (content for part in parts for content in part), strict=True):
@@ -140,7 +143,9 @@ def same_pixels(listing: Listing, *, channels: int, workers: int, progress: Call
     return sets
 
 
-def settle(policy: str, listing: Listing, *, channels: int, workers: int) -> tuple[Listing, Sets, Sets]:
+def settle(
+    policy: str, listing: Listing, *, shape: tuple[int, int, int], workers: int
+) -> tuple[Listing, Sets, Sets]:
     """Does what a policy asks for before the split.
 
     Returns:
@@ -154,6 +159,6 @@ def settle(policy: str, listing: Listing, *, channels: int, workers: int) -> tup
         quick = sys.stderr.isatty()
         count = len(listing.sources)
         with tqdm(total=count, unit=" images", desc="comparing", mininterval=0.1 if quick else 10) as bar:
-            return listing, (), same_pixels(listing, channels=channels, workers=workers, progress=bar.update)
+            return listing, (), same_pixels(listing, shape=shape, workers=workers, progress=bar.update)
     same = identical_files(listing) if policy == "refuse" else ()
     return join_groups(listing, same), same, ()

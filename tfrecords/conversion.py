@@ -97,7 +97,9 @@ def _listed_and_planned(
     key = load_key(options.group_key_file) if options.group_key_file else None
     listing = _listing(options, key)
     workers = options.workers or len(os.sched_getaffinity(0))
-    listing, same, dropped = settle(options.duplicates, listing, channels=options.channels, workers=workers)
+    listing, same, dropped = settle(
+        options.duplicates, listing, shape=_rendering(options).shape, workers=workers
+    )
     splits = _splits(options, listing, dropped)
     if options.duplicates == "refuse":
         refuse_crossing(same, listing, splits)

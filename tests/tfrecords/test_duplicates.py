@@ -230,6 +230,14 @@ class TestConversion:
         assert verify(out) == []
         assert convert_images(chosen).was_complete
 
+    def test_drop_compares_large_images_as_the_records_show_them(self, images, tmp_path):
+        grid = np.indices((256, 256)).sum(axis=0)
+        for cells in (1, 2):  # means over 8x8 pixels are the same, means over 1x1 are not
+            pixels = np.where(grid // cells % 2, 168, 88).astype(np.uint8)
+            Image.fromarray(pixels).save(images / "NORMAL" / f"IM-0009-000{cells}.jpeg", quality=95)
+        manifest = convert_images(options(images, tmp_path, duplicates="drop", size=(128, 128))).manifest
+        assert manifest.trust.dropped == 0
+
     def test_the_default_reads_each_image_once_for_its_pixels(self, images, tmp_path, monkeypatch):
         decoded = []
         from tfrecords import contents, shards
@@ -340,7 +348,7 @@ def test_an_image_that_cannot_be_decoded_is_passed_over_when_looking(images):
 
     listing = list_images(images, max_rejects=MaxRejects(2))
     counted = []
-    assert same_pixels(listing, channels=1, workers=1, progress=counted.append) == ()
+    assert same_pixels(listing, shape=(64, 64, 1), workers=1, progress=counted.append) == ()
     assert sum(counted) in (60, 62)
 
 
