@@ -19,12 +19,16 @@ from absl import flags
 from PIL import Image
 
 from tfrecords.command import run
+from tfrecords.contents import identical_files
 from tfrecords.conversion import ConvertOptions, plan_images
+from tfrecords.listing import read_listing
+from tfrecords.pool import Pool
 from tfrecords.sources import list_images
 from tfrecords.splits import assign_splits
 
 _FILES = flags.DEFINE_integer("files", 1_000_000, "Images in all.", lower_bound=10_000)
 _CLASSES = flags.DEFINE_integer("classes", 10, "Class folders.", lower_bound=2)
+_CSV = flags.DEFINE_bool("csv", False, "List by a CSV file instead of by folders.")
 _GROUPED = flags.DEFINE_bool("grouped", False, "One image of each class makes a group.")
 _FOLDER = flags.DEFINE_string("folder", None, "Where the temporary tree is made; default: the system's.")
 
@@ -36,7 +40,14 @@ def main(_: list[str]) -> None:
     with tempfile.TemporaryDirectory(dir=_FOLDER.value) as folder:
         root = Path(folder) / "images"
         _make(root)
-        print(_measure(root, Path(folder) / "data"))
+        listing = Path(folder) / "list.csv" if _CSV.value else None
+        if listing:
+            with listing.open("w") as file:
+                file.write("path,label\n")
+                for path in sorted(root.rglob("*.png")):
+                    below = path.relative_to(root)
+                    file.write(f"{below},{below.parts[0]}\n")
+        print(_measure(root, listing, Path(folder) / "data"))
 
 
 def _make(root: Path) -> None:
@@ -51,17 +62,24 @@ def _make(root: Path) -> None:
                 os.link(first, folder / f"image{number:04d}.png")
 
 
-def _measure(root: Path, out: Path) -> str:
+def _measure(root: Path, file: Path | None, out: Path) -> str:
     group_regex = r"part\d+/image\d+" if _GROUPED.value else None
-    options = ConvertOptions(root, out, size=(32, 32), group_regex=group_regex)
+    options = ConvertOptions(root, out, size=(32, 32), group_regex=group_regex, listing=file)
     rows = [("before", 0.0, 0.0, _peak())]
 
     def row(name: str, started: float, busy: float) -> None:
         rows.append((name, time.monotonic() - started, time.process_time() - busy, _peak()))
 
     all_started, all_busy = started, busy = time.monotonic(), time.process_time()
-    listing = list_images(options.images, options.group_regex)
-    row("listing", started, busy)
+    with Pool(len(os.sched_getaffinity(0))) as pool:
+        if file:
+            listing = read_listing(file, root, group_regex=group_regex, pool=pool)
+        else:
+            listing = list_images(root, group_regex, pool=pool)
+        row("listing", started, busy)
+        started, busy = time.monotonic(), time.process_time()
+        same = identical_files(listing, pool)  # all have the same size here: each is read
+    row("comparing", started, busy)
     started, busy = time.monotonic(), time.process_time()
     splits = assign_splits(
         listing,
@@ -76,12 +94,12 @@ def _measure(root: Path, out: Path) -> str:
     row("in all", all_started, all_busy)
     groups = len({source.group for source in listing.sources})
     head = (
-        f"{platform.machine()}, {os.cpu_count()} cores, one used; Python {platform.python_version()}; "
+        f"{platform.machine()}, {os.cpu_count()} cores; Python {platform.python_version()}; "
         f"files in the page cache; one run\n"
         f"{len(listing.sources):,} images, {len(listing.class_names):,} classes, {groups:,} groups, "
-        f"{len(jobs):,} shards planned"
+        f"{len(jobs):,} shards planned, {len(same):,} sets of files with the same bytes"
     )
-    table = [f"{'phase':10}{'seconds':>10}{'CPU s':>10}{'peak MB so far':>18}"]
+    table = [f"{'phase':10}{'seconds':>10}{'own CPU s':>10}{'peak MB so far':>18}"]
     table += [f"{name:10}{wall:10.1f}{cpu:10.1f}{peak:18,.0f}" for name, wall, cpu, peak in rows]
     return "\n".join([head, *table])
 

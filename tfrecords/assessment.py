@@ -3,7 +3,9 @@
 import hashlib
 from collections.abc import Sequence
 
+from tfrecords.contents import told_apart
 from tfrecords.duplicates import Duplicates, crossing, find_duplicates, table
+from tfrecords.pool import Pool
 from tfrecords.shards import ShardJob, ShardResult
 from tfrecords.sources import SPLITS, Listing
 from tfrecords.trust import Trust, largest_groups, shard_shares, size_counts
@@ -16,6 +18,9 @@ def assess(
     jobs: Sequence[ShardJob],
     results: Sequence[ShardResult],
     dropped: tuple[tuple[int, ...], ...] = (),
+    *,
+    shape: tuple[int, int, int],
+    pool: Pool,
 ) -> tuple[Duplicates, Trust, bytes]:
     """Returns the duplicates, the trust report and the content of duplicates.csv (b"" for none).
 
@@ -26,6 +31,8 @@ def assess(
         jobs: all shards.
         results: of each shard.
         dropped: sets of which only the first image was planned.
+        shape: of the records.
+        pool: who decodes what may be the same.
     """
     count = len(listing.sources)
     hashes, looks = [""] * count, [0] * count
@@ -42,6 +49,7 @@ def assess(
                 widths.append(width)
                 own[-1].append(image.label)
     there = [number for number in range(count) if hashes[number]]
+    hashes = told_apart(listing, hashes, shape=shape, pool=pool)
     duplicates = find_duplicates(splits, hashes, looks, dropped)
     two_labels, across = crossing(duplicates.exact, listing, splits)
     listed = table(duplicates, listing, splits)

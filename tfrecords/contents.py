@@ -6,21 +6,21 @@ too before the split, every image must be decoded, which `--duplicates=drop` pay
 """
 
 import hashlib
+import os
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 from typing import Final
 
 from tqdm import tqdm
 
-from tfrecords.decode import DecodeError, decode_fingerprinted
+from tfrecords.decode import DecodeError, content_hash
 from tfrecords.duplicates import exact_sets, shown_sets, sorted_sets
 from tfrecords.errors import InputError
-from tfrecords.pool import run_tasks
+from tfrecords.pool import Count, Pool, nothing
 from tfrecords.sources import Listing
 
 _TAIL: Final = 4096  # bytes; the end of a compressed image differs where anything before it does
@@ -29,7 +29,7 @@ _TASK: Final = 256  # images a task
 Sets = tuple[tuple[int, ...], ...]  # of positions in a listing
 
 
-def identical_files(listing: Listing) -> Sets:
+def identical_files(listing: Listing, pool: Pool) -> Sets:
     """Returns the sets of files with the same bytes, as positions in the listing.
 
     Only files of equal size can be the same; of these the last 4 KiB are read, and only files whose ends
@@ -43,26 +43,44 @@ def identical_files(listing: Listing) -> Sets:
     for number, source in enumerate(listing.sources):
         if number not in rejected:
             by_size[source.size].append(number)
+    alike = [number for numbers in by_size.values() if len(numbers) > 1 for number in numbers]
     ends: dict[tuple[int, bytes], list[int]] = defaultdict(list)
-    for size, numbers in by_size.items():
-        for number in numbers if len(numbers) > 1 else ():
-            ends[size, _digest(listing, number, max(0, size - _TAIL))].append(number)
+    for number, digest in zip(alike, _digests(listing, alike, pool, tail=True), strict=True):
+        ends[listing.sources[number].size, digest].append(number)
+    alike = [number for numbers in ends.values() if len(numbers) > 1 for number in numbers]
     whole: dict[bytes, list[int]] = defaultdict(list)
-    for numbers in ends.values():
-        for number in numbers if len(numbers) > 1 else ():
-            whole[_digest(listing, number, 0)].append(number)
+    for number, digest in zip(alike, _digests(listing, alike, pool, tail=False), strict=True):
+        whole[digest].append(number)
     return sorted_sets(whole.values())
 
 
-def _digest(listing: Listing, number: int, start: int) -> bytes:
-    path = listing.root / listing.sources[number].path
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            return hashlib.blake2b(file.read(), digest_size=16).digest()
-    except OSError as error:
-        shown = listing.root / listing.sources[number].shown
-        raise InputError(f"{shown}: cannot be read: {error.strerror}") from None
+def _digests(listing: Listing, numbers: Sequence[int], pool: Pool, *, tail: bool) -> list[bytes]:
+    named = [(listing.sources[number].path, listing.sources[number].shown) for number in numbers]
+    tasks = [named[start : start + _TASK] for start in range(0, len(named), _TASK)]
+    parts = pool.run(partial(_Digester, listing.root, tail), tasks, join=True)
+    return [digest for part in parts for digest in part]
+
+
+@dataclass(frozen=True)
+class _Digester:
+    """Hashes the bytes of files of the root, all or the last 4 KiB."""
+
+    root: Path
+    tail: bool
+
+    def __call__(self, files: Sequence[tuple[str, str]], count: Count) -> list[bytes]:
+        """Returns a digest of each (path, what errors call it)."""
+        found = []
+        for path, shown in files:
+            try:
+                with open(f"{self.root}/{path}", "rb") as file:  # noqa: PTH123 - a Path takes as long
+                    if self.tail:
+                        file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+                    found.append(hashlib.blake2b(file.read(), digest_size=16).digest())
+            except OSError as error:
+                raise InputError(f"{self.root / shown}: cannot be read: {error.strerror}") from None
+            count(1)
+        return found
 
 
 def join_groups(listing: Listing, sets: Iterable[Sequence[int]]) -> Listing:
@@ -75,10 +93,10 @@ def join_groups(listing: Listing, sets: Iterable[Sequence[int]]) -> Listing:
         return group
 
     for numbers in sets:
-        for one, other in combinations([listing.sources[n] for n in numbers], 2):
-            if one.split == other.split:
-                first, second = sorted((find(one.group), find(other.group)))
-                leader[second] = first
+        first: dict[str | None, str] = {}  # of each split
+        for source in (listing.sources[number] for number in numbers):
+            kept, other = sorted((find(first.setdefault(source.split, source.group)), find(source.group)))
+            leader[other] = kept
     joined = tuple(
         replace(source, group=find(source.group)) if source.group in leader else source
         for source in listing.sources
@@ -93,30 +111,27 @@ class _Hasher:
     root: Path
     shape: tuple[int, int, int]
 
-    def __call__(self, paths: Sequence[str], count: Callable[[int], object]) -> list[str]:
-        """Returns the fingerprint of each image, "" of one that cannot be used: the conversion says why."""
+    def __call__(self, paths: Sequence[str], count: Count) -> list[str]:
+        """Returns the hash of each image, "" of one that cannot be used: the conversion says why."""
         found = []
         height, width, channels = self.shape
         for path in paths:
             try:
                 data = (self.root / path).read_bytes()
-                decoded = decode_fingerprinted(data, height=height, width=width, channels=channels)
-                found.append(decoded.fingerprint)
+                found.append(content_hash(data, height=height, width=width, channels=channels))
             except (DecodeError, OSError):
                 found.append("")
             count(1)
         return found
 
 
-def same_pixels(
-    listing: Listing, *, shape: tuple[int, int, int], workers: int, progress: Callable[[int], object]
-) -> Sets:
+def same_pixels(listing: Listing, *, shape: tuple[int, int, int], pool: Pool, progress: Count) -> Sets:
     """Returns the sets of images that are the same to the pixel, each sorted; decodes every image.
 
     Args:
         listing: the images; those it rejects are passed over.
         shape: (height, width, channels) of the records: large JPEGs are compared as they are read for it.
-        workers: processes.
+        pool: who decodes.
         progress: called with the number of images done since its last call.
 
     Raises:
@@ -125,11 +140,9 @@ def same_pixels(
     sources = listing.sources
     rejected = {number for number, _ in listing.rejected}
     live = [number for number in range(len(sources)) if number not in rejected]
-    tasks = [[sources[n].path for n in live[i : i + _TASK]] for i in range(0, len(live), _TASK)]
-    hasher = partial(_Hasher, listing.root, shape)
     hashes = [""] * len(sources)
-    parts = run_tasks(hasher, tasks, workers=workers, progress=progress)
-    for number, content in zip(live, (content for part in parts for content in part), strict=True):
+    found = _content_hashes(listing, live, shape=shape, pool=pool, progress=progress)
+    for number, content in zip(live, found, strict=True):
         hashes[number] = content
     sets = exact_sets(hashes)
     if labels := [numbers for numbers in sets if len({sources[n].label for n in numbers}) > 1]:
@@ -143,8 +156,42 @@ def same_pixels(
     return sets
 
 
+def _content_hashes(
+    listing: Listing,
+    numbers: Sequence[int],
+    *,
+    shape: tuple[int, int, int],
+    pool: Pool,
+    progress: Count = nothing,
+) -> list[str]:
+    paths = [listing.sources[number].path for number in numbers]
+    tasks = [paths[start : start + _TASK] for start in range(0, len(paths), _TASK)]
+    parts = pool.run(partial(_Hasher, listing.root, shape), tasks, progress=progress)
+    return [content for part in parts for content in part]
+
+
+def told_apart(
+    listing: Listing, fingerprints: Sequence[str], *, shape: tuple[int, int, int], pool: Pool
+) -> list[str]:
+    """Returns for each image what is the same exactly for those that show the same.
+
+    Images with one fingerprint are decoded once more, for it is of resized pixels; they are few.
+
+    Args:
+        listing: the images.
+        fingerprints: of each; "" for one that was left out, and stays so.
+        shape: of the records.
+        pool: who decodes.
+    """
+    alike = [number for numbers in exact_sets(fingerprints) for number in numbers]
+    told = list(fingerprints)
+    for number, content in zip(alike, _content_hashes(listing, alike, shape=shape, pool=pool), strict=True):
+        told[number] = content or str(number)  # it cannot be read any more: like no other
+    return told
+
+
 def settle(
-    policy: str, listing: Listing, *, shape: tuple[int, int, int], workers: int
+    policy: str, listing: Listing, *, shape: tuple[int, int, int], pool: Pool
 ) -> tuple[Listing, Sets, Sets]:
     """Does what a policy asks for before the split.
 
@@ -159,6 +206,6 @@ def settle(
         quick = sys.stderr.isatty()
         count = len(listing.sources)
         with tqdm(total=count, unit=" images", desc="comparing", mininterval=0.1 if quick else 10) as bar:
-            return listing, (), same_pixels(listing, shape=shape, workers=workers, progress=bar.update)
-    same = identical_files(listing) if policy == "refuse" else ()
+            return listing, (), same_pixels(listing, shape=shape, pool=pool, progress=bar.update)
+    same = identical_files(listing, pool) if policy == "refuse" else ()
     return join_groups(listing, same), same, ()

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import json
 import os
 import re
 import shutil
@@ -11,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -20,11 +18,9 @@ from tqdm import tqdm
 from tfrecords.assessment import assess
 from tfrecords.balance import balanced_copies
 from tfrecords.contents import Sets, settle
-from tfrecords.dicom import PACKAGES as DICOM_PACKAGES
 from tfrecords.duplicates import DROPPED, DUPLICATES_NAME, refuse_crossing
-from tfrecords.engines import jobs_of, layout_digest, require_all, write_with_beam
+from tfrecords.engines import jobs_of, require_all, write_with_beam
 from tfrecords.errors import InputError
-from tfrecords.example import SCHEMA_VERSION
 from tfrecords.interop import write_companions
 from tfrecords.listing import read_listing
 from tfrecords.manifest import (
@@ -36,6 +32,8 @@ from tfrecords.manifest import (
 )
 from tfrecords.options import ConvertOptions
 from tfrecords.output import join, locked, prepare, remove_journal, task_locked, tasks_of
+from tfrecords.plan import plan_content, versions
+from tfrecords.pool import Pool
 from tfrecords.privacy import GroupKey, load_key
 from tfrecords.rejection import REJECTED, REJECTED_NAME, check_rejects, render_rejected
 from tfrecords.shards import ImageJob, Rendering, ShardJob, ShardResult, plan_split, write_shards
@@ -60,9 +58,10 @@ def convert_images(options: ConvertOptions) -> Conversion:
             before is harmed; shards that are whole are kept for the same call again.
     """
     started = time.monotonic()
-    listing, splits, dropped, jobs, plan = _listed_and_planned(options)
-    with locked(options.out):
-        return _convert(options, listing, splits, dropped, jobs, plan, started)
+    with _pool(options) as pool:
+        planned = _listed_and_planned(options, pool)
+        with locked(options.out):
+            return _convert(options, *planned, pool, started)
 
 
 def convert_task(options: ConvertOptions) -> int:
@@ -77,29 +76,33 @@ def convert_task(options: ConvertOptions) -> int:
     task = options.engine.task
     if task is None:
         raise InputError("--task: is missing; must be I/N with I from 0 to N - 1, as 0/8 to 7/8")
-    listing, _, _, jobs, plan = _listed_and_planned(options)
-    own = jobs_of(task, jobs)
-    with task_locked(options.out, *task):
-        if not join(options.out, plan, own, task):
-            _check_room(options, own)
-            _write(options, listing, own)
+    with _pool(options) as pool:
+        listing, _, _, jobs, plan = _listed_and_planned(options, pool)
+        own = jobs_of(task, jobs)
+        with task_locked(options.out, *task):
+            if not join(options.out, plan, own, task):
+                _check_room(options, own)
+                _write(options, listing, own, pool)
     return len(own)
 
 
 def plan_of(options: ConvertOptions) -> str:
     """Returns the plan of a conversion, as its manifest will tell it; writes nothing."""
-    return _listed_and_planned(options)[-1]["plan"]
+    with _pool(options) as pool:
+        return _listed_and_planned(options, pool)[-1]["plan"]
+
+
+def _pool(options: ConvertOptions) -> Pool:
+    return Pool(options.workers or len(os.sched_getaffinity(0)))
 
 
 def _listed_and_planned(
-    options: ConvertOptions,
+    options: ConvertOptions, pool: Pool
 ) -> tuple[Listing, tuple[str, ...], Sets, list[ShardJob], dict[str, Any]]:
     key = load_key(options.group_key_file) if options.group_key_file else None
-    listing = _listing(options, key)
-    workers = options.workers or len(os.sched_getaffinity(0))
-    listing, same, dropped = settle(
-        options.duplicates, listing, shape=_rendering(options).shape, workers=workers
-    )
+    listing = _listing(options, key, pool)
+    shape = _rendering(options).shape
+    listing, same, dropped = settle(options.duplicates, listing, shape=shape, pool=pool)
     splits = _splits(options, listing, dropped)
     if options.duplicates == "refuse":
         refuse_crossing(same, listing, splits)
@@ -113,6 +116,7 @@ def _convert(
     dropped: Sets,
     jobs: list[ShardJob],
     plan: dict[str, Any],
+    pool: Pool,
     started: float,
 ) -> Conversion:
     limit = options.max_rejects.of(len(listing.sources))
@@ -122,17 +126,27 @@ def _convert(
     if prepare(options.out, plan, jobs, overwrite=options.overwrite):
         manifest = Manifest.load(options.out)
         check_rejects(listing.root, manifest.rejected, limit)
+        _refuse_kept(options, manifest)
         write_companions(options.out, manifest, index=options.dali_index)
         return Conversion(manifest, True, time.monotonic() - started)
     if options.engine.finish:
         require_all(options.out, jobs, tasks)
     _check_room(options, jobs)
-    results = _write(options, listing, jobs)
+    results = _write(options, listing, jobs, pool)
     rejected = sorted([*listing.rejected, *(pair for result in results for pair in result.rejected)])
     sources_csv = _sources_csv(options, listing, splits, rejected)
     shards = [result.shard for result in results]
     manifest = _manifest(options, listing, jobs, shards, sources_csv, rejected, plan["plan"])
-    found, trust, listed = assess(options.duplicates, listing, splits, jobs, results, dropped)
+    found, trust, listed = assess(
+        options.duplicates,
+        listing,
+        splits,
+        jobs,
+        results,
+        dropped,
+        shape=_rendering(options).shape,
+        pool=pool,
+    )
     if listed:
         write_atomically(options.out / DUPLICATES_NAME, listed)
     else:
@@ -151,7 +165,18 @@ def _convert(
     return Conversion(manifest, False, time.monotonic() - started)
 
 
-def _write(options: ConvertOptions, listing: Listing, jobs: list[ShardJob]) -> list[ShardResult]:
+def _refuse_kept(options: ConvertOptions, manifest: Manifest) -> None:
+    """Raises InputError if a finished conversion kept what the options refuse."""
+    trust = manifest.trust
+    if options.duplicates == "refuse" and (trust.sets_across_splits or trust.sets_across_labels):
+        raise InputError(
+            f"--out={options.out}: holds this conversion with --duplicates={trust.duplicates}, and its "
+            f"{DUPLICATES_NAME} lists images that are the same in two splits or with two labels; give "
+            f"--duplicates={trust.duplicates} to keep it so, or --duplicates=drop --overwrite"
+        )
+
+
+def _write(options: ConvertOptions, listing: Listing, jobs: list[ShardJob], pool: Pool) -> list[ShardResult]:
     """Writes the shards that are not there yet and returns what was found in each."""
     limit = options.max_rejects.of(len(listing.sources))
     rejected = [(listing.sources[number].shown, reason) for number, reason in listing.rejected]
@@ -177,7 +202,7 @@ def _write(options: ConvertOptions, listing: Listing, jobs: list[ShardJob]) -> l
             options.out,
             jobs,
             _rendering(options),
-            workers=options.workers or len(os.sched_getaffinity(0)),
+            pool=pool,
             progress=bar.update,
             max_rejects=limit,
             rejected=rejected,
@@ -193,9 +218,9 @@ def _rendering(options: ConvertOptions) -> Rendering:
     return Rendering((*options.size, options.channels), options.encoding, options.augmentation, options.seed)
 
 
-def _listing(options: ConvertOptions, key: GroupKey | None) -> Listing:
+def _listing(options: ConvertOptions, key: GroupKey | None, pool: Pool) -> Listing:
     if options.listing is None:
-        return list_images(options.images, options.group_regex, options.max_rejects, key)
+        return list_images(options.images, options.group_regex, options.max_rejects, key, pool)
     return read_listing(
         options.listing,
         options.images,
@@ -203,6 +228,7 @@ def _listing(options: ConvertOptions, key: GroupKey | None) -> Listing:
         allow_columns=options.allow_columns,
         max_rejects=options.max_rejects,
         key=key,
+        pool=pool,
     )
 
 
@@ -231,7 +257,7 @@ def plan_images(
 ) -> tuple[list[ShardJob], dict[str, Any]]:
     """Returns the shard jobs of all splits and the content of plan.json."""
     jobs = _plan(options, listing, splits)
-    return jobs, _fingerprint(options, listing, jobs)
+    return jobs, plan_content(_rendering(options), listing, jobs)
 
 
 def _plan(options: ConvertOptions, listing: Listing, splits: tuple[str, ...]) -> list[ShardJob]:
@@ -290,46 +316,6 @@ def _hashed(source: Source, seed: int) -> str:
     return hashlib.blake2b(os.fsencode(source.group), key=key, digest_size=8).hexdigest()
 
 
-def _fingerprint(options: ConvertOptions, listing: Listing, jobs: list[ShardJob]) -> dict[str, Any]:
-    """Returns the content of plan.json: all that the shards follow from.
-
-    Sizes and modification times (ns) of the sources are kept apart from the layout, so that an image
-    that was repaired in the middle of a conversion costs only its own shard. The times are no part of
-    the plan: the same images elsewhere, or copied, are the same data set.
-    """
-    facts = {
-        "schema": SCHEMA_VERSION,
-        "versions": _versions(listing),
-        "rendering": asdict(_rendering(options)),
-        "classes": listing.class_names,
-    }
-    layout = layout_digest(facts, jobs)
-    sizes = [source.size for source in listing.sources]
-    plan = hashlib.sha256(json.dumps([layout, sizes]).encode()).hexdigest()
-    mtimes = [_mtime(f"{listing.root}/{source.path}") for source in listing.sources]
-    return {"plan": plan, "layout": layout, "sizes": sizes, "mtimes": mtimes}
-
-
-def _mtime(path: str) -> int:
-    try:
-        return os.stat(path).st_mtime_ns  # noqa: PTH116 - a million Paths take seconds
-    except OSError:  # gone since it was listed: who reads it says so
-        return 0
-
-
-def _versions(listing: Listing) -> dict[str, str]:
-    """Returns the versions of the tools whose output the bytes are."""
-    decoders = tuple(filter(_is_installed, DICOM_PACKAGES)) if listing.has_dicom else ()
-    return {name: version(name) for name in ("numpy", "pillow", "scikit-learn", *decoders)}
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return bool(version(package))
-    except PackageNotFoundError:
-        return False
-
-
 def _check_room(options: ConvertOptions, jobs: list[ShardJob]) -> None:
     """Raises InputError when raw shards cannot fit; encoded ones have no size before."""
     if options.encoding != "raw":
@@ -380,7 +366,7 @@ def _manifest(
         sources_sha256=hashlib.sha256(sources_csv).hexdigest(),
         plan=plan,
         rejected=tuple((listing.sources[number].id, reason) for number, reason in rejected),
-        versions=_versions(listing),
+        versions=versions(listing),
     )
 
 

@@ -42,6 +42,8 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 MAX_PIXELS: Final = 89_478_485  # Pillow's own limit: a quarter of a gigabyte of RGB
 
+_GAP: Final = 1.5  # times the target that a mean over whole pixels leaves of a large JPEG
+
 HEAD_BYTES: Final = 132  # of a file, that tell its kind
 
 _SIGNATURES: Final = (  # (bytes, position, kind); a DICOM's first 128 bytes may be a TIFF header
@@ -93,9 +95,8 @@ class Decoded:
 
     Attributes:
         pixels: uint8 [height, width, channels], resized.
-        fingerprint: hash of the image as decoded, policies applied, before the resize: BLAKE2b-128
-            in hex over mode, size and pixels. The same for two files exactly if they show the same (for
-            large JPEGs: at the resolution they are decoded at).
+        fingerprint: BLAKE2b-128 in hex over the size and the resized pixels. Where it differs, the images
+            do; where it is the same, `content_hash` tells.
         size: (height, width) before the resize, pixels.
     """
 
@@ -167,25 +168,37 @@ def decode(data: bytes, *, height: int, width: int, channels: int) -> npt.NDArra
     Raises:
         DecodeError: the bytes are no such image, are damaged or cut, or break a policy above.
     """
-    return _resized(_plane(data, height, width, channels)[0], height, width, channels)
+    return _resized(*_plane(data, height, width, channels), height, width, channels)
 
 
 def decode_fingerprinted(data: bytes, *, height: int, width: int, channels: int) -> Decoded:
     """Decodes and resizes one image, once, and tells what it was before; else as `decode`."""
     plane, size = _plane(data, height, width, channels)
+    pixels = _resized(plane, size, height, width, channels)
+    digest = hashlib.blake2b(f"{plane.mode} {plane.width}x{plane.height}\n".encode(), digest_size=16)
+    digest.update(pixels.data)
+    return Decoded(pixels, digest.hexdigest(), (size[1], size[0]))
+
+
+def content_hash(data: bytes, *, height: int, width: int, channels: int) -> str:
+    """Returns a hash of an image as decoded, policies applied, before the resize; arguments as `decode`.
+
+    BLAKE2b-128 in hex over mode, size and pixels: the same for two files exactly if they show the same, for
+    large JPEGs at the resolution they are decoded at.
+    """
+    plane, _ = _plane(data, height, width, channels)
     digest = hashlib.blake2b(f"{plane.mode} {plane.width}x{plane.height}\n".encode(), digest_size=16)
     digest.update(plane.tobytes())
-    pixels = _resized(plane, height, width, channels)
-    return Decoded(pixels, digest.hexdigest(), (size[1], size[0]))
+    return digest.hexdigest()
 
 
 def _plane(data: bytes, height: int, width: int, channels: int) -> tuple[Image.Image, tuple[int, int]]:
     """Returns the image of mode L or RGB, and its own (width, height), or raises DecodeError.
 
     The image has its own size, but for a JPEG of four times the target's longer side or more: libjpeg
-    then gives 1/2, 1/4 or 1/8 of it from a smaller inverse DCT, still at least twice the target, in half
-    of the time or less. After the resize that is at most 24 of 255 grey levels from full decoding, and
-    less than 1 on average (test_decode.py).
+    then gives 1/2, 1/4 or 1/8 of it from a smaller inverse DCT, still at least twice the target, in less
+    time, and the resize takes means over whole pixels first. The result is at most 24 of 255 grey levels
+    from full decoding, and less than 1 on average (test_decode.py).
     """
     kind = check_kind(data[:HEAD_BYTES])
     mode = {1: "L", 3: "RGB"}[channels]
@@ -223,9 +236,12 @@ def _opened(file: BinaryIO, kind: str) -> Iterator[Image.Image]:
         raise DecodeError(f"cannot be decoded: {type(error).__name__}: {error}") from None
 
 
-def _resized(plane: Image.Image, height: int, width: int, channels: int) -> npt.NDArray[np.uint8]:
+def _resized(
+    plane: Image.Image, size: tuple[int, int], height: int, width: int, channels: int
+) -> npt.NDArray[np.uint8]:
+    gap = None if plane.size == size else _GAP
     if plane.size != (width, height):
-        plane = plane.resize((width, height), Image.Resampling.BILINEAR)  # antialiased in Pillow
+        plane = plane.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=gap)  # antialiased
     return np.asarray(plane).reshape(height, width, channels)
 
 

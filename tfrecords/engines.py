@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tfrecords.errors import InputError
+from tfrecords.pool import Pool
 from tfrecords.shards import RESULT_SUFFIX, Rendering, ShardJob, write_shards
 
 ENGINES: Final = ("local", "beam")
@@ -145,16 +146,8 @@ def _write_one(
     max_rejects: int,
     rejected: tuple[tuple[str, str], ...],
 ) -> str:
-    write_shards(
-        root,
-        out,
-        [job],
-        rendering,
-        workers=1,
-        progress=lambda _: None,
-        max_rejects=max_rejects,
-        rejected=rejected,
-    )
+    with Pool(1) as pool:
+        write_shards(root, out, [job], rendering, pool=pool, max_rejects=max_rejects, rejected=rejected)
     return job.name
 
 

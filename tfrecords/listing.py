@@ -12,9 +12,11 @@ from stat import S_ISDIR, S_ISREG
 from typing import Any, Final
 
 from tfrecords.errors import InputError
+from tfrecords.headers import examine, without_patient
+from tfrecords.pool import Pool
 from tfrecords.privacy import GroupKey
 from tfrecords.rejection import MaxRejects, shown
-from tfrecords.sources import SPLITS, Listing, Source, examined, group_finder, refuse_rejects
+from tfrecords.sources import SPLITS, Listing, Source, group_finder, refuse_rejects
 
 REQUIRED: Final = ("path", "label")
 OPTIONAL: Final = ("group", "split")
@@ -51,6 +53,7 @@ def read_listing(
     allow_columns: bool = False,
     max_rejects: MaxRejects | None = None,
     key: GroupKey | None = None,
+    pool: Pool | None = None,
 ) -> Listing:
     """Lists the images that a CSV or Parquet file names; which of the two it is, its content tells.
 
@@ -66,6 +69,7 @@ def read_listing(
         allow_columns: whether the file may have other columns; they are passed over.
         max_rejects: how many files that are no image may be left out; None: none.
         key: see `list_images`.
+        pool: see `list_images`.
 
     Raises:
         InputError: the file or its columns cannot be used, pyarrow is missing, rows are wrong or name
@@ -89,17 +93,13 @@ def read_listing(
             f"({', '.join(names) or '-'}) in {total} rows; classification needs two or more"
         )
     labels = {name: label for label, name in enumerate(names)}
+    grouped = {number for number, one in enumerate(listed) if one.group}
+    paths = [one.path for one in listed]
+    told = without_patient(examine(root, paths, pool or Pool(1), keyed=key is not None), grouped)
     found: list[tuple[Source, str]] = []
-    has_dicom, by_name = False, group_finder(None)
-    for one in listed:
-        reason, patient = examined(
-            f"{root}/{one.path}",
-            is_file=one.size is not None,
-            root=root,
-            key=key,
-            grouped=bool(one.group),
-        )
-        has_dicom |= patient is not None
+    by_name = group_finder(None)
+    for number, one in enumerate(listed):
+        reason, patient = told.get(number, ("", None))
         group = one.group or patient or by_name(one.path) or one.path
         source = Source(one.path, labels[one.row.label], group, one.row.split or None, one.size or 0)
         if key:
@@ -110,6 +110,7 @@ def read_listing(
                 hashed_id=key.id(one.row.label, one.path),
             )
         found.append((source, reason))
+    has_dicom = any(patient is not None for _, patient in told.values())
     splits = _splits_of_groups([source for source, _ in found])
     found = [(replace(source, split=source.split or splits.get(source.group)), why) for source, why in found]
     found.sort(key=lambda pair: (_split_order(pair[0].split), os.fsencode(pair[0].path)))

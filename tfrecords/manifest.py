@@ -16,6 +16,7 @@ from tfrecords.trust import Trust
 
 MANIFEST_NAME: Final = "manifest.json"
 SOURCES_NAME: Final = "sources.csv"
+PIPELINE_NAME: Final = "pipeline.json"  # the best options for it, by data_pipeline.tune
 ENCODINGS: Final = ("raw", "png", "jpeg")
 
 
@@ -156,11 +157,24 @@ class Manifest:
         path = directory / MANIFEST_NAME
         try:
             data = path.read_bytes()
-            values = json.loads(data)
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(_no_manifest(directory)) from None
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        manifest = cls.from_bytes(data, path)
+        if check_shards:
+            manifest.check_shards(directory)
+        return manifest
+
+    @classmethod
+    def from_bytes(cls, data: bytes, path: Path | str) -> Self:
+        """Returns the manifest that a file holds; `path` is what errors call it.
+
+        Raises:
+            InputError: it is of another schema, or not what was written.
+        """
+        try:
+            values = json.loads(data)
         except ValueError as error:
             raise InputError(f"{path}: is no JSON ({error}); convert again") from None
         found = values.get("schema") if isinstance(values, dict) else None
@@ -179,14 +193,12 @@ class Manifest:
                 f"{path}: is not as it was written (its content and its SHA-256 differ); restore it or "
                 f"convert again"
             )
-        if check_shards:
-            manifest.check_shards(directory)
         return manifest
 
-    def check_shards(self, directory: Path) -> None:
-        """Raises InputError unless every shard is there with the size that the manifest gives."""
-        for split in self.splits.values():
-            for shard in split.shards:
+    def check_shards(self, directory: Path, *splits: str) -> None:
+        """Raises InputError unless every shard of the splits, or of all, is there with its size."""
+        for name in splits or self.splits:
+            for shard in self.split(name).shards:
                 path = directory / shard.name
                 try:
                     size = path.stat().st_size

@@ -14,7 +14,7 @@ from tfrecords.rejection import MaxRejects
 
 _LARGEST_SIDE: Final = 8192
 _SMALLEST_SHARD: Final = 1 << 16
-_LARGEST_SEED: Final = 2**32 - 1  # scikit-learn's
+_LARGEST_SEED: Final = 2**32 - 1  # RandomState's
 _UNITS: Final = {"": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 
 

@@ -16,7 +16,7 @@ from tfrecords.duplicates import DUPLICATES_NAME
 from tfrecords.errors import InputError
 from tfrecords.index import INDEX_FOLDER, INDEX_SUFFIX
 from tfrecords.interop import TFDS_NAMES
-from tfrecords.manifest import MANIFEST_NAME, SOURCES_NAME, Manifest, write_atomically
+from tfrecords.manifest import MANIFEST_NAME, PIPELINE_NAME, SOURCES_NAME, Manifest, write_atomically
 from tfrecords.rejection import REJECTED_NAME
 from tfrecords.shards import RESULT_SUFFIX, ShardJob
 
@@ -333,7 +333,9 @@ def _plan_in(out: Path) -> dict[str, Any] | None:
 
 def is_ours(name: str) -> bool:
     """Returns whether a file name is one that conversions write, temporary ones too."""
-    known = (MANIFEST_NAME, PLAN_NAME, SOURCES_NAME, REJECTED_NAME, DUPLICATES_NAME, *TFDS_NAMES)
+    known = (
+        MANIFEST_NAME, PLAN_NAME, SOURCES_NAME, REJECTED_NAME, DUPLICATES_NAME, PIPELINE_NAME, *TFDS_NAMES
+    )  # fmt: skip
     in_index = name.startswith(f"{INDEX_FOLDER}/")
     kind = re.escape(INDEX_SUFFIX) if in_index else f"({re.escape(RESULT_SUFFIX)})?"
     return bool(re.search(rf"\.tfrecord-\d{{5}}-of-\d{{5}}{kind}(\.\d+\.tmp)?$", name)) or any(

@@ -5,8 +5,12 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
-from typing import Any, Final, TypeVar
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from tfrecords.errors import InputError
 
 _POLL_SECONDS: Final = 0.1
 
@@ -16,52 +20,136 @@ Count = Callable[[int], object]
 Task = Callable[[Item, Count], Result]
 
 
-def run_tasks(
-    prepare: Callable[[], Task[Item, Result]], items: Sequence[Item], *, workers: int, progress: Count
-) -> list[Result]:
-    """Returns the task's result for each item, in order.
+def nothing(_: Any) -> None:
+    """Takes what nobody asked for."""
+
+
+class Pool:
+    """Processes, started when there is work for two, that stay for all that is run inside `with`.
 
     Args:
-        prepare: called once in each process, returns the task; picklable.
-        items: picklable; the task is called with one and with a function that counts what is done.
         workers: processes; 1 works in this one.
-        progress: called here with what was counted since its last call.
     """
-    if workers == 1 or len(items) <= 1:
-        task = prepare() if items else None
-        return [task(item, progress) for item in items] if task else []
-    context = multiprocessing.get_context("spawn")
-    done, stop = context.Value("q", 0), context.Event()
-    arguments = (prepare, done, stop)
-    with ProcessPoolExecutor(min(workers, len(items)), context, _start_worker, arguments) as pool:
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._executor: ProcessPoolExecutor | None = None
+        self._done: Any = None  # items' counts since the start, shared
+        self._stop: Any = None
+        self._runs = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._executor is not None:
+            self._stop.set()
+            self._executor.shutdown(cancel_futures=True)
+
+    def run(
+        self,
+        prepare: Callable[[], Task[Item, Result]],
+        items: Sequence[Item],
+        *,
+        progress: Count = nothing,
+        take: Callable[[Result], object] = nothing,
+        join: bool = False,
+    ) -> list[Result]:
+        """Returns the task's result for each item, in order.
+
+        Args:
+            prepare: called once in each process, returns the task; picklable.
+            items: picklable; the task is called with one and with a function that counts what is done.
+            progress: called here with what was counted since its last call.
+            take: called here with each result as it comes, in any order; what it raises ends the run.
+            join: whether this process works too, on items that no other has begun: for short work, while
+                the others are still starting.
+        """
+        if self.workers == 1 or len(items) <= 1:
+            return self._here(prepare, items, progress, take)
+        self._runs += 1
         try:
-            # Workers start with Ctrl-C blocked and inherit that: it is the parent's to handle.
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
-                futures = [pool.submit(_work, item) for item in items]
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            seen, waiting = 0, set(futures)
-            while waiting:
-                finished, waiting = wait(waiting, _POLL_SECONDS)
-                progress(done.value - seen)
-                seen = done.value
-                for future in finished:
-                    future.result()
-            return [future.result() for future in futures]
+            return self._apart(prepare, items, progress, take, join=join)
+        except BrokenProcessPool:
+            raise InputError(
+                f"one of {self.workers} worker processes was killed from outside, most likely because memory "
+                f"was short (the system's log tells); take fewer with --workers, then run the same command "
+                f"again"
+            ) from None
+
+    def _apart(
+        self,
+        prepare: Callable[[], Task[Item, Result]],
+        items: Sequence[Item],
+        progress: Count,
+        take: Callable[[Result], object],
+        *,
+        join: bool,
+    ) -> list[Result]:
+        futures = self._submit(prepare, items)
+        seen, waiting = self._done.value, set(futures)
+        own: dict[int, Result] = {}
+        if join:
+            task = prepare()
+            for number in reversed(range(len(items))):
+                if not futures[number].cancel():  # begun, and with it all before
+                    break
+                waiting.discard(futures[number])
+                own[number] = task(items[number], progress)
+                take(own[number])
+                seen = self._tell(seen, progress)
+        while waiting:
+            finished, waiting = wait(waiting, _POLL_SECONDS)
+            seen = self._tell(seen, progress)
+            for future in finished:
+                take(future.result())
+        return [own[n] if n in own else future.result() for n, future in enumerate(futures)]
+
+    @staticmethod
+    def _here(
+        prepare: Callable[[], Task[Item, Result]],
+        items: Sequence[Item],
+        progress: Count,
+        take: Callable[[Result], object],
+    ) -> list[Result]:
+        results: list[Result] = []
+        if items:
+            task = prepare()
+            for item in items:
+                results.append(task(item, progress))
+                take(results[-1])
+        return results
+
+    def _tell(self, seen: int, progress: Count) -> int:
+        done: int = self._done.value
+        progress(done - seen)
+        return done
+
+    def _submit(self, prepare: Callable[[], Any], items: Sequence[Any]) -> list[Future[Any]]:
+        if self._executor is None:
+            context = multiprocessing.get_context("spawn")
+            self._done, self._stop = context.Value("q", 0), context.Event()
+            self._executor = ProcessPoolExecutor(
+                self.workers, context, _start_worker, (self._done, self._stop)
+            )
+        # Workers start with Ctrl-C blocked and inherit that: it is the parent's to handle.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return [self._executor.submit(_work, self._runs, prepare, item) for item in items]
         finally:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-_task: Any = None  # of this process, with its share of the progress; set when a worker starts
-_done: Any = None
+_tasks: dict[int, Any] = {}  # of this process: the task of the run it works for
+_done: Any = None  # its share of the progress; set when a worker starts
 _stop: Any = None
 
 
-def _start_worker(prepare: Callable[[], Any], done: Any, stop: Any) -> None:
-    global _task, _done, _stop  # the one way to hand shared memory to a pool's worker
-    _task, _done, _stop = prepare(), done, stop
+def _start_worker(done: Any, stop: Any) -> None:
+    global _done, _stop  # the one way to hand shared memory to a pool's worker
+    _done, _stop = done, stop
     parent = multiprocessing.parent_process()
     if parent is not None:  # a worker whose parent was killed must not linger
         threading.Thread(target=_follow, args=(parent,), daemon=True).start()
@@ -72,8 +160,11 @@ def _follow(parent: Any) -> None:
     os._exit(1)
 
 
-def _work(item: Any) -> Any:
-    return _task(item, _count)
+def _work(run: int, prepare: Callable[[], Any], item: Any) -> Any:
+    if run not in _tasks:
+        _tasks.clear()
+        _tasks[run] = prepare()
+    return _tasks[run](item, _count)
 
 
 def _count(number: int) -> None:

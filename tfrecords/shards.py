@@ -7,16 +7,12 @@ shard, so the image is read and decoded once and a shard's bytes follow from the
 import hashlib
 import io
 import json
-import multiprocessing
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +24,7 @@ from tfrecords.errors import InputError
 from tfrecords.example import Record, encode
 from tfrecords.manifest import Shard, file_sha256, write_atomically
 from tfrecords.perceptual import perceptual_hash
+from tfrecords.pool import Count, Pool, nothing
 from tfrecords.records import frame
 from tfrecords.rejection import check_rejects
 
@@ -36,7 +33,6 @@ from tfrecords.rejection import check_rejects
 _ENCODED_SHARE: Final = {"raw": 1.0, "png": 0.6, "jpeg": 0.2}
 JPEG_QUALITY: Final = 95
 RESULT_SUFFIX: Final = ".result.json"  # of the file beside a shard that holds its ShardResult
-_POLL_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -131,17 +127,14 @@ def plan_split(
     )
 
 
-_Seen = tuple[str, int, tuple[int, int]]  # of an image: what a ShardResult tells of each
-
-
 def write_shards(
     root: Path,
     out: Path,
     jobs: Sequence[ShardJob],
     rendering: Rendering,
     *,
-    workers: int,
-    progress: Callable[[int], object],
+    pool: Pool,
+    progress: Count = nothing,
     max_rejects: int = 0,
     rejected: Sequence[tuple[str, str]] = (),
 ) -> list[ShardResult]:
@@ -153,7 +146,7 @@ def write_shards(
             SHA-256 that the result gives, is kept.
         jobs: the plan.
         rendering: what is done to each image.
-        workers: processes; 1 works in this one.
+        pool: who writes.
         progress: called with the number of records done since its last call.
         max_rejects: how many images may be left out because they cannot be decoded.
         rejected: (path, reason) of those left out before; they count.
@@ -161,103 +154,21 @@ def write_shards(
     Raises:
         InputError: more images cannot be decoded than may be left out, or a shard cannot be written.
     """
-    limit = max_rejects - len(rejected)
     left_out, paths = list(rejected), {i.source: i.position or i.path for job in jobs for i in job.images}
 
-    def take(work: Callable[[], ShardResult]) -> ShardResult:
-        try:
-            result = work()
-        except _TooManyRejectedError as error:
-            left_out.extend((paths[source], reason) for source, reason in error.rejected)
-            check_rejects(root, sorted(left_out), max_rejects)
-            raise  # never: one shard alone had more than are allowed
+    def take(result: ShardResult | _Refused) -> None:
         left_out.extend((paths[source], reason) for source, reason in result.rejected)
         check_rejects(root, sorted(left_out), max_rejects)
-        return result
 
     check_rejects(root, left_out, max_rejects)
-    if workers == 1 or len(jobs) == 1:
-        count = partial(progress, 1)
-        return [take(partial(_shard, root, out, job, rendering, limit, count)) for job in jobs]
-    context = multiprocessing.get_context("spawn")
-    done, stop = context.Value("q", 0), context.Event()
-    with ProcessPoolExecutor(min(workers, len(jobs)), context, _start_worker, (done, stop)) as pool:
-        futures = []
-        try:
-            # Workers start with Ctrl-C blocked and inherit that: it is the parent's to handle.
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
-                futures = [pool.submit(_work, root, out, job, rendering, limit) for job in jobs]
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            seen, waiting = 0, set(futures)
-            while waiting:
-                finished, waiting = wait(waiting, _POLL_SECONDS)
-                progress(done.value - seen)
-                seen = done.value
-                for future in finished:
-                    take(future.result)
-        finally:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-    return [future.result() for future in futures]
+    writer = partial(_Writer, root, out, rendering, max_rejects - len(rejected))
+    results = pool.run(writer, jobs, progress=progress, take=take)
+    return [result for result in results if isinstance(result, ShardResult)]  # all: take() raised for others
 
 
 def _keys(seed: int, ids: Sequence[str]) -> npt.NDArray[np.uint64]:
     digests = b"".join(hashlib.blake2b(f"{seed}/order/{i}".encode(), digest_size=8).digest() for i in ids)
     return np.frombuffer(digests, "<u8")
-
-
-_done: Any = None  # the worker's share of the progress, set when it starts
-_stop: Any = None
-
-
-def _start_worker(done: Any, stop: Any) -> None:
-    global _done, _stop  # the one way to hand shared memory to a pool's worker
-    _done, _stop = done, stop
-    parent = multiprocessing.parent_process()
-    if parent is not None:  # a worker whose parent was killed must not linger
-        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
-
-
-def _follow(parent: Any) -> None:
-    parent.join()
-    os._exit(1)
-
-
-class _TooManyRejectedError(Exception):
-    """One shard alone has more images that cannot be decoded than may be left out."""
-
-    def __init__(self, rejected: tuple[tuple[int, str], ...]) -> None:
-        super().__init__(rejected)  # the arguments are what a pool carries over
-        self.rejected = rejected
-
-
-def _work(root: Path, out: Path, job: ShardJob, rendering: Rendering, max_rejects: int) -> ShardResult:
-    def count() -> None:
-        if _stop.is_set():
-            raise KeyboardInterrupt
-        with _done.get_lock():
-            _done.value += 1
-
-    return _shard(root, out, job, rendering, max_rejects, count)
-
-
-def _shard(
-    root: Path,
-    out: Path,
-    job: ShardJob,
-    rendering: Rendering,
-    max_rejects: int,
-    count: Callable[[], object],
-) -> ShardResult:
-    """Writes one shard, or finds that it is done, and calls `count` for each planned record."""
-    result = finished(out, job)
-    if result is None:
-        return _write(root, out / job.name, job, rendering, max_rejects, count)
-    for _ in range(job.records):
-        count()
-    return result
 
 
 def finished(out: Path, job: ShardJob) -> ShardResult | None:
@@ -281,103 +192,153 @@ def finished(out: Path, job: ShardJob) -> ShardResult | None:
     return result
 
 
-def _write(
-    root: Path,
-    path: Path,
-    job: ShardJob,
-    rendering: Rendering,
-    max_rejects: int,
-    count: Callable[[], object],
-) -> ShardResult:
-    digest, records, size = hashlib.sha256(), 0, 0
-    seen: list[_Seen] = []
-    rejected: list[tuple[int, str]] = []
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            for record in _records(root, job, rendering, seen, rejected, max_rejects):
+class _TooManyRejectedError(Exception):
+    """One shard alone has more images that cannot be decoded than may be left out."""
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """A shard that was not written, and the images that it was not written for: more than may be left out."""
+
+    rejected: tuple[tuple[int, str], ...]
+
+
+@dataclass
+class _Seen:
+    """What a ShardResult tells of images, as they are decoded."""
+
+    rejected: list[tuple[int, str]] = field(default_factory=list)
+    hashes: list[str] = field(default_factory=list)
+    looks: list[int] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes shards, see `write_shards`, in a process of the pool."""
+
+    root: Path
+    out: Path
+    rendering: Rendering
+    max_rejects: int
+
+    def __call__(self, job: ShardJob, count: Count) -> ShardResult | _Refused:
+        """Writes one shard, or finds that it is done, and counts each planned record."""
+        result = finished(self.out, job)
+        if result is not None:
+            count(job.records)
+            return result
+        seen = _Seen()
+        path = self.out / job.name
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            shard = self._write(job, temporary, seen, count)
+            result = ShardResult(
+                shard, tuple(seen.rejected), tuple(seen.hashes), tuple(seen.looks), tuple(seen.sizes)
+            )
+            # First the result: a shard that has its final name has it too.
+            write_atomically(path.with_name(path.name + RESULT_SUFFIX), json.dumps(asdict(result)).encode())
+            temporary.replace(path)
+        except _TooManyRejectedError:
+            return _Refused(tuple(seen.rejected))
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be written: {error.strerror}; make room or choose another --out, then "
+                f"the same command again keeps the shards that are whole"
+            ) from None
+        finally:
+            temporary.unlink(missing_ok=True)
+        return result
+
+    def _write(self, job: ShardJob, path: Path, seen: _Seen, count: Count) -> Shard:
+        digest, records, size = hashlib.sha256(), 0, 0
+        with path.open("wb") as file:
+            for record in self._records(job, seen):
                 data = frame(encode(record))
                 digest.update(data)
                 file.write(data)
                 records += 1
                 size += len(data)
-                count()
+                count(1)
             file.flush()
             os.fsync(file.fileno())
-        for _ in range(job.records - records):
-            count()
-        shard = Shard(job.name, records, size, digest.hexdigest())
-        result = ShardResult(shard, tuple(rejected), *zip(*seen, strict=True))
-        # First the result: a shard that has its final name has it too.
-        write_atomically(path.with_name(path.name + RESULT_SUFFIX), json.dumps(asdict(result)).encode())
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written: {error.strerror}; make room or choose another --out, then "
-            f"the same command again keeps the shards that are whole"
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    return result
+        count(job.records - records)
+        return Shard(job.name, records, size, digest.hexdigest())
 
+    def _records(self, job: ShardJob, seen: _Seen) -> Iterator[Record]:
+        """Yields the shard's records in rounds: every image once a round, as original or as a copy.
 
-def _records(
-    root: Path,
-    job: ShardJob,
-    rendering: Rendering,
-    seen: list[_Seen],
-    rejected: list[tuple[int, str]],
-    max_rejects: int,
-) -> Iterator[Record]:
-    """Yields the shard's records in rounds: every image once a round, as original or as a copy.
-
-    Which of its variants an image shows in a round is drawn, so that each round has both kinds,
-    and two variants of one image are as far apart as the shard has images. An image with fewer
-    copies than others is in fewer rounds, evenly apart. The first round appends
-    each image's fingerprint, look and size to `seen`; an image that cannot be decoded has no record, the
-    fingerprint "", and its reason goes to `rejected`.
-    """
-    height, width, channels = rendering.shape
-    variants = 1 + max(map(job.copies_of, {image.label for image in job.images}))
-    first = [int(key % np.uint64(variants)) for key in _keys(rendering.seed, [i.id for i in job.images])]
-    images: list[npt.NDArray[np.uint8] | None] = []
-    for turn in range(variants):
-        for position, image in enumerate(job.images):
-            if turn == 0:
-                data = _read(root / image.path, root / (image.position or image.path))
-                try:
-                    decoded = decode_fingerprinted(data, height=height, width=width, channels=channels)
-                    images.append(decoded.pixels)
-                    seen.append((decoded.fingerprint, perceptual_hash(decoded.pixels), decoded.size))
-                except DecodeError as error:
-                    images.append(None)
-                    seen.append(("", 0, (0, 0)))
-                    rejected.append((image.source, str(error)))
-                    if len(rejected) > max_rejects:
-                        raise _TooManyRejectedError(tuple(rejected)) from None
-            pixels = images[position]
-            own = 1 + job.copies_of(image.label)
-            copy, late = divmod((turn + first[position]) % variants * own, variants)
-            if pixels is None or late >= own:  # late: shown in an earlier round, and not yet the next
-                continue
-            if copy:
-                drawn = draw(
-                    rendering.augmentation,
-                    seed=rendering.seed,
-                    record_id=image.id,
+        Which of its variants an image shows in a round is drawn, so that each round has both kinds,
+        and two variants of one image are as far apart as the shard has images. An image with fewer
+        copies than others is in fewer rounds, evenly apart. The first round decodes, and fills `seen`.
+        """
+        rendering = self.rendering
+        variants = 1 + max(map(job.copies_of, {image.label for image in job.images}))
+        keys = _keys(rendering.seed, [image.id for image in job.images])
+        first = (keys % np.uint64(variants)).tolist()
+        images: list[npt.NDArray[np.uint8] | None] = []
+        for turn in range(variants):
+            for position, image in enumerate(job.images):
+                if turn == 0:
+                    images.append(self._decoded(image, seen))
+                pixels = images[position]
+                if variants == 1:
+                    images[position] = None  # shown once: not kept
+                own = 1 + job.copies_of(image.label)
+                copy, late = divmod((turn + first[position]) % variants * own, variants)
+                if pixels is None or late >= own:  # late: shown in an earlier round, and not yet the next
+                    continue
+                if copy:
+                    pixels = _copied(pixels, image, copy, rendering)
+                yield Record(
+                    image=encode_image(pixels, rendering.encoding),
+                    label=image.label,
+                    id=image.id.encode(),
+                    source=image.source,
                     copy=copy,
-                    height=height,
-                    width=width,
+                    group=image.group.encode(),
                 )
-                pixels = apply(pixels, drawn, rendering.augmentation.fill)
-            yield Record(
-                image=encode_image(pixels, rendering.encoding),
-                label=image.label,
-                id=image.id.encode(),
-                source=image.source,
-                copy=copy,
-                group=image.group.encode(),
-            )
+
+    def _decoded(self, image: ImageJob, seen: _Seen) -> npt.NDArray[np.uint8] | None:
+        """Returns the pixels, resized, or None for an image that is left out; tells `seen` of it."""
+        height, width, channels = self.rendering.shape
+        try:
+            with open(f"{self.root}/{image.path}", "rb") as file:  # noqa: PTH123 - a Path takes as long
+                data = file.read()
+        except OSError as error:
+            raise InputError(
+                f"{self.root / (image.position or image.path)}: cannot be read: {error.strerror}; it was "
+                f"there when the folder was listed"
+            ) from None
+        try:
+            found = decode_fingerprinted(data, height=height, width=width, channels=channels)
+        except DecodeError as error:
+            seen.rejected.append((image.source, str(error)))
+            if len(seen.rejected) > self.max_rejects:
+                raise _TooManyRejectedError from None
+            seen.hashes.append("")
+            seen.looks.append(0)
+            seen.sizes.append((0, 0))
+            return None
+        seen.hashes.append(found.fingerprint)
+        seen.looks.append(perceptual_hash(found.pixels))
+        seen.sizes.append(found.size)
+        return found.pixels
+
+
+def _copied(
+    pixels: npt.NDArray[np.uint8], image: ImageJob, copy: int, rendering: Rendering
+) -> npt.NDArray[np.uint8]:
+    height, width, _ = rendering.shape
+    drawn = draw(
+        rendering.augmentation,
+        seed=rendering.seed,
+        record_id=image.id,
+        copy=copy,
+        height=height,
+        width=width,
+    )
+    return apply(pixels, drawn, rendering.augmentation.fill)
 
 
 def encode_image(pixels: npt.NDArray[np.uint8], encoding: str) -> bytes:
@@ -388,12 +349,3 @@ def encode_image(pixels: npt.NDArray[np.uint8], encoding: str) -> bytes:
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     image.save(buffer, format=encoding.upper(), quality=JPEG_QUALITY)
     return buffer.getvalue()
-
-
-def _read(path: Path, shown: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{shown}: cannot be read: {error.strerror}; it was there when the folder was listed"
-        ) from None

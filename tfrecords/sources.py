@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote_from_bytes
 
-from tfrecords.decode import HEAD_BYTES, DecodeError, check_header, check_kind
+from tfrecords.decode import HEAD_BYTES, DecodeError, check_kind
 from tfrecords.errors import InputError
-from tfrecords.privacy import GroupKey, no_key, positions
+from tfrecords.headers import examine, without_patient
+from tfrecords.pool import Pool
+from tfrecords.privacy import GroupKey, positions
 from tfrecords.rejection import MaxRejects, shown
 
 SPLITS: Final = ("train", "val", "test")
@@ -89,6 +91,7 @@ def list_images(
     group_regex: str | None = None,
     max_rejects: MaxRejects | None = None,
     key: GroupKey | None = None,
+    pool: Pool | None = None,
 ) -> Listing:
     """Lists an image folder: class folders, or class folders below `train`, `val` and `test`.
 
@@ -103,6 +106,7 @@ def list_images(
         max_rejects: how many files that are no such image may be left out; None: none.
         key: with it groups and ids are hashed, and errors name no path below the class folders; DICOM
             files need it.
+        pool: who reads the headers; None: this process.
 
     Raises:
         InputError: the folder, its layout, files or the expression cannot be used; of the files all
@@ -110,7 +114,7 @@ def list_images(
     """
     find_group = group_finder(group_regex)
     try:
-        return _list(root, group_regex, find_group, max_rejects or MaxRejects(), key)
+        return _list(root, group_regex, find_group, max_rejects or MaxRejects(), key, pool or Pool(1))
     except OSError as error:
         if key:
             raise InputError(f"{root}: a folder below it cannot be read: {error.strerror}") from None
@@ -123,6 +127,7 @@ def _list(
     find_group: Callable[[str], str | None],
     max_rejects: MaxRejects,
     key: GroupKey | None,
+    pool: Pool,
 ) -> Listing:
     if not root.is_dir():
         raise InputError(f"--images={root}: {'not a folder' if root.exists() else 'no such folder'}")
@@ -137,8 +142,6 @@ def _list(
         raise InputError(f"{root}: class folder {odd_names[0]!r} must have a printable name; rename it")
     labels = {name: label for label, name in enumerate(names)}
     sources: list[Source] = []
-    rejected: list[tuple[int, str]] = []
-    has_dicom = False
     for split, folders in layout:
         if missing := sorted(set(names) - {folder.name for folder in folders}):
             raise InputError(
@@ -151,16 +154,16 @@ def _list(
             for path, size in _files(folder, frozenset(), folder if key else None):
                 inside = path[prefix:]
                 relative = f"{below}/{inside}"
-                reason, patient = examined(
-                    path, is_file=size is not None, root=root, key=key, grouped=group_regex is not None
-                )
-                if reason:
-                    rejected.append((len(sources), reason))
-                has_dicom |= patient is not None
-                group = (patient if group_regex is None else None) or find_group(inside) or relative
+                group = find_group(inside) or relative
                 sources.append(Source(relative, labels[folder.name], group, split, size or 0))
             if before == len(sources):
                 raise InputError(f"{folder}: class folder without images; fill it or remove it")
+    grouped = range(len(sources)) if group_regex is not None else ()
+    told = without_patient(examine(root, [s.path for s in sources], pool, keyed=key is not None), grouped)
+    for number, (_, patient) in told.items():
+        if patient and group_regex is None:
+            sources[number] = replace(sources[number], group=patient)
+    rejected = [(number, reason) for number, (reason, _) in told.items() if reason]
     bad = {number for number, _ in rejected}
     odd = [number for number, s in enumerate(sources) if s.group == s.path and number not in bad]
     sources = _hidden(sources, key) if key else sources
@@ -171,6 +174,7 @@ def _list(
             f"first {sources[odd[0]].shown}; it must match every path below its class folder (or leave the "
             f"flag out)"
         )
+    has_dicom = any(patient is not None for _, patient in told.values())
     return Listing(root, tuple(names), tuple(sources), tuple(rejected), has_dicom)
 
 
@@ -190,40 +194,6 @@ def _hidden(sources: Sequence[Source], key: GroupKey) -> list[Source]:
         )
         for source, folder in zip(sources, of, strict=True)
     ]
-
-
-def examined(
-    path: str, *, is_file: bool, root: Path, key: GroupKey | None, grouped: bool
-) -> tuple[str, str | None]:
-    """Returns why a file cannot be an image, by its header, or "", and whose DICOM file it is, or None.
-
-    Args:
-        path: of the file.
-        is_file: False for what is neither a file nor a folder.
-        root: folder of the images, for the error.
-        key: see `list_images`.
-        grouped: whether groups are known without a PatientID.
-
-    Raises:
-        InputError: a DICOM file, and no key.
-    """
-    patient = None
-    try:
-        if not is_file:
-            os.stat(path)  # noqa: PTH116 - says what is wrong with a link
-            return "neither a file nor a folder", None
-        with open(path, "rb") as file:  # noqa: PTH123
-            if check_kind(file.read(HEAD_BYTES), quote=key is None) == "DICOM":
-                if key is None:
-                    raise InputError(no_key(root))
-                patient = ""
-            file.seek(0)
-            patient = check_header(file)
-            if patient == "" and not grouped:
-                return "a DICOM file without a PatientID; tell what is of one patient by --group_regex", ""
-    except (DecodeError, OSError) as error:
-        return getattr(error, "strerror", None) or str(error), patient
-    return "", patient
 
 
 def refuse_rejects(

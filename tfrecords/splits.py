@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tfrecords.errors import InputError
+from tfrecords.folds import dealt_group_folds, group_folds, image_folds
 from tfrecords.sources import SPLITS, Listing, Source
 
 _MOST_FOLDS: Final = 20  # a fraction is a number of whole folds, so 5% is the finest
-_MOST_GREEDY: Final = 10_000  # groups that scikit-learn deals in seconds
+_MOST_TRIED: Final = 10_000  # groups for which every fold is tried: half a second
 
 
 def assign_splits(
@@ -19,8 +20,8 @@ def assign_splits(
 ) -> tuple[str, ...]:
     """Returns the split of each source, in the listing's order.
 
-    A split that the folders give is kept as it is. A missing one is carved from train by
-    scikit-learn's `StratifiedGroupKFold`; where `splits_are_fixed`, from what has no split.
+    A split that the folders give is kept as it is. A missing one is carved from train by whole folds
+    (folds.py); where `splits_are_fixed`, from what has no split.
 
     Args:
         listing: the sources.
@@ -62,8 +63,6 @@ def assign_splits(
 
 def _folds(sources: Sequence[Source], wanted: Mapping[str, float], seed: int) -> npt.NDArray[np.int64]:
     """Returns the fold of each source, int64 [N]: groups whole, classes in proportion."""
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
     labels = np.array([source.label for source in sources])
     groups = _numbered([source.group for source in sources])
     smallest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
@@ -73,17 +72,11 @@ def _folds(sources: Sequence[Source], wanted: Mapping[str, float], seed: int) ->
             f"{len(wanted) + 1} are needed; add images, or carve less with --val_fraction=0 or "
             f"--test_fraction=0"
         )
-    # With every image a group of its own the plain folds are the same thing, and far faster.
-    alone = groups.max() + 1 == len(groups)
-    if not alone and groups.max() >= _MOST_GREEDY:
-        return _dealt(labels, groups, min(_MOST_FOLDS, smallest), seed)
-    splitter = (StratifiedKFold if alone else StratifiedGroupKFold)(
-        n_splits=min(_MOST_FOLDS, smallest), shuffle=True, random_state=seed
-    )
-    folds = np.empty(len(sources), np.int64)
-    for number, (_, fold) in enumerate(splitter.split(labels, labels, None if alone else groups)):
-        folds[fold] = number
-    return folds
+    count = min(_MOST_FOLDS, smallest)
+    if groups.max() + 1 == len(groups):  # every image a group of its own
+        return image_folds(labels, folds=count, seed=seed)
+    deal = group_folds if groups.max() < _MOST_TRIED else dealt_group_folds
+    return deal(labels, groups, folds=count, seed=seed)
 
 
 def _numbered(groups: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -93,29 +86,6 @@ def _numbered(groups: Sequence[str]) -> npt.NDArray[np.int64]:
     """
     ranks = {group: rank for rank, group in enumerate(sorted(set(groups)))}
     return np.fromiter((ranks[group] for group in groups), np.int64, len(groups))
-
-
-def _dealt(
-    labels: npt.NDArray[np.int64], groups: npt.NDArray[np.int64], folds: int, seed: int
-) -> npt.NDArray[np.int64]:
-    """Returns the fold of each source, int64 [N], where the groups are many.
-
-    Groups with the same commonest class are dealt from the largest to the smallest, one to each fold a
-    round, to the folds in a drawn order: of such groups no two folds differ by more images than the two
-    largest have. scikit-learn tries every fold for every group, minutes for 100,000 groups.
-    """
-    count = int(groups.max()) + 1
-    pairs, images = np.unique(groups * (labels.max() + 1) + labels, return_counts=True)
-    owners, classes = np.divmod(pairs, labels.max() + 1)
-    commonest = np.empty(count, np.int64)
-    by_images = np.lexsort((-classes, images))  # the last one stays: most images, then the lowest label
-    commonest[owners[by_images]] = classes[by_images]
-    random = np.random.default_rng(seed)
-    order = np.lexsort((random.permutation(count), -np.bincount(groups), commonest))
-    rounds = random.permuted(np.tile(np.arange(folds), (-(-count // folds), 1)), axis=1)
-    fold_of = np.empty(count, np.int64)
-    fold_of[order] = rounds.ravel()[:count]
-    return fold_of[groups]
 
 
 def _refuse_shared_groups(sources: Sequence[Source], splits: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from tfrecords.errors import InputError
 from tfrecords.inspection import NAMED, Inspected, Inspector, SourceTable, counted, shortened
 from tfrecords.interop import check_companions
 from tfrecords.manifest import MANIFEST_NAME, SOURCES_NAME, Manifest, Shard, file_sha256, is_shard
-from tfrecords.pool import run_tasks
+from tfrecords.pool import Pool
 from tfrecords.records import read_spans
 from tfrecords.rejection import REJECTED
 
@@ -61,12 +61,9 @@ def verify(
     problems += damage
     problems += check_companions(directory, manifest)
     problems += _duplicates(directory, manifest)
-    inspected = run_tasks(
-        partial(Inspector, directory, manifest, quick=quick, sources=table is not None),
-        shards,
-        workers=workers or len(os.sched_getaffinity(0)),
-        progress=progress,
-    )
+    with Pool(workers or len(os.sched_getaffinity(0))) as pool:
+        inspect = partial(Inspector, directory, manifest, quick=quick, sources=table is not None)
+        inspected = pool.run(inspect, shards, progress=progress)
     problems += [problem for found in inspected for problem in found.problems]
     if not quick and table is not None:
         problems += _check_whole(directory, manifest, table, shards, inspected)

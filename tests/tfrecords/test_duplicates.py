@@ -10,12 +10,14 @@ from PIL import Image
 
 from tfrecords.contents import identical_files, join_groups, same_pixels
 from tfrecords.conversion import convert_images
+from tfrecords.decode import decode_fingerprinted
 from tfrecords.duplicates import find_duplicates, refuse_crossing
 from tfrecords.errors import InputError
 from tfrecords.example import decode
 from tfrecords.manifest import Manifest
 from tfrecords.options import ConvertOptions
 from tfrecords.perceptual import NEAR_BITS
+from tfrecords.pool import Pool
 from tfrecords.records import read_records
 from tfrecords.sources import list_images
 from tfrecords.verification import verify
@@ -76,7 +78,7 @@ class TestFiles:
         (images / "NORMAL" / "other.jpeg").write_bytes(content)  # as long, and not the same
         shutil.copy(normal[1], images / "PNEUMONIA" / "y.png")
         listing = list_images(images)
-        found = [[listing.sources[n].path for n in numbers] for numbers in identical_files(listing)]
+        found = [[listing.sources[n].path for n in numbers] for numbers in identical_files(listing, Pool(1))]
         assert sorted(found) == sorted(
             [[f"NORMAL/{normal[0].name}", "NORMAL/z.jpeg"], [f"NORMAL/{normal[1].name}", "PNEUMONIA/y.png"]]
         )
@@ -89,7 +91,7 @@ class TestFiles:
         one, other = ((images / "NORMAL" / name).read_bytes() for name in ("a.bmp", "b.bmp"))
         assert (len(one), one[-4096:]) == (len(other), other[-4096:])
         assert one != other
-        assert identical_files(list_images(images)) == ()
+        assert identical_files(list_images(images), Pool(1)) == ()
 
     def test_groups_are_joined_through_chains_and_only_inside_a_given_split(self, split_images):
         listing = list_images(split_images)
@@ -149,6 +151,18 @@ class TestConversion:
         ]
         assert len({row[4] for row in found}) == 1
         assert verify(tmp_path / "out") == []
+
+    def test_what_a_finished_conversion_kept_is_refused_by_the_default(self, split_images, tmp_path):
+        path = first(split_images, "train/NORMAL/IM-0001*")
+        resaved(path, split_images / "test" / "NORMAL" / "IM-0005-0007.png")
+        given = {"val_fraction": 0, "duplicates": "keep"}
+        assert convert_images(options(split_images, tmp_path, **given)).manifest.trust.sets_across_splits == 1
+        assert convert_images(options(split_images, tmp_path, **given)).was_complete
+        assert refusal(convert_images, options(split_images, tmp_path, val_fraction=0)) == (
+            f"--out={tmp_path / 'out'}: holds this conversion with --duplicates=keep, and its duplicates.csv "
+            f"lists images that are the same in two splits or with two labels; give --duplicates=keep to "
+            f"keep it so, or --duplicates=drop --overwrite"
+        )
 
     def test_without_any_there_is_no_file(self, images, tmp_path):
         assert convert_images(options(images, tmp_path)).manifest.trust.listed_sha256 == ""
@@ -230,25 +244,31 @@ class TestConversion:
         assert verify(out) == []
         assert convert_images(chosen).was_complete
 
-    def test_drop_compares_large_images_as_the_records_show_them(self, images, tmp_path):
-        grid = np.indices((256, 256)).sum(axis=0)
-        for cells in (1, 2):  # means over 8x8 pixels are the same, means over 1x1 are not
-            pixels = np.where(grid // cells % 2, 168, 88).astype(np.uint8)
-            Image.fromarray(pixels).save(images / "NORMAL" / f"IM-0009-000{cells}.jpeg", quality=95)
-        manifest = convert_images(options(images, tmp_path, duplicates="drop", size=(128, 128))).manifest
-        assert manifest.trust.dropped == 0
+    @pytest.mark.parametrize("policy", ["drop", "refuse"])
+    def test_what_differs_only_in_detail_is_not_the_same(self, images, tmp_path, policy):
+        paths = [images / "NORMAL" / "flat.png", images / "PNEUMONIA" / "dot.png"]
+        for dot, path in enumerate(paths):  # one grey level in one pixel: the records are the same
+            pixels = np.full((256, 256), 100, np.uint8)
+            pixels[9, 9] += dot
+            Image.fromarray(pixels).save(path)
+        manifest = convert_images(options(images, tmp_path, duplicates=policy, size=(64, 64))).manifest
+        assert (manifest.trust.dropped, manifest.trust.exact_sets) == (0, 0)
+        found = [decode_fingerprinted(p.read_bytes(), height=64, width=64, channels=1) for p in paths]
+        assert found[0].fingerprint == found[1].fingerprint  # so it was told by more than that
 
     def test_the_default_reads_each_image_once_for_its_pixels(self, images, tmp_path, monkeypatch):
         decoded = []
         from tfrecords import contents, shards
 
-        def counting(data, **sizes):
-            decoded.append(hash(data))
-            return original(data, **sizes)
+        def counted(original):
+            def counting(data, **sizes):
+                decoded.append(hash(data))
+                return original(data, **sizes)
 
-        original = shards.decode_fingerprinted
-        monkeypatch.setattr(shards, "decode_fingerprinted", counting)
-        monkeypatch.setattr(contents, "decode_fingerprinted", counting)
+            return counting
+
+        monkeypatch.setattr(shards, "decode_fingerprinted", counted(shards.decode_fingerprinted))
+        monkeypatch.setattr(contents, "content_hash", counted(contents.content_hash))
         convert_images(options(images, tmp_path))
         assert len(decoded) == 60
 
@@ -348,14 +368,14 @@ def test_an_image_that_cannot_be_decoded_is_passed_over_when_looking(images):
 
     listing = list_images(images, max_rejects=MaxRejects(2))
     counted = []
-    assert same_pixels(listing, shape=(64, 64, 1), workers=1, progress=counted.append) == ()
+    assert same_pixels(listing, shape=(64, 64, 1), pool=Pool(1), progress=counted.append) == ()
     assert sum(counted) in (60, 62)
 
 
 @pytest.mark.real_data
 def test_the_real_images_convert_by_default(real_images, tmp_path):
     listing = list_images(real_images)
-    sets = identical_files(listing)
+    sets = identical_files(listing, Pool(1))
     assert len(sets) > 0
     manifest = convert_images(ConvertOptions(real_images, tmp_path / "out", size=(32, 32), copies=0)).manifest
     assert manifest.trust.exact_sets >= len(sets)

@@ -12,6 +12,7 @@ from tfrecords.decode import decode as decode_image
 from tfrecords.decode import decode_fingerprinted
 from tfrecords.errors import InputError
 from tfrecords.example import decode
+from tfrecords.pool import Pool
 from tfrecords.records import read_records
 from tfrecords.shards import RESULT_SUFFIX, ImageJob, Rendering, encode_image, plan_split, write_shards
 
@@ -36,7 +37,8 @@ def root(tmp_path_factory):
 def write(root, out, jobs, rendering=RAW, *, workers=1, **options):
     done = []
     out.mkdir(exist_ok=True)
-    results = write_shards(root, out, jobs, rendering, workers=workers, progress=done.append, **options)
+    with Pool(workers) as pool:
+        results = write_shards(root, out, jobs, rendering, pool=pool, progress=done.append, **options)
     return results, sum(done)
 
 
@@ -138,7 +140,7 @@ def test_what_is_told_of_a_shard(root, tmp_path):
         assert {p.name for p in (tmp_path / str(workers)).iterdir()} == files_of(jobs)
         for job, result in zip(jobs, results, strict=True):
             files = [(root / image.path).read_bytes() for image in job.images]
-            found = [decode_fingerprinted(data, height=2, width=3, channels=1) for data in files]
+            found = [decode_fingerprinted(data, height=8, width=9, channels=1) for data in files]
             assert result.hashes == tuple(one.fingerprint for one in found)
             assert result.rejected == ()
 

@@ -185,7 +185,7 @@ def test_fractions_that_cannot_be(val, test):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_many_groups_are_dealt_as_evenly(seed):
-    # More than scikit-learn can try every fold for: 12,000 groups of 1 to 12 images, some of both classes.
+    # More than every fold is tried for: 12,000 groups of 1 to 12 images, some of both classes.
     rows = grouped(seed, groups=12_000)
     rows += [(1 - label, group, split) for label, group, split in rows[::50]]
     splits = assign(rows, seed=seed)

@@ -1,0 +1,65 @@
+import os
+import signal
+from functools import partial
+
+import pytest
+
+from tfrecords.errors import InputError
+from tfrecords.pool import Pool
+
+
+class Square:
+    """Tells the squares of its items and its process; kills that, or refuses, where it is told to."""
+
+    def __init__(self, *, killed_by=None, refused=None):
+        self.killed_by, self.refused, self.prepared = killed_by, refused, os.getpid()
+
+    def __call__(self, item, count):
+        if item == self.killed_by:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if item == self.refused:
+            raise InputError(f"item {item}")
+        count(item)
+        return item * item, self.prepared
+
+
+@pytest.mark.parametrize("join", [False, True])
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_results_are_in_order_and_all_is_counted(workers, join):
+    counted, taken = [], []
+    with Pool(workers) as pool:
+        for items in (range(40), range(7), range(1), range(0)):
+            results = pool.run(Square, items, progress=counted.append, take=taken.append, join=join)
+            assert [square for square, _ in results] == [item * item for item in items]
+            assert sorted(taken) == sorted(results)
+            taken.clear()
+            if not join and workers > 1 and len(items) > 1:
+                assert os.getpid() not in {process for _, process in results}
+    assert sum(counted) == sum(range(40)) + sum(range(7))
+
+
+def test_this_process_takes_its_part_while_the_others_start():
+    with Pool(2) as pool:
+        results = pool.run(Square, range(200), join=True)
+    assert os.getpid() in {process for _, process in results}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_a_task_or_a_taker_raises_ends_the_run(workers):
+    with pytest.raises(InputError, match=r"^item 3$"), Pool(workers) as pool:
+        pool.run(partial(Square, refused=3), range(40))
+
+    def refuse(result):
+        raise ValueError(f"{result[0]} is too large")
+
+    with pytest.raises(ValueError, match="is too large"), Pool(workers) as pool:
+        pool.run(Square, range(2, 40), take=refuse)
+
+
+def test_a_killed_worker_is_told_with_the_fix():
+    with pytest.raises(InputError) as caught, Pool(2) as pool:
+        pool.run(partial(Square, killed_by=5), range(40))
+    assert str(caught.value) == (
+        "one of 2 worker processes was killed from outside, most likely because memory was short (the "
+        "system's log tells); take fewer with --workers, then run the same command again"
+    )
