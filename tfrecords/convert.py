@@ -98,7 +98,12 @@ _STRENGTHS = {
 _ENCODING = flags.DEFINE_enum(
     "encoding", _DEFAULT.encoding, ENCODINGS, "raw trains fastest, png is smaller, jpeg is lossy."
 )
-_SHARD_SIZE = flags.DEFINE_string("shard_size", "64MB", "About; with KB, MB or GB.")
+_SHARD_SIZE = flags.DEFINE_string(
+    "shard_size",
+    None,
+    "About; with KB, MB or GB. Default: 64MB, and less where a split of 100 images or more would have fewer "
+    "than 16 shards, each of which is one process's work.",
+)
 _SEED = flags.DEFINE_integer("seed", _DEFAULT.seed, "Of splits, order and copies.")
 _MAX_REJECTS = flags.DEFINE_string(
     "max_rejects",
@@ -165,7 +170,7 @@ def main(_: list[str]) -> None:
         balance=balance,
         augmentation=replace(PRESETS[_AUGMENT.value], **strengths),
         encoding=_ENCODING.value,
-        shard_size=parse_bytes(_SHARD_SIZE.value),
+        shard_size=parse_bytes(_SHARD_SIZE.value) if _SHARD_SIZE.value else 0,
         seed=_SEED.value,
         max_rejects=parse_max_rejects(_MAX_REJECTS.value),
         duplicates=_DUPLICATES.value,

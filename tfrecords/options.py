@@ -38,7 +38,7 @@ class ConvertOptions:
         balance: more copies of the smaller classes, so that all are level; see `balanced_copies`.
         augmentation: their strengths.
         encoding: "raw", "png" or "jpeg".
-        shard_size: bytes, about.
+        shard_size: bytes, about; 0: see `plan_split`.
         seed: of splits, order and copies.
         max_rejects: how many images may be left out because they cannot be used; changes no shard.
         duplicates: images that are the same to the pixel, in two splits or with two labels: "refuse"
@@ -64,7 +64,7 @@ class ConvertOptions:
     balance: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
     encoding: str = "raw"
-    shard_size: int = 64 << 20
+    shard_size: int = 0
     seed: int = 0
     max_rejects: MaxRejects = field(default_factory=MaxRejects)
     duplicates: str = "refuse"
@@ -91,7 +91,7 @@ class ConvertOptions:
             raise InputError(f"--duplicates={self.duplicates}: must be one of {', '.join(POLICIES)}")
         if self.copies < 0:
             raise InputError(f"--copies={self.copies}: must be 0 or more")
-        if self.shard_size < _SMALLEST_SHARD:
+        if self.shard_size and self.shard_size < _SMALLEST_SHARD:
             raise InputError(f"--shard_size={self.shard_size} bytes: must be 64KB or more")
         if self.workers < 0:
             raise InputError(f"--workers={self.workers}: must be 0 (one for each core) or more")

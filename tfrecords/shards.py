@@ -31,6 +31,9 @@ from tfrecords.rejection import check_rejects
 # Bytes of an encoded image as a share of its raw bytes, to plan the number of shards; measured on
 # chest X-rays at 180x180. A wrong guess makes shards larger or smaller, never wrong.
 _ENCODED_SHARE: Final = {"raw": 1.0, "png": 0.6, "jpeg": 0.2}
+_SHARD_SIZE: Final = 64 << 20  # bytes, where no size is given
+_LEAST_SHARDS: Final = 16  # of a split that has so many times `_LEAST_IMAGES`
+_LEAST_IMAGES: Final = 50
 JPEG_QUALITY: Final = 95
 RESULT_SUFFIX: Final = ".result.json"  # of the file beside a shard that holds its ShardResult
 
@@ -109,11 +112,18 @@ def plan_split(
     shard_size: int,
     copies_per_class: tuple[int, ...] = (),
 ) -> tuple[ShardJob, ...]:
-    """Deals the images of a split over shards of about `shard_size` bytes, in a seeded order."""
+    """Deals the images of a split over shards, in a seeded order.
+
+    A shard is also a process's piece of work, so with `shard_size` 0 they are of about 64 MB and at least
+    16, as long as each has 50 images.
+    """
     share = _ENCODED_SHARE[rendering.encoding]
     records = ShardJob(name, split, tuple(images), copies, copies_per_class).records
     total = records * int(np.prod(rendering.shape)) * share
-    count = min(max(1, round(total / shard_size)), len(images))
+    count = round(total / (shard_size or _SHARD_SIZE))
+    if not shard_size:
+        count = max(count, min(_LEAST_SHARDS, len(images) // _LEAST_IMAGES))
+    count = min(max(1, count), len(images))
     order = np.argsort(_keys(rendering.seed, [image.id for image in images]))
     return tuple(
         ShardJob(

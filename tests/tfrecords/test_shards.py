@@ -56,6 +56,16 @@ def test_every_image_is_planned_once():
     assert {(job.split, job.copies, job.records) for job in jobs} == {("train", 1, 60)}
 
 
+@pytest.mark.parametrize(
+    ("images", "size", "count"),
+    [(49, 180, 1), (99, 180, 1), (100, 180, 2), (799, 180, 15), (5000, 28, 16), (5000, 512, 20)],
+)
+def test_without_a_size_there_are_shards_for_all_processes(images, size, count):
+    many = [ImageJob(f"{n}.png", f"{n}.png", 0, n, f"{n:016x}") for n in range(images)]
+    rendering = Rendering((size, size, 1), "raw", Augmentation(), seed=5)
+    assert len(plan(many, copies=0, rendering=rendering, shard_size=0)) == count
+
+
 def test_each_shard_mixes_classes():
     for job in plan():
         assert 3 <= sum(image.label == 0 for image in job.images) <= 18  # 10 are expected
