@@ -30,7 +30,7 @@ def test_help_explains(run_command):
         assert f"\n  {flag}: " in done.stdout
     for default in (
         "--size: Pixels: one number, or HEIGHTxWIDTH.\n    (default: '180')",
-        "(default: '64MB')",
+        "--shard_size: About; with KB, MB or GB. Default: 64MB, and less where",
     ):
         assert default in done.stdout
 
