@@ -20,10 +20,10 @@ from typing import Any
 
 from absl import flags
 
+from data_pipeline.quiet import quiet_start
 from tfrecords.command import run
 from tfrecords.conversion import ConvertOptions, convert_images
 from tfrecords.manifest import Manifest
-from trainer.quiet import quiet_start
 
 _IMAGES = flags.DEFINE_string("images", None, "Class folders of images.", required=True)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Counted repeats of each.", lower_bound=1)

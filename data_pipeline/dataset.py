@@ -1,5 +1,11 @@
-"""`make_dataset`: shards to batches, one visible chain for each of the two tiers."""
+"""`make_dataset`: shards to batches, one visible chain for each way in which records are come by.
 
+Gathered (tiers memory, disk, device) is two stages: a step's number gives the indices and weights of
+its records, then the tier looks them up. Only the second differs, so these tiers share one order.
+A stream is read in place if it can be, else by tf.data; both ways show the same records in one order.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,20 +13,47 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from data_pipeline import resident, streaming
-from data_pipeline.options import PipelineOptions, Tier, Worker, choose_tier
+from data_pipeline import decoded, resident, streaming
+from data_pipeline.augment import id_hashes, record_keys
+from data_pipeline.copies import FIELDS as CHOICE_FIELDS
+from data_pipeline.copies import Choice, effective, records_per_epoch
+from data_pipeline.local import LocalShards
+from data_pipeline.options import Machine, PipelineOptions, Tier, Worker, choose_tier
 from data_pipeline.order import shuffled, steps_per_epoch
 from data_pipeline.parse import parse_batch
+from data_pipeline.service import parsed_elsewhere
 from tfrecords.errors import InputError
+from tfrecords.example import FIELDS
 from tfrecords.manifest import Manifest
 
 BATCH = ("image", "label", "weight")
 _FOREVER = np.iinfo(np.int64).max
 
 
-def tier_of(manifest: Manifest, split: str, options: PipelineOptions) -> Tier:
-    """Returns where a split's records come from: memory if they fit, decoded, else a stream."""
-    return choose_tier(options, manifest.split(split).records * int(np.prod(manifest.image_shape)))
+def tier_of(
+    manifest: Manifest,
+    split: str,
+    options: PipelineOptions,
+    machine: Machine | None = None,
+) -> Tier:
+    """Returns where a split's records come from; see `choose_tier`.
+
+    Args:
+        manifest: of the data set.
+        split: name of the split.
+        options: see `PipelineOptions`.
+        machine: None: one process, no GPU.
+
+    Raises:
+        InputError: no such split.
+    """
+    return choose_tier(
+        options,
+        manifest.split(split).records * int(np.prod(manifest.image_shape)),
+        machine or Machine(),
+        encoded=manifest.encoding != "raw",
+        disk_free=decoded.room(options.cache_dir, manifest, split),
+    )
 
 
 def epoch_steps(manifest: Manifest, split: str, options: PipelineOptions, *, training: bool) -> int:
@@ -29,7 +62,7 @@ def epoch_steps(manifest: Manifest, split: str, options: PipelineOptions, *, tra
     Raises:
         InputError: the split is smaller than one batch that is to be dropped if not full.
     """
-    records = manifest.split(split).records
+    records = records_per_epoch(manifest, split, options.copies if training else "all")
     last = options.last_batch if training else "pad"
     steps = steps_per_epoch(records, options.global_batch_size, last)
     if not steps:
@@ -53,9 +86,9 @@ def make_dataset(
 ) -> tf.data.Dataset:
     """Makes the batches of one worker, one element for each of its replicas and each step.
 
-    Training is endless and shuffled anew each epoch. Evaluation is one pass in the order of the
-    shards, its last batch filled up with records of weight 0. The records of global batch s are the
-    same for any number of workers and replicas: each takes its rows of it.
+    Training is endless and shuffled anew each epoch; `options.copies` says which records an epoch shows.
+    Evaluation is one pass in the order of the shards, its last batch filled up with records of weight 0.
+    The records of global batch s are the same for any number of workers and replicas: each takes its rows.
 
     Args:
         directory: folder of the data set.
@@ -70,6 +103,8 @@ def make_dataset(
     Returns:
         a dataset of dicts with static shapes: `image` uint8 [B, H, W, C], `label` int32 [B], `weight`
         float32 [B] (1, or 0 for filling), other fields as stored; B is the batch of one replica.
+        Training from the device tier: `index` int64 [B] and `weight`; `device.look_up` has the rest.
+        Training with `options.augment`: also `key` int64 [B], of each record's draw in this epoch.
 
     Raises:
         InputError: no such split, a damaged shard, or a batch that cannot be cut.
@@ -85,12 +120,30 @@ def make_dataset(
         worker or Worker(),
         fields,
     )
-    in_memory = tier_of(manifest, split, options).name == "memory"
+    tier = tier_of(manifest, split, options).name
     config = tf.data.Options()
     config.deterministic = True
+    if options.threads:
+        config.threading.private_threadpool_size = options.threads
     # Each worker takes its own rows already.
     config.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return (_resident(request) if in_memory else _streamed(request)).with_options(config)
+    if tier == "stream":
+        return (_read_in_place(request) if request.in_place else _streamed(request)).with_options(config)
+    if tier == "device" and training:
+        columns = resident.load(directory, manifest, split, request.columns) if request.columns else {}
+        return _gathered(
+            request, columns, lambda index, weight: {"index": index, "weight": weight}
+        ).with_options(config)
+    stored = tuple(name for name in dict.fromkeys((*fields, *request.columns)) if name != "weight")
+    if tier == "disk":
+        tensors = decoded.load(directory, manifest, split, stored, options.cache_dir)
+    else:
+        tensors = resident.load(directory, manifest, split, stored)
+
+    def look_up(index: Any, weight: Any) -> dict[str, Any]:
+        return {name: weight if name == "weight" else tf.gather(tensors[name], index) for name in fields}
+
+    return _gathered(request, tensors, look_up).with_options(config)
 
 
 @dataclass(frozen=True)
@@ -110,76 +163,202 @@ class _Request:
         """Records a step of one replica."""
         return self.worker.replica_batch_size(self.options.global_batch_size)
 
+    @property
+    def copies(self) -> str:
+        """Which variants of an image are shown."""
+        return effective(self.manifest, self.split, self.options.copies) if self.training else "all"
 
-def _resident(request: _Request) -> tf.data.Dataset:
+    @property
+    def keyed(self) -> bool:
+        """Whether records have the keys of their draws."""
+        return self.training and self.options.augment != "none"
+
+    @property
+    def in_place(self) -> bool:
+        """Whether a stream is read from shards of this machine by this process, all of their records."""
+        elsewhere = self.options.shards_at or (self.training and self.options.data_service)
+        return not elsewhere and self.copies == "all"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The fields that choice and keys follow from."""
+        names = (CHOICE_FIELDS if self.copies != "all" else ()) + (("id", "copy") if self.keyed else ())
+        return tuple(dict.fromkeys(names))
+
+
+def _gathered(
+    request: _Request, columns: dict[str, Any], look_up: Callable[[Any, Any], dict[str, Any]]
+) -> tf.data.Dataset:
+    """Batches of records that are looked up by (index int64 [B] in the split's order, weight float32 [B]).
+
+    Args:
+        request: of the dataset.
+        columns: `request.columns` of the split by name, [N].
+        look_up: to fields by name.
+    """
     options, worker, rows, steps = request.options, request.worker, request.rows, request.steps
-    tensors = resident.load(request.directory, request.manifest, request.split)
-    size = request.manifest.split(request.split).records
+    size, seed = records_per_epoch(request.manifest, request.split, request.copies), options.seed
+    choice = None
+    if request.copies != "all":
+        choice = Choice.of(columns, request.manifest, request.split, request.copies)
+    hashes = id_hashes(columns["id"]) if request.keyed else None
 
-    def gather(element: Any) -> dict[str, Any]:
+    def records_of(element: Any) -> dict[str, Any]:
         step, replica = element // worker.replicas, element % worker.replicas
         first = step % steps * options.global_batch_size
         first += (worker.index * worker.replicas + replica) * rows
-        position = first + tf.range(rows, dtype=tf.int64)
-        if request.training:  # "wrap": positions past the end show the epoch's first records
-            index = shuffled(position % size, seed=options.seed, epoch=step // steps, size=size)
-            weight = tf.ones([rows])
+        position, epoch = first + tf.range(rows, dtype=tf.int64), step // steps
+        if not request.training:
+            return look_up(tf.minimum(position, size - 1), tf.cast(position < size, tf.float32))
+        position %= size  # "wrap": positions past the end show the epoch's first records
+        if choice:
+            index = choice.records_at(position, seed=seed, epoch=epoch)
         else:
-            index = tf.minimum(position, size - 1)
-            weight = tf.cast(position < size, tf.float32)
-        return {
-            name: weight if name == "weight" else tf.gather(tensors[name], index) for name in request.fields
-        }
+            index = shuffled(position, seed=seed, epoch=epoch, size=size)
+        found = look_up(index, tf.ones([rows]))
+        if request.keyed:
+            of_these = tf.gather(hashes, index), tf.gather(columns["copy"], index)
+            found["key"] = record_keys(*of_these, seed=seed, epoch=epoch)
+        return found
 
     start, end = (request.start_step, _FOREVER) if request.training else (0, steps * worker.replicas)
     return (
         # The dataset holds no data and no buffer of indices: a step's number says all.
         tf.data.Dataset.range(start * worker.replicas, end)
         # One thread gathers as fast as memory gives; more would take cores from the training.
-        .map(gather)
+        .map(records_of)
         .prefetch(options.prefetch * worker.replicas)
     )
 
 
+def _read_in_place(request: _Request) -> tf.data.Dataset:
+    """A stream from local shards: a step's number says which records, as it does for `_gathered`."""
+    options, worker, rows, steps = request.options, request.worker, request.rows, request.steps
+    size = request.manifest.split(request.split).records
+    shards = LocalShards(
+        request.directory,
+        request.manifest,
+        request.split,
+        window=options.shuffle_window,
+        seed=options.seed,
+        shuffle=request.training,
+        threads=options.parallel_reads,
+    )
+    names = tuple(name for name in request.fields if name != "weight")
+    read = tuple(dict.fromkeys((*names, *(("id", "copy") if request.keyed else ()))))
+    raw = request.manifest.encoding == "raw"
+    kinds = {name: tf.int64 if kind == "int64" else tf.string for name, kind in FIELDS.items()}
+    kinds["image"] = tf.uint8
+
+    def of_rows(epoch: int, first: int) -> list[Any]:
+        position = first + np.arange(rows)
+        # "wrap": positions past the end show the epoch's first records; in an evaluation they count nothing.
+        position = position % size if request.training else np.minimum(position, size - 1)
+        if not raw:
+            return [shards.serialized(epoch, position)]
+        found = shards.parsed(epoch, position, read)
+        return [found[name] for name in read]
+
+    def records_of(element: Any) -> tuple[Any, ...]:
+        step, replica = element // worker.replicas, element % worker.replicas
+        first = step % steps * options.global_batch_size
+        first += (worker.index * worker.replicas + replica) * rows
+        epoch = step // steps
+        output = [kinds[name] for name in read] if raw else [tf.string]
+        # Its result follows from its arguments alone: so TensorFlow may call it ahead, also where ops must
+        # be deterministic.
+        found = tf.numpy_function(of_rows, [epoch, first], output, stateful=False)
+        weight = tf.ones([rows])
+        if not request.training:
+            weight = tf.cast(first + tf.range(rows, dtype=tf.int64) < size, tf.float32)
+        return epoch, weight, *found
+
+    def finished(epoch: Any, weight: Any, *found: Any) -> dict[str, Any]:
+        if raw:
+            parsed = dict(zip(read, found, strict=True))
+            if "label" in parsed:
+                parsed["label"] = tf.cast(parsed["label"], tf.int32)
+        else:
+            parsed = parse_batch(tf.ensure_shape(found[0], [rows]), request.manifest, read)
+        shapes = {"image": (rows, *request.manifest.image_shape)}
+        parsed = {name: tf.ensure_shape(parsed[name], shapes.get(name, (rows,))) for name in read}
+        made = {name: weight if name == "weight" else parsed[name] for name in request.fields}
+        if request.keyed:
+            hashes = id_hashes(parsed["id"])
+            made["key"] = record_keys(hashes, parsed["copy"], seed=options.seed, epoch=epoch)
+        return made
+
+    start, end = (request.start_step, _FOREVER) if request.training else (0, steps * worker.replicas)
+    elements = tf.data.Dataset.range(start * worker.replicas, end)
+    if raw:
+        made = elements.map(lambda element: finished(*records_of(element)))
+    else:
+        made = elements.map(records_of).map(finished, num_parallel_calls=tf.data.AUTOTUNE)
+    return made.prefetch(options.prefetch * worker.replicas)
+
+
 def _streamed(request: _Request) -> tf.data.Dataset:
     options, worker, rows, steps = request.options, request.worker, request.rows, request.steps
-    size, whole = request.manifest.split(request.split).records, options.global_batch_size
-    where = (request.directory, request.manifest, request.split)
+    size = records_per_epoch(request.manifest, request.split, request.copies)
+    whole, seed = options.global_batch_size, options.seed
+    where = (options.shards_at or request.directory, request.manifest, request.split)
+    stored = tuple(name for name in request.fields if name != "weight")
+    names = (*request.fields, *(["key"] * request.keyed))
 
     def epoch_batches(epoch: Any) -> tf.data.Dataset:
         records = streaming.epoch_records(
-            *where, window=options.shuffle_window, seed=options.seed, epoch=epoch
+            *where,
+            window=options.shuffle_window,
+            copies=request.copies,
+            seed=seed,
+            epoch=epoch,
+            parallel_reads=options.parallel_reads,
         )
         if steps * whole > size:  # "wrap": the same order once more, as far as it is needed
             records = records.repeat().take(steps * whole)
         first_step = tf.where(epoch == request.start_step // steps, request.start_step % steps, 0)
         # Records before the first step are read, but neither parsed nor decoded.
-        return records.skip(tf.cast(first_step, tf.int64) * whole).batch(whole, drop_remainder=True)
+        batches = records.skip(tf.cast(first_step, tf.int64) * whole).batch(whole, drop_remainder=True)
+        return batches.map(lambda serialized: (serialized, epoch))
 
-    def own_rows(serialized: Any) -> tf.data.Dataset:
-        """Global batch, string [<= whole], to this worker's replicas' parts, string [rows] each."""
-        there = tf.size(serialized)
-        filled = tf.concat([serialized, tf.repeat(serialized[:1], whole - there)], 0)
-        weight = tf.cast(tf.range(whole) < there, tf.float32)
+    def own_parts(serialized: Any, epoch: Any) -> tuple[Any, Any, Any]:
+        """Global batch, string [<= whole], to this worker's replicas' parts, string [replicas, rows]."""
+        weight = tf.ones([whole])
+        if not request.training:  # one of training is full, and filling it would copy it
+            there = tf.size(serialized)
+            serialized = tf.concat([serialized, tf.repeat(serialized[:1], whole - there)], 0)
+            weight = tf.cast(tf.range(whole) < there, tf.float32)
         own = slice(worker.index * worker.replicas, (worker.index + 1) * worker.replicas)
-        parts = [tf.reshape(column, [-1, rows])[own] for column in (filled, weight)]
-        return tf.data.Dataset.from_tensor_slices(tuple(parts))
+        parts = [tf.reshape(column, [-1, rows])[own] for column in (serialized, weight)]
+        return (*parts, tf.repeat(epoch, worker.replicas))
 
-    def parse(serialized: Any, weight: Any) -> dict[str, Any]:
-        stored = tuple(name for name in request.fields if name != "weight")
-        parsed = {**parse_batch(serialized, request.manifest, stored), "weight": weight}
-        return {
-            name: tf.ensure_shape(parsed[name], [rows, *parsed[name].shape[1:]]) for name in request.fields
-        }
+    def own_rows(serialized: Any, epoch: Any) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices(own_parts(serialized, epoch))
 
+    def parse(serialized: Any, weight: Any, epoch: Any) -> dict[str, Any]:
+        keyed = ("id", "copy") if request.keyed else ()
+        parsed = {**parse_batch(serialized, request.manifest, (*stored, *keyed)), "weight": weight}
+        if request.keyed:
+            parsed["key"] = record_keys(id_hashes(parsed["id"]), parsed["copy"], seed=seed, epoch=epoch)
+        return {name: tf.ensure_shape(parsed[name], [rows, *parsed[name].shape[1:]]) for name in names}
+
+    if options.shards_at:
+        streaming.open_file_systems()
     if request.training:
         epochs = tf.data.Dataset.range(request.start_step // steps, _FOREVER)
         batches = epochs.flat_map(epoch_batches)
+        if options.data_service:
+            made = parsed_elsewhere(batches.flat_map(own_rows), parse, options.data_service)
+            return made.prefetch(options.prefetch * worker.replicas)
     else:
-        batches = streaming.ordered_records(*where).batch(whole)
-    return (
-        batches.flat_map(own_rows)
-        # Batch first, then one parse for the whole batch: twice as fast as record by record.
-        .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(options.prefetch * worker.replicas)
-    )
+        none = tf.constant(0, tf.int64)
+        batches = streaming.ordered_records(*where).batch(whole).map(lambda serialized: (serialized, none))
+    # Batch first, then one parse for the whole batch: twice as fast as record by record.
+    if worker.replicas == 1:
+        parsed = batches.map(  # an element for each part would copy the records
+            lambda serialized, epoch: parse(*(part[0] for part in own_parts(serialized, epoch))),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+    else:
+        parsed = batches.flat_map(own_rows).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+    return parsed.prefetch(options.prefetch * worker.replicas)

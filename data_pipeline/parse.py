@@ -8,11 +8,13 @@ from typing import Any
 
 import tensorflow as tf
 
+from data_pipeline.service import LOST_WORKER
 from tfrecords.errors import InputError
 from tfrecords.example import FIELDS
 from tfrecords.manifest import Manifest
 from tfrecords.records import read_records
 
+_FIX = "restore it or convert again with --overwrite"
 _DTYPES = {"bytes": tf.string, "int64": tf.int64}
 _DECODERS = {
     "png": tf.io.decode_png,
@@ -32,13 +34,18 @@ def parse_batch(serialized: Any, manifest: Manifest, fields: tuple[str, ...]) ->
     Returns:
         by name: `image` uint8 [B, H, W, C], `label` int32 [B], the others as stored.
     """
-    spec = {name: tf.io.FixedLenFeature([], _DTYPES[FIELDS[name]]) for name in fields}
-    parsed = tf.io.parse_example(serialized, spec)
+    parsed = parse_stored(serialized, fields)
     if "image" in parsed:
         parsed["image"] = _pixels(parsed["image"], manifest)
     if "label" in parsed:
         parsed["label"] = tf.cast(parsed["label"], tf.int32)
     return parsed
+
+
+def parse_stored(serialized: Any, fields: tuple[str, ...]) -> dict[str, Any]:
+    """Parses as `parse_batch` does, but leaves each field as it is stored: `image` is string [B]."""
+    spec = {name: tf.io.FixedLenFeature([], _DTYPES[FIELDS[name]]) for name in fields}
+    return tf.io.parse_example(serialized, spec)
 
 
 def _pixels(data: Any, manifest: Manifest) -> Any:
@@ -54,23 +61,46 @@ def _pixels(data: Any, manifest: Manifest) -> Any:
 
 
 @contextmanager
-def named_damage(directory: Path, manifest: Manifest, *splits: str) -> Iterator[None]:
+def named_damage(directory: Path, manifest: Manifest, *splits: str, direct: bool = False) -> Iterator[None]:
     """Turns a reading error of TensorFlow into one that names the shard and the record.
 
-    TensorFlow says what is wrong but not where, so the splits' shards are read once more.
+    TensorFlow says what is wrong but not where, so the splits' shards are read and parsed once more.
+
+    Args:
+        directory: folder of the data set.
+        manifest: of the data set.
+        splits: that are read inside.
+        direct: whether the shards are not in the folder but behind a URL: the error stays as it is.
 
     Raises:
-        InputError: a shard is missing, cut, damaged or has another number of records.
+        InputError: a shard is missing, cut, damaged or has another number of records, or a record of
+            it is whole but not what the manifest says.
     """
     try:
         yield
-    except (tf.errors.OpError, ValueError):
-        manifest.check_shards(directory)
+    except (tf.errors.OpError, ValueError) as error:
+        if LOST_WORKER in str(error):
+            raise InputError(LOST_WORKER) from None
+        if direct:  # TensorFlow's file systems name the URL
+            raise
+        manifest.check_shards(directory, *splits)
         for shard in [shard for split in splits for shard in manifest.split(split).shards]:
-            count = sum(1 for _ in read_records(directory / shard.name))
+            path, count = directory / shard.name, 0
+            for count, record in enumerate(read_records(path), 1):
+                _refuse_record(record, manifest, f"{path}: record {count - 1}")
             if count != shard.records:
                 raise InputError(
-                    f"{directory / shard.name}: has {count} records, the manifest says {shard.records}; "
-                    f"restore it or convert again with --overwrite"
+                    f"{path}: has {count} records, the manifest says {shard.records}; {_FIX}"
                 ) from None
         raise
+
+
+def _refuse_record(serialized: bytes, manifest: Manifest, where: str) -> None:
+    try:
+        parse_batch([serialized], manifest, tuple(FIELDS))
+    except (tf.errors.OpError, ValueError) as error:
+        height, width, channels = manifest.image_shape
+        raise InputError(
+            f"{where}: cannot be used ({str(error).splitlines()[0]}); it must have the fields "
+            f"{', '.join(FIELDS)} and an image of {height}x{width}x{channels}, {manifest.encoding}; {_FIX}"
+        ) from None

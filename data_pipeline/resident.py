@@ -1,22 +1,38 @@
-"""Data that fits into memory: a split decoded once into tensors, then gathered by index."""
+"""A split decoded once, its shards read in parallel, into one array; then gathered by index."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from data_pipeline.parse import named_damage, parse_batch
-from tfrecords.example import FIELDS
 from tfrecords.manifest import Manifest
 
-_BATCH = 256  # records parsed by one op
-_ALIGNMENT = 64  # bytes: TensorFlow reads a foreign buffer in place only if it starts so
+Array = npt.NDArray[Any]
+
+_LARGEST_BATCH: Final = 256 << 10  # bytes decoded by one op: more is no faster and waits in memory
+_MOST_READERS: Final = 16  # shards read side by side
+# What is read but not yet in its place is four times the readers' batches (buffered, serialized, parsed,
+# decoded): with this part of a split under way, a sixteenth of its size.
+_UNDER_WAY: Final = 1 / 64
+_ALIGNMENT: Final = 64  # bytes: TensorFlow reads a foreign buffer in place only if it starts so
 
 
-def load(directory: Path, manifest: Manifest, split: str) -> dict[str, Any]:
+def load(directory: Path, manifest: Manifest, split: str, fields: tuple[str, ...]) -> dict[str, Any]:
     """Reads a split into memory, in the order of its shards.
+
+    Takes at most 1.15 times the size of what is returned, if that is 200 MB or more; some 20 MB are
+    TensorFlow's own.
+
+    Args:
+        directory: folder of the data set.
+        manifest: of the data set.
+        split: name of the split.
+        fields: names out of `tfrecords.example.FIELDS`.
 
     Returns:
         a tensor for each field: `image` uint8 [N, H, W, C], `label` int32 [N], `source` and `copy`
@@ -25,36 +41,83 @@ def load(directory: Path, manifest: Manifest, split: str) -> dict[str, Any]:
     Raises:
         InputError: a shard is missing, cut or damaged; names it and the record.
     """
+    images = None
+    if "image" in fields:
+        images = aligned((manifest.split(split).records, *manifest.image_shape))
+    columns = read(directory, manifest, split, fields, images)
+    tensors = {name: tf.constant(values) for name, values in columns.items()}
+    return tensors if images is None else tensors | {"image": in_place(images)}
+
+
+def in_place(images: npt.NDArray[np.uint8]) -> Any:
+    """Returns a tensor that shares the memory of a writable array, instead of copying it."""
+    return tf.experimental.dlpack.from_dlpack(images.__dlpack__())
+
+
+def read(
+    directory: Path,
+    manifest: Manifest,
+    split: str,
+    fields: tuple[str, ...],
+    images: npt.NDArray[np.uint8] | None,
+) -> dict[str, Array]:
+    """Reads a split's fields, each record in its place; the images into an array that is given.
+
+    Args:
+        directory: folder of the data set.
+        manifest: of the data set.
+        split: name of the split.
+        fields: names out of `tfrecords.example.FIELDS`.
+        images: uint8 [N, H, W, C], to be filled; None if "image" is not among the fields.
+
+    Returns:
+        the other fields by name, [N].
+
+    Raises:
+        InputError: a shard is missing, cut or damaged; names it and the record.
+    """
+    shards = manifest.split(split).shards
+    first = np.cumsum([0, *(shard.records for shard in shards)])
+    rows, readers = _batch_and_readers(manifest, split)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def parse(serialized: Any) -> dict[str, Any]:
+        return parse_batch(serialized, manifest, fields)
+
+    def read_shard(number: int) -> dict[str, Array]:
+        shard, at = shards[number], int(first[number])
+        parts: dict[str, list[Array]] = {name: [] for name in fields if name != "image"}
+        records = tf.data.TFRecordDataset(str(directory / shard.name), buffer_size=_LARGEST_BATCH)
+        for serialized in records.batch(rows):
+            end = at + len(serialized)
+            if end > first[number + 1]:
+                raise ValueError(f"{shard.name}: more than the {shard.records} records of the manifest")
+            batch = parse(serialized)
+            if images is not None:
+                images[at:end] = memoryview(batch["image"])
+            for name, values in parts.items():
+                values.append(batch[name].numpy())
+            at = end
+        if at != first[number + 1]:
+            raise ValueError(f"{shard.name}: {at - first[number]} records, the manifest says {shard.records}")
+        return {name: np.concatenate(values) for name, values in parts.items()}
+
+    with named_damage(directory, manifest, split), ThreadPoolExecutor(readers) as pool:
+        parts = list(pool.map(read_shard, range(len(shards))))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _batch_and_readers(manifest: Manifest, split: str) -> tuple[int, int]:
+    """Returns how many records one op parses, and how many shards are read side by side."""
     described = manifest.split(split)
-    images = _aligned((described.records, *manifest.image_shape))
-    columns: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in FIELDS if name != "image"}
-    paths = [str(directory / shard.name) for shard in described.shards]
-    at = 0
-    with named_damage(directory, manifest, split):
-        for batch in (
-            tf.data.TFRecordDataset(paths, buffer_size=8 << 20)
-            .batch(_BATCH)
-            .map(
-                lambda serialized: parse_batch(serialized, manifest, tuple(FIELDS)),
-                num_parallel_calls=tf.data.AUTOTUNE,
-            )
-            .prefetch(2)
-            .as_numpy_iterator()
-        ):
-            size = len(batch["label"])
-            images[at : at + size] = batch["image"]  # raises on too many records
-            for name, values in columns.items():
-                values.append(batch[name])
-            at += size
-        if at != described.records:
-            raise ValueError(f"{at} records found, the manifest says {described.records}")
-    tensors = {name: tf.constant(np.concatenate(values)) for name, values in columns.items()}
-    # Shares the array's memory instead of copying it.
-    tensors["image"] = tf.experimental.dlpack.from_dlpack(images.__dlpack__())
-    return tensors
+    under_way = int(described.records * _UNDER_WAY)
+    readers = max(1, min(os.cpu_count() or 1, _MOST_READERS, len(described.shards), under_way))
+    rows = max(1, min(_LARGEST_BATCH // int(np.prod(manifest.image_shape)), under_way // readers))
+    return rows, readers
 
 
-def _aligned(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+def aligned(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Returns an array, not filled, that TensorFlow can use as it lies in memory."""
     size = int(np.prod(shape))
     buffer = np.empty(size + _ALIGNMENT, np.uint8)
     start = -buffer.ctypes.data % _ALIGNMENT

@@ -1,64 +1,127 @@
-"""Data that does not fit into memory: interleaved shards, window shuffle, batch-wise parse."""
+"""Streams by tf.data alone: interleaved shards, window shuffle, batch-wise parse.
 
+For what `local` does not read: shards behind a URL, a choice of copies, and a tf.data service. The order
+is the one that `windows` tells, so both show the same records in the same order.
+"""
+
+import importlib
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from data_pipeline.order import shuffled
+from data_pipeline.copies import FIELDS, mask, records_per_epoch
+from data_pipeline.order import window_shuffled
+from data_pipeline.parse import parse_batch
+from data_pipeline.windows import BLOCK, CYCLE, records_per_window
+from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 
-_CYCLE = 8  # shards read side by side
-_BLOCK = 16  # records taken from one before the next
-_BUFFER = 4 << 20  # bytes read ahead from each shard
+_CHOSEN_AT_ONCE = 64  # records whose small fields one op parses
+_COPIED_AT_ONCE = 64  # records taken from the window by one op
+# Bytes read at once from a shard: of a file as many as stay in a core's cache until they are parsed, by
+# URL as many as are worth a request.
+_BUFFER, _URL_BUFFER = 256 << 10, 4 << 20
 
 
 def epoch_records(
-    directory: Path, manifest: Manifest, split: str, *, window: int, seed: int, epoch: Any
+    directory: Path | str,
+    manifest: Manifest,
+    split: str,
+    *,
+    window: int,
+    seed: int,
+    epoch: Any,
+    copies: str = "all",
+    parallel_reads: int = 0,
 ) -> tf.data.Dataset:
-    """Returns the serialized records of one shuffled epoch; the order follows from (seed, epoch)."""
+    """Returns the serialized records of one shuffled epoch; the order follows from (seed, epoch).
+
+    Args:
+        directory: folder of the shards, or its URL.
+        manifest: of the data set.
+        split: name of the split.
+        window: bytes of records that are shuffled among themselves; two windows are in memory, the one
+            shown and the next.
+        seed: of the run.
+        epoch: int64 scalar.
+        copies: which variants of each image; see `data_pipeline.copies`.
+        parallel_reads: shards read at the same time; 0: TensorFlow decides. The order is the same.
+    """
     described = manifest.split(split)
-    size = max(1, sum(shard.bytes for shard in described.shards) // described.records)
-    shards = tf.range(len(described.shards), dtype=tf.int64)
-    turn = shuffled(shards, seed=seed, epoch=epoch, size=len(described.shards))
+    turn = window_shuffled(len(described.shards), seed=seed, epoch=epoch, window=-1)
     records = (
         tf.data.Dataset.from_tensor_slices(tf.gather(_paths(directory, manifest, split), turn))
         # Several shards at once: their records are mixed before the window, and read in parallel.
         .interleave(
-            lambda path: tf.data.TFRecordDataset(path, buffer_size=_BUFFER),
-            cycle_length=_CYCLE,
-            block_length=_BLOCK,
-            num_parallel_calls=tf.data.AUTOTUNE,
+            lambda path: tf.data.TFRecordDataset(path, buffer_size=_buffer(directory)),
+            cycle_length=CYCLE,
+            block_length=BLOCK,
+            num_parallel_calls=min(parallel_reads, CYCLE) or tf.data.AUTOTUNE,
             deterministic=True,
         )
         # A shard cut between two records reads well, and "wrap" would hide what is missing.
         .apply(tf.data.experimental.assert_cardinality(described.records))
     )
+    shown = records_per_epoch(manifest, split, copies)
+    if copies != "all":
+
+        def choose(serialized: Any) -> Any:
+            fields = parse_batch(serialized, manifest, FIELDS)
+            return tf.boolean_mask(serialized, mask(fields, manifest, split, copies, seed=seed, epoch=epoch))
+
+        records = (
+            # Small fields alone are parsed, many records at once: what is not shown costs its reading.
+            records.batch(_CHOSEN_AT_ONCE)
+            .map(choose, num_parallel_calls=tf.data.AUTOTUNE)
+            .unbatch()
+            .apply(tf.data.experimental.assert_cardinality(shown))
+        )
     # Undecoded records are shuffled: for encoded images the window is several times larger.
-    # The op makes room for the whole window at once: never more than there are records.
-    window = min(max(1, window // size), described.records)
-    return _window_shuffle(records, window, seed=seed, epoch=epoch)
+    size = records_per_window(window, described.shards, shown)
+    if size == 1:
+        return records
+
+    def shown_anew(number: Any, serialized: Any) -> tf.data.Dataset:
+        order = window_shuffled(tf.size(serialized), seed=seed, epoch=epoch, window=number)
+        # A few at a time: else the whole window would be copied at once.
+        parts = tf.data.Dataset.from_tensor_slices(order).batch(_COPIED_AT_ONCE)
+        return parts.map(lambda index: tf.gather(serialized, index)).unbatch()
+
+    return (
+        records.batch(size)
+        .prefetch(1)
+        .enumerate()
+        .flat_map(shown_anew)
+        .apply(tf.data.experimental.assert_cardinality(shown))
+    )
 
 
-def ordered_records(directory: Path, manifest: Manifest, split: str) -> tf.data.Dataset:
+def ordered_records(directory: Path | str, manifest: Manifest, split: str) -> tf.data.Dataset:
     """Returns the serialized records of a split in the order of its shards."""
-    records = tf.data.TFRecordDataset(_paths(directory, manifest, split), buffer_size=_BUFFER)
+    records = tf.data.TFRecordDataset(_paths(directory, manifest, split), buffer_size=_buffer(directory))
     return records.apply(tf.data.experimental.assert_cardinality(manifest.split(split).records))
 
 
-def _window_shuffle(records: tf.data.Dataset, window: int, *, seed: int, epoch: Any) -> tf.data.Dataset:
-    """Shuffles as `Dataset.shuffle` does, which would mix the program's global seed into the order."""
-    shuffled_records = tf.raw_ops.ShuffleDataset(
-        input_dataset=tf.data.experimental.to_variant(records),
-        buffer_size=window,
-        seed=seed,
-        seed2=epoch + 1,  # the pair (0, 0) would mean another order each time
-        output_types=[tf.string],
-        output_shapes=[[]],
-        reshuffle_each_iteration=False,
-    )
-    return tf.data.experimental.from_variant(shuffled_records, tf.TensorSpec([], tf.string))
+def open_file_systems() -> None:
+    """Lets TensorFlow read URLs.
+
+    Raises:
+        InputError: tensorflow-io is not installed, or not for this TensorFlow.
+    """
+    try:
+        importlib.import_module("tensorflow_io")
+    except (ImportError, NotImplementedError) as error:
+        raise InputError(
+            f"--remote=direct: needs the extra `tfio`, which is TensorFlow 2.16 with tensorflow-io 0.37.1 "
+            f"({error}); pip install 'shardlight[tfio]' in an environment of its own, or use --remote=fetch"
+        ) from None
 
 
-def _paths(directory: Path, manifest: Manifest, split: str) -> Any:
-    return tf.constant([str(directory / shard.name) for shard in manifest.split(split).shards])
+def _buffer(directory: Path | str) -> int:
+    return _BUFFER if isinstance(directory, Path) else _URL_BUFFER
+
+
+def _paths(directory: Path | str, manifest: Manifest, split: str) -> Any:
+    # As text: a Path would make one slash of the two in a URL.
+    return tf.constant([f"{directory}/{shard.name}" for shard in manifest.split(split).shards])

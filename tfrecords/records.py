@@ -8,6 +8,7 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import google_crc32c
 
@@ -16,6 +17,8 @@ from tfrecords.errors import InputError
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
 _MASK_DELTA = 0xA282EAD8  # tensorflow/core/lib/hash/crc32c.h
+HEADER_SIZE: Final = _HEADER.size  # bytes before a record's data, and behind it
+FOOTER_SIZE: Final = _FOOTER.size
 
 
 def frame(data: bytes) -> bytes:
@@ -52,15 +55,20 @@ def read_records(path: Path) -> Iterator[bytes]:
             offset = file.tell()
 
 
-def read_spans(path: Path) -> Iterator[tuple[int, int]]:
+def read_spans(path: Path, *, record: int = 0, offset: int = 0) -> Iterator[tuple[int, int]]:
     """Yields (offset, size) in bytes of each record's frame, from the headers alone: 12 bytes a record.
+
+    Args:
+        path: of the file.
+        record: the first one's number.
+        offset: the byte at which it starts.
 
     Raises:
         InputError: a record is cut or its length is damaged; names the file, the record and its offset.
     """
     with path.open("rb", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
-        number = offset = 0
+        number = record
         while offset < end:
             where = f"{path}: record {number} at byte {offset}"
             file.seek(offset)
@@ -78,6 +86,24 @@ def read_spans(path: Path) -> Iterator[tuple[int, int]]:
             offset += size
 
 
-def _masked_crc(data: bytes) -> int:
-    crc = google_crc32c.value(data)
+def frame_length(header: bytes) -> int:
+    """Returns the length of the data that a frame's first bytes announce.
+
+    Raises:
+        ValueError: they are cut or damaged.
+    """
+    if len(header) < _HEADER.size:
+        raise ValueError("cut in its header")
+    length, crc = _HEADER.unpack_from(header)
+    if _masked_crc(header[:8]) != crc:
+        raise ValueError("a damaged length (CRC mismatch)")
+    return length
+
+
+def masked(crc: Any) -> Any:
+    """Returns CRC-32Cs as frames hold them: an int, or int64 [N]."""
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
+
+
+def _masked_crc(data: bytes) -> int:
+    return masked(google_crc32c.value(data))

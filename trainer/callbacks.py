@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import keras
 import tensorflow as tf
@@ -18,6 +18,8 @@ from tfrecords.manifest import write_atomically
 from trainer.checkpoint import Checkpoints, State, callback_state
 
 History = list[dict[str, float]]
+
+_NO_BEST: Final = (0, 0, float("inf"))
 
 
 class HistoryFiles(keras.callbacks.Callback):
@@ -62,9 +64,22 @@ def write_history(run_dir: Path, rows: Sequence[dict[str, float]]) -> None:
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
-    """Saves a checkpoint after each epoch; must come after the callbacks whose state it holds.
+    """Saves a checkpoint after each epoch, and within; must come after the callbacks whose state it holds.
 
-    The best epoch is the one of the lowest validation loss, the first of equals.
+    The best epoch is the one of the lowest validation loss, the first of equals. Within an epoch it can
+    save where a block of steps ends; every worker must come to the same decision, for all take part.
+
+    Args:
+        checkpoints: where to.
+        history: its rows are saved.
+        others: callbacks whose state is saved.
+        resumed: what was resumed from.
+        steps_per_epoch: of the run.
+        keep_meters: `Loop.keep_meters`.
+        every_steps: save at each multiple of this step too; 0: no such. The loop must cut blocks there.
+        minutes: save when the last checkpoint is so old; 0: never for its age.
+        decide: this worker's decision -> that of all.
+        clock: seconds.
     """
 
     def __init__(
@@ -73,18 +88,45 @@ class SaveCheckpoints(keras.callbacks.Callback):
         history: HistoryFiles,
         others: Sequence[keras.callbacks.Callback],
         resumed: State | None,
+        *,
+        steps_per_epoch: int,
+        keep_meters: Callable[[], None] = lambda: None,
+        every_steps: int = 0,
+        minutes: float = 0.0,
+        decide: Callable[[int], int] = int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self._checkpoints, self._history, self._others = checkpoints, history, others
-        self._best = (resumed.best_epoch, resumed.best_loss) if resumed else (0, float("inf"))
+        self._steps_per_epoch, self._keep_meters = steps_per_epoch, keep_meters
+        self._every_steps, self._minutes, self._decide, self._clock = every_steps, minutes, decide, clock
+        self._best = (resumed.best_epoch, resumed.best_step, resumed.best_loss) if resumed else _NO_BEST
+        self._epoch, self._saved = 0, clock()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Notes the epoch."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Saves if it is time and the epoch goes on; its end is saved with its validation."""
+        step = self._epoch * self._steps_per_epoch + batch + 1
+        old = self._minutes > 0 and self._clock() - self._saved >= 60 * self._minutes
+        due = bool(self._every_steps) and step % self._every_steps == 0
+        if batch + 1 < self._steps_per_epoch and self._decide(int(old or due)):
+            self._save(step, self._epoch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Saves."""
-        loss = (logs or {})["val_loss"]
-        if loss < self._best[1]:
-            self._best = (epoch + 1, loss)
-        rows = tuple(self._history.rows)
-        self._checkpoints.save(State(epoch + 1, *self._best, rows, callback_state(self._others)))
+        step, loss = (epoch + 1) * self._steps_per_epoch, (logs or {})["val_loss"]
+        if loss < self._best[-1]:
+            self._best = (epoch + 1, step, loss)
+        self._save(step, epoch + 1)
+
+    def _save(self, step: int, epochs: int) -> None:
+        self._keep_meters()
+        rows, state = tuple(self._history.rows), callback_state(self._others)
+        self._checkpoints.save(State(step, epochs, *self._best, rows, state))
+        self._saved = self._clock()
 
 
 class ProgressLine(keras.callbacks.Callback):
@@ -106,14 +148,17 @@ class ProgressLine(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._epochs, self._steps, self._out, self._clock = epochs, steps, out, clock
-        self._first: int | None = None
+        self._first: float | None = None
         self._started = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Notes when the first epoch of this process began."""
-        if self._first is None:
-            self._first, self._started = epoch, self._clock()
+        """Notes the epoch."""
         self._epoch = epoch
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Notes when and where in the run this process began."""
+        if self._first is None:
+            self._first, self._started = self._epoch + batch / self._steps, self._clock()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Rewrites the line within the epoch."""

@@ -1,6 +1,6 @@
 """Checkpoints that are whole or not there: model, optimizer, random state, callbacks, history.
 
-Each is a folder `epoch-00012` with a TensorFlow checkpoint and `state.json`; it is written under
+Each is a folder `step-0000001234` with a TensorFlow checkpoint and `state.json`; it is written under
 another name, synced, then renamed.
 """
 
@@ -17,9 +17,10 @@ import keras
 import tensorflow as tf
 
 from tfrecords.errors import InputError
+from trainer.seeds import seed_generators
 
-_NAME: Final = re.compile(r"epoch-(\d{5})")
-_UNFINISHED: Final = re.compile(r"\.epoch-(\d{5})(\.\w+)?\.tmp")  # being written, or being removed
+_NAME: Final = re.compile(r"step-(\d{10})")
+_UNFINISHED: Final = re.compile(r"\.step-(\d{10})(\.\w+)?\.tmp")  # being written, or being removed
 
 # What a Keras callback must remember to go on as if it had never stopped; Keras does not save it.
 _CALLBACK_STATE: Final = {
@@ -33,15 +34,19 @@ class State:
     """What a checkpoint holds besides variables.
 
     Attributes:
-        epoch: epochs done.
-        best_epoch: the one of lowest validation loss so far, counted as `epoch` after it was done.
+        step: steps done since the run's start.
+        epoch: epochs done, validation included; `step` may lie in the one after them.
+        best_epoch: the one of lowest validation loss so far, counted as `epoch` after it was done; 0: none.
+        best_step: the step it ended with, so that of its checkpoint.
         best_loss: its validation loss.
         history: a row an epoch.
         callbacks: attributes of stateful callbacks, by class name.
     """
 
+    step: int
     epoch: int
     best_epoch: int
+    best_step: int
     best_loss: float
     history: tuple[dict[str, float], ...]
     callbacks: dict[str, dict[str, Any]]
@@ -55,33 +60,38 @@ class Checkpoints:
         model: its variables and the state of its random layers are saved.
         optimizer: saved too.
         chief: whether this process writes. Every worker must call `save`, only the chief's stays.
-        keep: how many are kept besides the best.
+        keep: how many are kept besides that of the best epoch.
+        meters: `Loop.kept_meters`, saved too; None: no checkpoint is of mid-epoch.
     """
 
     def __init__(
-        self, folder: Path, model: keras.Model, optimizer: Any, *, chief: bool = True, keep: int = 2
+        self,
+        folder: Path,
+        model: keras.Model,
+        optimizer: Any,
+        *,
+        chief: bool = True,
+        keep: int = 2,
+        meters: tf.Variable | None = None,
     ) -> None:
         self.folder, self._chief, self._keep = folder, chief, keep
         # Keras' seed generators (Dropout) are not tracked as a part of the model.
-        seeds = [
-            layer.seed_generator.state.value
-            for layer in model._flatten_layers()  # the one way to nested layers
-            if hasattr(layer, "seed_generator")
-        ]
-        self._tracked = tf.train.Checkpoint(model=model, optimizer=optimizer, seeds=seeds)
+        seeds = [generator.state.value for generator in seed_generators(model)]
+        parts = {"model": model, "optimizer": optimizer, "seeds": seeds}
+        self._tracked = tf.train.Checkpoint(**parts, **({} if meters is None else {"meters": meters}))
 
-    def epochs(self) -> list[int]:
-        """Returns the epochs there is a checkpoint of, ascending."""
+    def steps(self) -> list[int]:
+        """Returns the steps there is a checkpoint of, ascending."""
         names = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
         return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
 
     def save(self, state: State) -> None:
-        """Writes the checkpoint of `state.epoch`, then removes those that are not kept.
+        """Writes the checkpoint of `state.step`, then removes those that are not kept.
 
         Raises:
             InputError: it cannot be written.
         """
-        final = self._path(state.epoch)
+        final = self._path(state.step)
         owner = "" if self._chief else f".{os.getpid()}"  # workers may share the disk
         temporary = self.folder / f".{final.name}{owner}.tmp"
         try:
@@ -94,7 +104,7 @@ class Checkpoints:
             for path in [*temporary.iterdir(), temporary]:
                 _sync(path)
             if final.exists():
-                self._remove(state.epoch)
+                self._remove(state.step)
             temporary.rename(final)
             _sync(self.folder)
         except (OSError, tf.errors.OpError) as error:
@@ -106,21 +116,21 @@ class Checkpoints:
             shutil.rmtree(temporary, ignore_errors=True)
         self._prune(state)
 
-    def state(self, epoch: int) -> State:
-        """Returns what the checkpoint of an epoch holds besides variables."""
-        values = json.loads((self._path(epoch) / "state.json").read_text())
+    def state(self, step: int) -> State:
+        """Returns what the checkpoint of a step holds besides variables."""
+        values = json.loads((self._path(step) / "state.json").read_text())
         return State(**{**values, "history": tuple(values["history"])})
 
-    def restore(self, epoch: int) -> State:
-        """Restores variables from the checkpoint of an epoch and returns its state.
+    def restore(self, step: int) -> State:
+        """Restores variables from the checkpoint of a step and returns its state.
 
         Raises:
             InputError: it is damaged, or of another model.
         """
-        path = self._path(epoch)
+        path = self._path(step)
         try:
             self._tracked.read(str(path / "variables")).assert_consumed()
-            return self.state(epoch)
+            return self.state(step)
         # What TensorFlow raises for a damaged file, and what a damaged state.json leads to.
         except (tf.errors.OpError, AssertionError, ValueError, LookupError, TypeError, OSError) as error:
             raise InputError(
@@ -129,22 +139,22 @@ class Checkpoints:
             ) from None
 
     def _prune(self, state: State) -> None:
-        for epoch in self.epochs()[: -self._keep]:
-            if epoch != state.best_epoch:
-                self._remove(epoch)
-        for path in self.folder.iterdir():  # left by a kill; this epoch's may be another worker's
-            if (match := _UNFINISHED.fullmatch(path.name)) and int(match[1]) != state.epoch:
+        for step in self.steps()[: -self._keep]:
+            if step != state.best_step:
+                self._remove(step)
+        for path in self.folder.iterdir():  # left by a kill; this step's may be another worker's
+            if (match := _UNFINISHED.fullmatch(path.name)) and int(match[1]) != state.step:
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _remove(self, epoch: int) -> None:
+    def _remove(self, step: int) -> None:
         """Takes the final name away first, for a kill while files go would leave half of them under it."""
-        gone = self.folder / f".{self._path(epoch).name}.gone.tmp"
+        gone = self.folder / f".{self._path(step).name}.gone.tmp"
         shutil.rmtree(gone, ignore_errors=True)
-        self._path(epoch).rename(gone)
+        self._path(step).rename(gone)
         shutil.rmtree(gone)
 
-    def _path(self, epoch: int) -> Path:
-        return self.folder / f"epoch-{epoch:05d}"
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step:010d}"
 
 
 def callback_state(callbacks: Sequence[Any]) -> dict[str, dict[str, Any]]:

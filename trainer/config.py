@@ -3,16 +3,27 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Self
 
-from data_pipeline.options import PipelineOptions
+from data_pipeline.options import SPEED_ONLY, PipelineOptions
 from tfrecords.errors import InputError
 
 STRATEGIES: Final = ("one_device", "mirrored", "multi_worker")
-MODELS: Final = ("mlp", "cnn", "best_cnn")
+MODELS: Final = ("mlp", "cnn", "best_cnn", "resnet")
+SCHEDULES: Final = ("constant", "cosine")
+REMOTES: Final = ("fetch", "direct")
 PRECISIONS: Final = ("auto", "float32", "bfloat16", "float16")
 
 # May differ when a run is continued: how long, and on which devices. All else changes the result's
 # meaning; these change it by rounding at most.
-FREE_TO_CHANGE: Final = frozenset({"epochs", "patience", "strategy", "devices", "logical_cpus", "keep"})
+FREE_TO_CHANGE: Final = frozenset(
+    {
+        *("epochs", "patience", "strategy", "devices", "logical_cpus"),
+        *("keep", "checkpoint_steps", "checkpoint_minutes"),
+        *("ram_budget", "cache_dir"),  # a run keeps its tier
+        *SPEED_ONLY,
+        "tuned",
+        *("data_url", "remote", "data_service"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,9 @@ class TrainConfig:
     Attributes:
         data: folder of the converted data set.
         run_dir: folder of the run.
+        data_url: where the data set came from, if that was a URL: without user, password and query.
+        remote: one of `REMOTES`: "direct" reads the shards from the URL, and `data` holds the manifest alone.
+        data_service: see `PipelineOptions`.
         strategy: one of `STRATEGIES`.
         devices: indices of the devices to use; empty for all.
         logical_cpus: split the CPU into so many devices, to try out mirrored training; 0: do not.
@@ -30,15 +44,26 @@ class TrainConfig:
         patience: epochs without an improvement of the validation loss before stopping.
         min_delta: the least decrease of the validation loss that counts as one.
         global_batch_size: records a step, over all replicas.
-        learning_rate: of Adam.
+        learning_rate: of Adam; with a schedule the highest.
+        schedule: one of `SCHEDULES`; "cosine" goes down to 0 at the last of `epochs`.
+        warmup_epochs: epochs in which the rate rises from 0, step by step; "cosine" only.
         precision: one of `PRECISIONS`.
         class_weights: whether rare classes weigh more in the loss.
-        cache: see `PipelineOptions`.
+        cache: see `PipelineOptions`; the tier that "auto" chose is kept in the run.
+        cache_dir: see `PipelineOptions`.
         ram_budget: see `PipelineOptions`.
+        prefetch: see `PipelineOptions`.
+        parallel_reads: see `PipelineOptions`.
+        threads: see `PipelineOptions`.
+        tuned: which of the options above are from the data set's pipeline.json.
         last_batch: see `PipelineOptions`.
+        copies: see `PipelineOptions`.
+        augment: see `PipelineOptions`.
         seed: of weights, order and Dropout.
         deterministic: whether the same command gives the same weights, to the bit, at some speed.
-        keep: checkpoints kept besides the best.
+        keep: checkpoints kept besides that of the best epoch.
+        checkpoint_steps: a checkpoint every so many steps, besides that of each epoch; 0: none.
+        checkpoint_minutes: a checkpoint when the last is so old; 0: none.
     """
 
     data: str
@@ -52,17 +77,38 @@ class TrainConfig:
     min_delta: float = 0.001
     global_batch_size: int = 32
     learning_rate: float = 1e-3
+    schedule: str = "constant"
+    warmup_epochs: int = 0
     precision: str = "auto"
     class_weights: bool = False
     cache: str = "auto"
+    cache_dir: str = ""
     ram_budget: int = 0
+    prefetch: int = PipelineOptions.prefetch
+    parallel_reads: int = PipelineOptions.parallel_reads
+    threads: int = PipelineOptions.threads
+    tuned: tuple[str, ...] = ()
     last_batch: str = "wrap"
+    copies: str = "all"
+    augment: str = "none"
     seed: int = 0
     deterministic: bool = False
     keep: int = 2
+    checkpoint_steps: int = 0
+    checkpoint_minutes: float = 10.0
+    data_url: str = ""
+    remote: str = "fetch"
+    data_service: str = ""
 
     def __post_init__(self) -> None:
-        for name, allowed in (("strategy", STRATEGIES), ("model", MODELS), ("precision", PRECISIONS)):
+        choices = {
+            "strategy": STRATEGIES,
+            "model": MODELS,
+            "schedule": SCHEDULES,
+            "remote": REMOTES,
+            "precision": PRECISIONS,
+        }
+        for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"--{name}={getattr(self, name)}: must be one of {', '.join(allowed)}")
         for name in ("epochs", "patience", "keep"):
@@ -78,13 +124,36 @@ class TrainConfig:
             raise InputError(f"--devices={self.devices}: --strategy=one_device takes one; use mirrored")
         if self.strategy == "multi_worker" and self.logical_cpus:
             raise InputError("--logical_cpus: tries out --strategy=mirrored on one machine, not multi_worker")
+        self._check_intervals()
         _ = self.pipeline  # validates the rest
+
+    def _check_intervals(self) -> None:
+        for name in ("warmup_epochs", "checkpoint_steps", "checkpoint_minutes"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"--{name}={getattr(self, name)}: must be 0 or more")
+        if self.warmup_epochs and self.schedule != "cosine":
+            raise InputError(f"--warmup_epochs={self.warmup_epochs}: needs --schedule=cosine")
+        if self.warmup_epochs >= self.epochs:
+            raise InputError(
+                f"--warmup_epochs={self.warmup_epochs}: must be less than --epochs={self.epochs}"
+            )
+
+    @property
+    def free_to_change(self) -> frozenset[str]:
+        """What may differ when the run is continued; the end of a cosine may not."""
+        return FREE_TO_CHANGE - ({"epochs"} if self.schedule == "cosine" else set())
 
     @property
     def pipeline(self) -> PipelineOptions:
         """The options of the input pipeline among these."""
         names = {field.name for field in fields(PipelineOptions)} & {f.name for f in fields(self)}
-        return PipelineOptions(**{name: getattr(self, name) for name in names})
+        values = {name: getattr(self, name) for name in names}
+        return PipelineOptions(**values, shards_at=self.data_url if self.direct else "")
+
+    @property
+    def direct(self) -> bool:
+        """Whether shards are read where the data's URL says."""
+        return bool(self.data_url) and self.remote == "direct"
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values for JSON."""
@@ -93,4 +162,5 @@ class TrainConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Returns the configuration that `to_json` gave."""
-        return cls(**{**values, "devices": tuple(values["devices"])})
+        tuples = {"devices": tuple(values["devices"]), "tuned": tuple(values.get("tuned", ()))}
+        return cls(**{**values, **tuples})

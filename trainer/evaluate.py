@@ -3,27 +3,51 @@
 python -m trainer.evaluate --run_dir=runs/chest_xray-cnn --split=test
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from absl import flags
 
+from data_pipeline.quiet import quiet_start
+from data_pipeline.remote import end_process, fetched, is_remote, without_secrets
 from tfrecords.command import run
-from trainer.quiet import quiet_start
 from trainer.run import Run
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the run.", required=True)
-_DATA = flags.DEFINE_string("data", None, "Another data set of the same classes. Default: the run's.")
+_DATA = flags.DEFINE_string(
+    "data", None, "Another data set of the same classes, a folder or a URL. Default: the run's."
+)
+_CACHE_DIR = flags.DEFINE_string("cache_dir", None, "Where fetched data are kept. Default: the user's cache.")
+_CACHE_LIMIT_MB = flags.DEFINE_integer(
+    "cache_limit_mb", 0, "Space for all fetched data sets, MB. Default 0: what the disk has.", lower_bound=0
+)
 _SPLIT = flags.DEFINE_string("split", "test", "Split to evaluate.")
 
 
 def main(_: list[str]) -> None:
     """Parses the flags and evaluates."""
     opened = Run.load(Path(_RUN_DIR.value))
-    data = Path(_DATA.value) if _DATA.value else None
+    data = _DATA.value
+    if (url := opened.config.data_url) and data and is_remote(data) and without_secrets(data) == url:
+        url, data = data, None  # the run's own, with what its place asks for
+    if url:  # the cache may have been cleaned, or be another machine's
+        needed = () if opened.config.direct else ("val", *(() if data else (_SPLIT.value,)))
+        opened = replace(opened, config=replace(opened.config, data=str(_local(url, needed))))
     with quiet_start():
         from trainer.evaluation import evaluate_run
-    evaluation = evaluate_run(opened, split=_SPLIT.value, data=data)
+    evaluation = evaluate_run(
+        opened, split=_SPLIT.value, data=_local(data, (_SPLIT.value,)) if data else None
+    )
     print(f"{evaluation.text}\n\nreport: {evaluation.page}")
+    if opened.config.direct:
+        end_process()
+
+
+def _local(data: str, splits: tuple[str, ...]) -> Path:
+    if not is_remote(data):
+        return Path(data)
+    folder = Path(_CACHE_DIR.value) if _CACHE_DIR.value else None
+    return fetched(data, splits, cache_dir=folder, limit=_CACHE_LIMIT_MB.value << 20)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Evaluation of a run on a split: one pass, then the report."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -47,14 +47,15 @@ def evaluate_run(run: Run, *, split: str, data: Path | None = None) -> Evaluatio
     predictor = Predictor(run.model)
     home = Path(run.config.data)
     directory = data or home
-    manifest = _fitting_manifest(run, directory)
-    predictions = predict_split(predictor, directory, manifest, split)
+    manifest = _fitting_manifest(run, directory, split)
+    predictions = predict_split(predictor, directory, manifest, split, _stream_of(run, directory))
     threshold, source = None, "more than two classes: the most probable class is predicted"
     if predictions.binary:
         if split == "val" and directory == home:
             chosen_on, source = predictions, "chosen on this split itself: its figures there are optimistic"
         else:
-            chosen_on = predict_split(predictor, home, _fitting_manifest(run, home), "val")
+            there = _fitting_manifest(run, home, "val")
+            chosen_on = predict_split(predictor, home, there, "val", _stream_of(run, home))
             source = f"chosen on validation ({len(chosen_on.ids):,} records), never on {split}"
         threshold = choose_threshold(chosen_on)
         run.save_threshold(threshold)
@@ -69,7 +70,7 @@ def evaluate_run(run: Run, *, split: str, data: Path | None = None) -> Evaluatio
         threshold_source=source,
         history=history,
         facts={**run.facts, "evaluated": f"{split} of {manifest.name}: {directory}"},
-        mistakes=_images(directory, manifest, split, worst),
+        mistakes=_images(directory, manifest, split, worst, _stream_of(run, directory)),
         seed=run.config.seed,
     )
     write_summaries(
@@ -82,15 +83,17 @@ def evaluate_run(run: Run, *, split: str, data: Path | None = None) -> Evaluatio
     return Evaluation(page, render_text(read_report(folder)))
 
 
-def predict_split(predictor: Predictor, directory: Path, manifest: Manifest, split: str) -> Predictions:
+def predict_split(
+    predictor: Predictor, directory: Path, manifest: Manifest, split: str, options: PipelineOptions = _STREAM
+) -> Predictions:
     """Predicts a split in one pass, which also gives the ids, groups and labels."""
     fields = ("image", "label", "weight", "id", "group")
     ids: list[str] = []
     groups: list[str] = []
     labels: list[npt.NDArray[np.int32]] = []
     probabilities: list[npt.NDArray[np.float64]] = []
-    with named_damage(directory, manifest, split):
-        dataset = make_dataset(directory, manifest, split, _STREAM, training=False, fields=fields)
+    with named_damage(directory, manifest, split, direct=bool(options.shards_at)):
+        dataset = make_dataset(directory, manifest, split, options, training=False, fields=fields)
         for batch in dataset.as_numpy_iterator():
             real = batch["weight"] > 0
             probabilities.append(predictor.probabilities(batch["image"])[real])
@@ -103,19 +106,31 @@ def predict_split(predictor: Predictor, directory: Path, manifest: Manifest, spl
 
 
 def _images(
-    directory: Path, manifest: Manifest, split: str, positions: npt.NDArray[np.int64]
+    directory: Path,
+    manifest: Manifest,
+    split: str,
+    positions: npt.NDArray[np.int64],
+    options: PipelineOptions,
 ) -> npt.NDArray[np.uint8]:
     """Returns the images at these positions of the split's order, uint8 [n, H, W, C]."""
     found = np.zeros((len(positions), *manifest.image_shape), np.uint8)
-    dataset = make_dataset(directory, manifest, split, _STREAM, training=False, fields=("image",))
+    dataset = make_dataset(directory, manifest, split, options, training=False, fields=("image",))
     for number, batch in enumerate(dataset.as_numpy_iterator()):
         for row in np.flatnonzero(positions // BATCH_SIZE == number):
             found[row] = batch["image"][positions[row] % BATCH_SIZE]
     return found
 
 
-def _fitting_manifest(run: Run, directory: Path) -> Manifest:
-    manifest = Manifest.load(directory)
+def _stream_of(run: Run, directory: Path) -> PipelineOptions:
+    """One pass over the data in a folder, or where the run's own shards are."""
+    own = directory == Path(run.config.data)
+    return replace(_STREAM, shards_at=run.config.pipeline.shards_at if own else "")
+
+
+def _fitting_manifest(run: Run, directory: Path, split: str) -> Manifest:
+    manifest = Manifest.load(directory, check_shards=False)
+    if not _stream_of(run, directory).shards_at:
+        manifest.check_shards(directory, split)
     mine, theirs = (run.data.class_names, run.data.image_shape), (manifest.class_names, manifest.image_shape)
     if mine != theirs:
         raise InputError(

@@ -4,13 +4,19 @@ It owns no policy. Stopping, saving and logging are callbacks; what comes next i
 Keras' own `fit` cannot be used: it fails under multi-worker strategies and cannot start in mid-run.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+from data_pipeline.device import look_up
+from trainer.seeds import differ_by_replica
 
 _BLOCK: Final = 50  # steps inside one call: Python and callbacks run between, at a step's cost or less
 
@@ -27,6 +33,8 @@ class Data:
         steps_per_epoch: of train.
         val_steps: of validation.
         global_batch_size: records a step.
+        table: () -> the train split in the memory of each replica's device, by which the batches' indices
+            are looked up; or None if the batches are complete.
     """
 
     train: Callable[[int], Any]
@@ -34,6 +42,7 @@ class Data:
     steps_per_epoch: int
     val_steps: int
     global_batch_size: int
+    table: Callable[[], Any] = lambda: None
 
 
 class Meters:
@@ -70,6 +79,11 @@ class Meters:
         for meter in (self.loss, self.accuracy, self.auc):
             meter.reset_state()
 
+    @property
+    def sums(self) -> list[Any]:
+        """The variables, float32: sums over the records so far, of each replica its own."""
+        return [sums for meter in (self.loss, self.accuracy, self.auc) for sums in meter.variables]
+
 
 class Loop:
     """Trains and evaluates one model under one strategy.
@@ -80,6 +94,11 @@ class Loop:
         classes: number of classes.
         class_weights: the weight of each class in the training loss; None: all 1.
         deterministic: whether `enable_op_determinism` is on, which forbids `tf.timestamp`.
+        augment: (images, keys) -> images, for training; see `data_pipeline.augment`.
+
+    Attributes:
+        kept_meters: float32 [replicas, n], the training meters as `keep_meters` found them, for a
+            checkpoint in mid-epoch; of each replica its own, for a sum of sums is rounded otherwise.
     """
 
     def __init__(
@@ -90,18 +109,43 @@ class Loop:
         class_weights: Sequence[float] | None = None,
         *,
         deterministic: bool = False,
+        augment: Callable[[Any, Any], Any] | None = None,
     ) -> None:
-        self.strategy, self._deterministic = strategy, deterministic
+        self.strategy, self._deterministic, self._augment = strategy, deterministic, augment
         with strategy.scope():
             self.model, self.optimizer = build()
             self.optimizer.build(self.model.trainable_variables)
             self._train_meters, self._val_meters = Meters(classes), Meters(classes)
+        differ_by_replica(self.model)
+        self.kept_meters = tf.Variable(tf.zeros([0, 0]), shape=[None, None], trainable=False)
         self._loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="none")
         # The optimizer is where Keras callbacks look for it; fit() itself is not used.
         self.model.compile(optimizer=self.optimizer, loss=self._loss, auto_scale_loss=False)
         self._class_weights = tf.constant(class_weights or [1.0] * classes, tf.float32)
         self._train_block = tf.function(self._make_train_block())
         self._val_block = tf.function(self._make_val_block())
+        self._gathered_meters = tf.function(self._make_gathered_meters())
+
+    def keep_meters(self) -> None:
+        """Puts the training meters into `kept_meters`; every worker must call it."""
+        self.kept_meters.assign(self._gathered_meters())
+
+    def _load_meters(self) -> None:
+        """Sets the training meters from `kept_meters`; for another number of replicas, from their sum."""
+        replicas, kept = self.strategy.num_replicas_in_sync, self.kept_meters.numpy()
+        if len(kept) != replicas:
+            kept = np.concatenate(
+                [kept.sum(0, keepdims=True), np.zeros_like(kept[:1]).repeat(replicas - 1, 0)]
+            )
+
+        @tf.function
+        def load() -> None:
+            context = tf.distribute.get_replica_context()
+            own, sums = tf.constant(kept)[context.replica_id_in_sync_group], self._train_meters.sums
+            for each, values in zip(sums, tf.split(own, [math.prod(v.shape) for v in sums]), strict=True):
+                each.assign(tf.reshape(values, each.shape))
+
+        self.strategy.run(load)
 
     def run(
         self,
@@ -109,7 +153,8 @@ class Loop:
         callbacks: Sequence[keras.callbacks.Callback],
         *,
         epochs: int,
-        first_epoch: int = 0,
+        start_step: int = 0,
+        cut_every: int = 0,
         on_begin: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -117,13 +162,15 @@ class Loop:
 
         Callbacks get Keras' calls and logs: `on_train_batch_end` once a block, and at the end of an
         epoch loss, accuracy, auc, the same with `val_`, learning_rate, images_per_second (of training)
-        and input_wait (the share of training time spent waiting for a batch).
+        and input_wait (the share of training time spent waiting for a batch). The last two are of what
+        this call trained: of an epoch that it started in the middle, of the rest.
 
         Args:
             data: what to read.
             callbacks: Keras callbacks.
             epochs: at most, counted from the run's start.
-            first_epoch: epochs done before.
+            start_step: steps done before; in mid-epoch, `kept_meters` must be those of that step.
+            cut_every: blocks end at multiples of this step too, counted from the run's start; 0: no such.
             on_begin: called after the callbacks' own `on_train_begin`, which resets them.
             clock: seconds.
         """
@@ -132,31 +179,45 @@ class Loop:
         self.model.stop_training = False
         calls.on_train_begin()
         on_begin()
-        batches = iter(data.train(first_epoch * data.steps_per_epoch))
+        table = data.table()
+        batches = iter(data.train(start_step))
         val = data.val()
         logs: Logs = {}
+        first_epoch, done = divmod(start_step, data.steps_per_epoch)
         for epoch in range(first_epoch, epochs):
             if self.model.stop_training:
                 break
             calls.on_epoch_begin(epoch)
-            logs = self._train_epoch(batches, data, calls, clock)
+            skipped = done if epoch == first_epoch else 0
+            blocks = epoch_blocks(epoch, data.steps_per_epoch, skipped=skipped, cut_every=cut_every)
+            logs = self._train_epoch(batches, table, data, blocks, calls, clock)
             logs |= {f"val_{name}": value for name, value in self._evaluate(val, data, calls).items()}
             logs["learning_rate"] = float(self.optimizer.learning_rate.numpy())
             calls.on_epoch_end(epoch, logs)
         calls.on_train_end(logs)
 
-    def _train_epoch(self, batches: Any, data: Data, calls: Any, clock: Callable[[], float]) -> Logs:
-        self._train_meters.reset()
+    def _train_epoch(
+        self,
+        batches: Any,
+        table: Any,
+        data: Data,
+        blocks: Sequence[tuple[int, int]],
+        calls: Any,
+        clock: Callable[[], float],
+    ) -> Logs:
+        if blocks[0][0]:
+            self._load_meters()
+        else:
+            self._train_meters.reset()
         started, waited = clock(), 0.0
         logs: Logs = {}
-        for first in range(0, data.steps_per_epoch, _BLOCK):
-            count = min(_BLOCK, data.steps_per_epoch - first)
+        for first, end in blocks:
             calls.on_train_batch_begin(first)
-            waited += float(self._train_block(batches, tf.constant(count)))
+            waited += float(self._train_block(batches, tf.constant(end - first), table))
             logs = self._train_meters.take()
-            calls.on_train_batch_end(first + count - 1, logs)
+            calls.on_train_batch_end(end - 1, logs)
         seconds = max(clock() - started, 1e-9)
-        images = data.steps_per_epoch * data.global_batch_size
+        images = (data.steps_per_epoch - blocks[0][0]) * data.global_batch_size
         return logs | {"images_per_second": images / seconds, "input_wait": min(1.0, waited / seconds)}
 
     def _evaluate(self, val: Any, data: Data, calls: Any) -> Logs:
@@ -167,27 +228,43 @@ class Loop:
         calls.on_test_end(logs)
         return logs
 
-    def _train_step(self, batch: dict[str, Any]) -> None:
+    def _train_step(self, batch: dict[str, Any], table: Any) -> None:
         """One step of one replica."""
+        batch = look_up(batch, table)
         label, context = batch["label"], tf.distribute.get_replica_context()
         weight = batch["weight"] * tf.gather(self._class_weights, label)
         total = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weight))
+        image = self._augment(batch["image"], batch["key"]) if self._augment else batch["image"]
         with tf.GradientTape() as tape:
-            logits = self.model(batch["image"], training=True)
+            logits = self.model(image, training=True)
             losses = self._loss(label, logits)
             # The sum over all replicas' shares is the mean over the global batch.
             share = self.optimizer.scale_loss(tf.reduce_sum(losses * weight) / total)
         variables = self.model.trainable_variables
         self.optimizer.apply(tape.gradient(share, variables), variables)  # sums over the replicas
         self._train_meters.update(label, logits, losses, weight)
+        if context.num_replicas_in_sync > 1:
+            self._share_statistics(context)
+
+    def _share_statistics(self, context: Any) -> None:
+        """Gives all replicas one state of what layers keep by themselves (BatchNormalization): the mean.
+
+        Each would keep that of its own records, and a checkpoint holds but one replica's.
+        """
+        kept = [each for each in self.model.non_trainable_weights if each.dtype.startswith("float")]
+        values = [tf.identity(each) for each in kept]  # copies on the replica's device: a read may name none
+        if values:
+            means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
+            for each, mean in zip(kept, means, strict=True):
+                each.assign(mean)
 
     def _val_step(self, batch: dict[str, Any]) -> None:
         logits = self.model(batch["image"], training=False)
         losses = self._loss(batch["label"], logits)
         self._val_meters.update(batch["label"], logits, losses, batch["weight"])
 
-    def _make_train_block(self) -> Callable[[Any, Any], Any]:
-        def block(batches: Any, count: Any) -> Any:
+    def _make_train_block(self) -> Callable[[Any, Any, Any], Any]:
+        def block(batches: Any, count: Any, table: Any) -> Any:
             """Runs `count` steps; returns the seconds spent waiting for batches, float64."""
             now = _deterministic_now if self._deterministic else tf.timestamp
             waited = tf.constant(0.0, tf.float64)
@@ -198,10 +275,16 @@ class Loop:
                 got = self.strategy.experimental_local_results(batch)
                 with tf.control_dependencies(tf.nest.flatten(got)):
                     waited += now() - asked
-                self.strategy.run(self._train_step, args=(batch,))
+                self.strategy.run(self._train_step, args=(batch, table))
             return waited
 
         return block
+
+    def _make_gathered_meters(self) -> Callable[[], Any]:
+        def own() -> Any:
+            return tf.concat([tf.reshape(sums, [1, -1]) for sums in self._train_meters.sums], 1)
+
+        return lambda: self.strategy.gather(self.strategy.run(own), axis=0)
 
     def _make_val_block(self) -> Callable[[Any, Any], None]:
         def block(batches: Any, count: Any) -> None:
@@ -209,6 +292,27 @@ class Loop:
                 self.strategy.run(self._val_step, args=(next(batches),))
 
         return block
+
+
+def epoch_blocks(
+    epoch: int, steps_per_epoch: int, *, skipped: int = 0, cut_every: int = 0
+) -> list[tuple[int, int]]:
+    """Returns the blocks of an epoch as (first step, end), counted from its start.
+
+    Args:
+        epoch: epochs before this one.
+        steps_per_epoch: steps of each.
+        skipped: steps of this one that are done.
+        cut_every: a block ends at each multiple of this step, counted from the run's start; 0: no such.
+    """
+    start = epoch * steps_per_epoch
+    ends = {*range(0, steps_per_epoch, _BLOCK), steps_per_epoch}
+    if cut_every:
+        ends |= {
+            step - start
+            for step in range(-(-start // cut_every) * cut_every, start + steps_per_epoch, cut_every)
+        }
+    return list(pairwise([skipped, *sorted(end for end in ends if end > skipped)]))
 
 
 def _deterministic_now() -> Any:

@@ -10,32 +10,39 @@ from pathlib import Path
 
 from absl import flags
 
+from data_pipeline.quiet import quiet_start
+from data_pipeline.remote import end_process
 from tfrecords.command import run
+from tfrecords.manifest import Manifest
 from tfrecords.verification import require_sound
 from trainer import flags as run_flags
-from trainer.quiet import quiet_start
 
 flags.adopt_module_key_flags(run_flags)
 
 _VERIFY_DATA = flags.DEFINE_bool(
     "verify_data",
     False,
-    "Check every SHA-256 of the data before training, as tfrecords.verify --quick does; sizes always are.",
+    "Check every SHA-256 of the data before training, as tfrecords.verify --quick does; sizes always are. "
+    "Of remote data, those that are fetched.",
 )
 
 
 def main(_: list[str]) -> None:
     """Parses the flags and trains."""
-    data = run_flags.data_flag()
+    data = run_flags.data_flag(check=_VERIFY_DATA.value)
     if data is None:
         from tfrecords.demo import demo_data
 
         data = demo_data()
     config = run_flags.config_from_flags(data)
-    if _VERIFY_DATA.value:  # of this start, not of the run: what is sound today may be harmed tomorrow
+    # Of this start, not of the run: what is sound today may be harmed tomorrow.
+    if _VERIFY_DATA.value and not config.data_url:
         require_sound(data, quick=True)
     with quiet_start():
+        from data_pipeline import decoded
         from trainer.training import train
+    if _VERIFY_DATA.value:
+        decoded.require_sound(config.cache_dir, Manifest.load(Path(config.data), check_shards=False))
     evaluation = train(config)
     if evaluation is None:  # a helping worker: the chief reports
         return
@@ -46,6 +53,8 @@ def main(_: list[str]) -> None:
         f"Next:\n  tensorboard --logdir={config.run_dir}/tensorboard\n"
         f"  python -m trainer.predict --run_dir={config.run_dir} IMAGE_OR_FOLDER"
     )
+    if config.direct:
+        end_process()
 
 
 if __name__ == "__main__":

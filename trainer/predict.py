@@ -10,9 +10,9 @@ from pathlib import Path
 
 from absl import flags
 
+from data_pipeline.quiet import quiet_start
 from tfrecords.command import run
 from tfrecords.errors import InputError
-from trainer.quiet import quiet_start
 from trainer.run import Run
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the run.", required=True)

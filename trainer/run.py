@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+from data_pipeline.options import Tier
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest, write_atomically
-from trainer.config import FREE_TO_CHANGE, TrainConfig
+from trainer.config import TrainConfig
 
 CONFIG_NAME: Final = "config.json"
 THRESHOLD_NAME: Final = "threshold.json"
@@ -38,11 +39,19 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory: its configuration, what its model must know of the data, and both in words."""
+    """A run directory.
+
+    Attributes:
+        config: its configuration.
+        data: what its model must know of the data.
+        facts: both in words.
+        tier: where its train split comes from; None: not chosen, or by a version that did not keep it.
+    """
 
     config: TrainConfig
     data: DataFacts
     facts: Mapping[str, str]
+    tier: Tier | None = None
 
     @property
     def folder(self) -> Path:
@@ -69,7 +78,15 @@ class Run:
         return self.folder / "report" / split
 
     @classmethod
-    def open(cls, config: TrainConfig, manifest: Manifest, facts: Mapping[str, str], *, write: bool) -> Self:
+    def open(
+        cls,
+        config: TrainConfig,
+        manifest: Manifest,
+        facts: Mapping[str, str],
+        *,
+        write: bool,
+        tier: Tier | None = None,
+    ) -> Self:
         """Makes the run directory, or opens the one that is there for the same run.
 
         Args:
@@ -77,11 +94,12 @@ class Run:
             manifest: of its data.
             facts: the run in words.
             write: whether this process may write (the chief).
+            tier: where its train split comes from.
 
         Raises:
             InputError: the directory holds another run, or cannot be written.
         """
-        run = cls(config, DataFacts.of(manifest), facts)
+        run = cls(config, DataFacts.of(manifest), facts, tier)
         path = run.folder / CONFIG_NAME
         if path.exists():
             run._refuse_other(cls.load(run.folder))
@@ -92,7 +110,12 @@ class Run:
         if write:
             try:
                 run.folder.mkdir(parents=True, exist_ok=True)
-                values = {"config": config.to_json(), "data": asdict(run.data), "facts": facts}
+                values = {
+                    "config": config.to_json(),
+                    "data": asdict(run.data),
+                    "facts": facts,
+                    "tier": asdict(tier) if tier else None,
+                }
                 write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
             except OSError as error:
                 raise InputError(f"--run_dir={run.folder}: cannot be written: {error.strerror}") from None
@@ -113,7 +136,8 @@ class Run:
             known = DataFacts(
                 data["name"], tuple(data["class_names"]), tuple(data["image_shape"]), data["plan"]
             )
-            return cls(config, known, values["facts"])
+            tier = values.get("tier")
+            return cls(config, known, values["facts"], Tier(**tier) if tier else None)
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(
                 f"--run_dir={folder}: no {CONFIG_NAME} there, so no run; make one with\n"
@@ -152,7 +176,11 @@ class Run:
 
     def _refuse_other(self, there: Self) -> None:
         mine, theirs = self.config.to_json(), there.config.to_json()
-        ignored = FREE_TO_CHANGE | {"run_dir", "data"}  # the data may move; its plan says what it is
+        # The data may move; its plan says what it is.
+        ignored = there.config.free_to_change | {"run_dir", "data"}
+        # All tiers but the stream share one order, so they may take each other's place.
+        if self.tier and there.tier and (self.tier.name == "stream") == (there.tier.name == "stream"):
+            ignored |= {"cache"}
         changed = [
             f"--{name}={theirs[name]} there, --{name}={mine[name]} now"
             for name in mine

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -67,6 +68,33 @@ def check_agreement(strategy: Any, value: int, what: str) -> None:
             f"the workers disagree on {what}: {value} here, {total / count:g} on average; --run_dir must be "
             f"one folder that all of them see, on a shared disk"
         )
+
+
+def chief_decides(strategy: Any, *, chief: bool) -> Callable[[int], int]:
+    """Returns a function that every worker must call at the same time and that gives the chief's number.
+
+    With one process it costs nothing; else it is a collective.
+
+    Args:
+        strategy: of the run.
+        chief: whether this process is the chief.
+    """
+    if strategy.cluster_resolver is None or not strategy.cluster_resolver.task_type:
+        return int
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int64)])
+    def sums(mine: Any) -> Any:
+        def add() -> Any:
+            own = tf.stack([mine, tf.ones_like(mine)]) * int(chief)
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, own)
+
+        return strategy.experimental_local_results(strategy.run(add))[0]
+
+    def of_chief(value: int) -> int:
+        total, replicas = (int(each) for each in sums(tf.constant(value, tf.int64)))
+        return total // replicas  # each of the chief's replicas has added its number
+
+    return of_chief
 
 
 def describe(strategy: Any) -> str:

@@ -1,5 +1,6 @@
 """Small real data sets for the tests of the input pipeline, converted from the drawn images."""
 
+import hashlib
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,9 +9,9 @@ import numpy as np
 import pytest
 
 from tfrecords.conversion import ConvertOptions, convert_images
-from tfrecords.example import Record, decode
-from tfrecords.manifest import Manifest
-from tfrecords.records import read_records
+from tfrecords.example import Record, decode, encode
+from tfrecords.manifest import Manifest, Shard
+from tfrecords.records import frame, read_records
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,13 @@ class Data:
         shards[number] = replace(shards[number], **values)
         splits = {**self.manifest.splits, split: replace(described, shards=tuple(shards))}
         return Data(self.directory, replace(self.manifest, splits=splits))
+
+
+@pytest.fixture(autouse=True)
+def user_cache(tmp_path, monkeypatch):
+    """The user's cache folder, where decoded data are kept: of each test its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user_cache"))
+    return tmp_path / "user_cache"
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +80,35 @@ def converted(image_folder, tmp_path_factory):
 def data(converted):
     """The raw grayscale data set; read only."""
     return converted()
+
+
+@pytest.fixture(scope="session")
+def levelled(image_folder, tmp_path_factory):
+    """A raw data set whose classes have different numbers of copies: 2 of each NORMAL, 1 of the others."""
+    out = tmp_path_factory.mktemp("converted") / "levelled"
+    options = ConvertOptions(
+        image_folder, out, size=(32, 40), channels=1, copies=1, balance=True, shard_size=64 << 10, workers=1
+    )
+    convert_images(options)
+    return Data(out, Manifest.load(out))
+
+
+@pytest.fixture(scope="session")
+def large(data, tmp_path_factory):
+    """A raw data set of which train has 200 records of 1 MB, in 8 shards; noise, the manifest is real."""
+    directory, random = tmp_path_factory.mktemp("large"), np.random.default_rng(0)
+    shards, label = [], data.records("train")[0].label
+    for number in range(8):
+        name = f"large-train.tfrecord-{number:05d}-of-00008"
+        images = (random.integers(0, 256, 1 << 20, np.uint8).tobytes() for _ in range(25))
+        records = [replace(data.records("train")[0], image=image, label=label) for image in images]
+        content = b"".join(frame(encode(record)) for record in records)
+        (directory / name).write_bytes(content)
+        shards.append(Shard(name, 25, len(content), hashlib.sha256(content).hexdigest()))
+    train = replace(data.manifest.split("train"), shards=tuple(shards), records=200)
+    manifest = replace(data.manifest, image_shape=(1024, 1024, 1), splits={"train": train})
+    manifest.save(directory)
+    return Data(directory, manifest)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tfrecords.records import read_records
 
 KEYS = ("id", "copy", "weight")
 ALL = ("image", "label", "weight", "id", "copy", "source", "group")
-TIERS = pytest.mark.parametrize("cache", ["memory", "off"])
+TIERS = pytest.mark.parametrize("cache", ["memory", "disk", "off"])
 # A stream's window of some 40 records: neither no shuffle nor one of all records.
 WINDOW = 64 << 10
 
@@ -128,23 +128,25 @@ def test_tf_data_keeps_the_order_and_leaves_the_sharding_to_us(data, cache):
 
 
 @pytest.mark.parametrize(
-    ("cache", "budget", "name"),
+    ("encoding", "cache", "spare", "name"),
     [
-        ("auto", 160 * 32 * 40, "memory"),
-        ("auto", 160 * 32 * 40 - 1, "stream"),
-        ("memory", 1, "memory"),
-        ("off", 1 << 40, "stream"),
+        ("raw", "auto", 0, "memory"),
+        ("raw", "auto", -1, "stream"),
+        ("png", "auto", 0, "disk"),  # to decode once and not at each start
+        ("png", "auto", -1, "stream"),
+        ("png", "memory", -1, "memory"),
+        ("png", "off", 1 << 40, "stream"),
     ],
 )
-def test_the_tier_follows_the_decoded_size(converted, cache, budget, name):
-    data = converted("png", 1)  # less than the decoded size on disk
-    options = options_of(cache, 8, ram_budget=budget)
+def test_the_tier_follows_the_decoded_size(converted, encoding, cache, spare, name):
+    data, size = converted(encoding, 1), 160 * 32 * 40  # PNG takes less than that in its shards
+    options = options_of(cache, 8, ram_budget=size + spare)
     tier = tier_of(data.manifest, "train", options)
-    assert (tier.name, tier.need, tier.budget) == (name, 160 * 32 * 40, budget)
-    # Only data in memory is shuffled by order.py, whatever the window: the tiers are told apart so.
+    assert (tier.name, tier.need, tier.budget) == (name, size, size + spare)
+    # Only a stream is shuffled by its window: the tiers are told apart so.
     found = keys(batches(data, replace(options, shuffle_window=0), 20))
     in_memory = keys(batches(data, options_of("memory", 8), 20))
-    assert (found == in_memory) == (name == "memory")
+    assert (found == in_memory) == (name != "stream")
 
 
 @TIERS
@@ -230,6 +232,23 @@ def test_the_seed_and_nothing_else_gives_the_order(data, cache):
 
 
 @TIERS
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"parallel_reads": 1},
+        {"parallel_reads": 3},
+        {"threads": 1},
+    ],
+)
+def test_options_of_speed_change_no_record(data, cache, others):
+    plain, changed = options_of(cache, 16), options_of(cache, 16, **others)
+    assert_same(batches(data, changed, 25, fields=ALL), batches(data, plain, 25, fields=ALL))
+    of_replicas = {"worker": Worker(1, 2, 2), "start_step": 3}
+    assert_same(batches(data, changed, 24, **of_replicas), batches(data, plain, 24, **of_replicas))
+    assert_same(batches(data, changed), batches(data, plain))  # an evaluation
+
+
+@TIERS
 @pytest.mark.parametrize("last_batch", ["wrap", "drop"])
 def test_a_later_start_goes_on_in_the_same_stream(data, cache, last_batch):
     options = options_of(cache, 24, last_batch=last_batch, seed=5)
@@ -270,7 +289,7 @@ def test_rows_of_training_belong_together(converted, cache, encoding, channels):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_jpeg_images_are_the_same_in_both_tiers(converted, channels):
+def test_jpeg_images_are_the_same_in_all_tiers(converted, channels):
     data = converted("jpeg", channels)
     images = [
         {
@@ -278,10 +297,10 @@ def test_jpeg_images_are_the_same_in_both_tiers(converted, channels):
             for batch in batches(data, options_of(cache, 20), split="train", fields=ALL)
             for key, image in zip(keys([batch]), batch["image"], strict=True)
         }
-        for cache in ("memory", "off")
+        for cache in ("memory", "disk", "off")
     ]
     assert len(images[0]) == 160
-    assert images[0] == images[1]
+    assert images[0] == images[1] == images[2]
 
 
 @TIERS

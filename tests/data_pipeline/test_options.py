@@ -1,8 +1,9 @@
 import dataclasses
+from dataclasses import replace
 
 import pytest
 
-from data_pipeline.options import PipelineOptions, Tier, Worker, choose_tier, free_memory
+from data_pipeline.options import Machine, PipelineOptions, Tier, Worker, choose_tier, free_memory
 from tfrecords.errors import InputError
 
 MEMINFO = "MemTotal:       16000000 kB\nMemFree:         1000000 kB\nMemAvailable:    4000000 kB\n"
@@ -20,9 +21,11 @@ def refusal(call, *arguments, **options):
     [
         ("global_batch_size", 0, "--global_batch_size=0: must be 1 or more"),
         ("global_batch_size", -32, "--global_batch_size=-32: must be 1 or more"),
-        ("cache", "disk", "--cache=disk: must be one of auto, memory, off"),
-        ("cache", "", "--cache=: must be one of auto, memory, off"),
+        ("cache", "ram", "--cache=ram: must be one of auto, device, memory, disk, off"),
+        ("cache", "", "--cache=: must be one of auto, device, memory, disk, off"),
         ("last_batch", "pad", "--last_batch=pad: must be one of wrap, drop"),
+        ("copies", "two", "--copies=two: must be one of all, one, none"),
+        ("augment", "all", "--augment=all: must be one of none, light, standard, radiograph, strong"),
         ("ram_budget", -1, "--ram_budget=-1: must be 0 or more"),
         ("shuffle_window", -1, "--shuffle_window=-1: must be 0 or more"),
         ("prefetch", -2, "--prefetch=-2: must be 0 or more"),
@@ -94,26 +97,46 @@ def test_a_batch_that_cannot_be_shared_names_one_that_can(global_batch_size, cou
 
 
 @pytest.mark.parametrize(
-    ("cache", "need", "name"),
+    ("cache", "need", "encoded", "processes", "gpu", "tier"),
     [
-        ("auto", 999, "memory"),
-        ("auto", 1000, "memory"),
-        ("auto", 1001, "stream"),
-        ("memory", 1001, "memory"),
-        ("off", 1, "stream"),
+        # What is asked for is given, whether it fits or not.
+        ("memory", 1001, False, 1, False, Tier("memory", 1001, 1000)),
+        ("memory", 999, True, 4, True, Tier("memory", 999, 250)),
+        ("disk", 5001, False, 1, False, Tier("disk", 5001, 5000)),
+        ("device", 4001, False, 1, False, Tier("device", 4001, 4000)),
+        ("off", 1, True, 1, True, Tier("stream", 1, 1000)),
+        # auto, raw shards, one process: memory, or the stream.
+        ("auto", 1000, False, 1, False, Tier("memory", 1000, 1000)),
+        ("auto", 1001, False, 1, False, Tier("stream", 1001, 1000)),
+        # auto, encoded shards or several processes: the file, whose pages they share.
+        ("auto", 1000, True, 1, False, Tier("disk", 1000, 1000)),
+        ("auto", 1000, False, 2, False, Tier("disk", 1000, 1000)),
+        ("auto", 1001, True, 2, False, Tier("stream", 1001, 500)),
+        # auto on GPUs: their memory, up to half of what is free there.
+        ("auto", 2000, False, 1, True, Tier("device", 2000, 2000)),
+        ("auto", 2000, True, 4, True, Tier("device", 2000, 2000)),
+        ("auto", 2001, False, 1, True, Tier("stream", 2001, 1000)),
     ],
 )
-def test_the_tier_follows_the_cache_and_the_budget(cache, need, name):
-    assert choose_tier(PipelineOptions(cache=cache, ram_budget=1000), need) == Tier(name, need, 1000)
+def test_the_tier_follows_the_cache_and_what_the_machine_has(cache, need, encoded, processes, gpu, tier):
+    options, machine = PipelineOptions(cache=cache, ram_budget=1000), Machine(processes, 4000, gpu)
+    assert choose_tier(options, need, machine, encoded=encoded, disk_free=5000) == tier
+    assert choose_tier(replace(options, cache=tier.cache), need, machine).name == tier.name
+
+
+@pytest.mark.parametrize(("need", "processes", "name"), [(500, 2, "memory"), (501, 2, "stream")])
+def test_without_room_on_disk_each_process_has_its_part_of_the_budget(need, processes, name):
+    tier = choose_tier(PipelineOptions(ram_budget=1000), need, Machine(processes), disk_free=need - 1)
+    assert tier == Tier(name, need, 500)
 
 
 def test_without_a_budget_half_of_the_free_memory_is_one():
     free = free_memory()
-    tier = choose_tier(PipelineOptions(), 1)
+    tier = choose_tier(PipelineOptions(), 1, Machine())
     assert tier.name == "memory"
     # Other processes take and give back memory between the two readings.
     assert free / 4 < tier.budget < free
-    assert choose_tier(PipelineOptions(), 1 << 60).name == "stream"
+    assert choose_tier(PipelineOptions(), 1 << 60, Machine()).name == "stream"
 
 
 @pytest.mark.parametrize(
@@ -148,6 +171,54 @@ def test_the_free_memory_is_the_cgroups_if_less(tmp_path, files, free):
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     assert free_memory(tmp_path, tmp_path / "meminfo") == free
+
+
+V2 = {"memory.current": 1_000_000, "memory.stat": "anon 300000\ninactive_file 0"}
+V1 = {
+    "memory.usage_in_bytes": 1_000_000,
+    "memory.stat": "cache 1\ninactive_file 9000000\ntotal_inactive_file 500000",
+}
+
+
+@pytest.mark.parametrize(
+    ("own", "tree", "free"),
+    [
+        # Version 2: the tightest of the own group and all above it, wherever it is.
+        ("0::/a/b/c", {"a/b/c": V2 | {"memory.max": 3_000_000}}, 2_000_000),
+        ("0::/a/b/c", {"a/b/c": V2 | {"memory.max": "max"}, "a": V2 | {"memory.max": 4_000_000}}, 3_000_000),
+        (
+            "0::/a/b",
+            {"a/b": V2 | {"memory.max": 3_000_000}, "a": V2 | {"memory.max": 1_500_000}},
+            500_000,
+        ),
+        ("0::/a", {"a": V2 | {"memory.max": 3_000_000}, "b": V2 | {"memory.max": 1_000_001}}, 2_000_000),
+        ("0::/a", {"a/b": V2 | {"memory.max": 1_000_001}}, AVAILABLE),  # a group below is not ours
+        # In a container: the path is the host's, what is mounted is the container's group.
+        ("0::/docker/0f3a", {"": V2 | {"memory.max": 3_000_000}}, 2_000_000),
+        # Version 1; what a group's children cached counts as given back, too.
+        ("4:memory:/a/b", {"memory/a/b": V1 | {"memory.limit_in_bytes": 3_000_000}}, 2_500_000),
+        ("4:cpu,memory:/a/b", {"memory/a": V1 | {"memory.limit_in_bytes": 1_600_000}}, 1_100_000),
+        ("4:memory:/a", {"memory/a": V1 | {"memory.limit_in_bytes": 0x7FFFFFFFFFFFF000}}, AVAILABLE),
+        ("4:memory:/docker/0f3a", {"memory": V1 | {"memory.limit_in_bytes": 3_000_000}}, 2_500_000),
+        ("4:cpu:/a", {"memory/a": V1 | {"memory.limit_in_bytes": 3_000_000}}, AVAILABLE),
+        # Both: version 2 mounted beside version 1.
+        (
+            "4:memory:/a\n0::/b",
+            {"memory/a": V1 | {"memory.limit_in_bytes": 3_000_000}, "unified/b": {}},
+            2_500_000,
+        ),
+        ("1:cpu:/\n0::/b", {"unified/b": V2 | {"memory.max": 3_000_000}}, 2_000_000),
+        ("1:name=systemd:/a:b\n0::/a:b", {"a:b": V2 | {"memory.max": 3_000_000}}, 2_000_000),
+    ],
+)
+def test_the_limits_of_all_groups_above_count(tmp_path, own, tree, free):
+    (tmp_path / "meminfo").write_text(MEMINFO)
+    (tmp_path / "own").write_text(own + "\n")
+    for folder, files in tree.items():
+        (tmp_path / "cgroup" / folder).mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (tmp_path / "cgroup" / folder / name).write_text(f"{content}\n")
+    assert free_memory(tmp_path / "cgroup", tmp_path / "meminfo", tmp_path / "own") == free
 
 
 def test_the_free_memory_of_this_machine():

@@ -1,7 +1,11 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from data_pipeline.dataset import epoch_steps, make_dataset
+from data_pipeline.options import PipelineOptions, Worker
 from data_pipeline.order import shuffled, steps_per_epoch
 
 CHEST_XRAY = 10_464  # records of train as converted by default
@@ -94,3 +98,125 @@ def test_the_shuffle_is_as_good_as_a_random_one(size):
 
     agreement = (orders[:, None, ::7] == orders[None, :, ::7]).sum(2)[np.triu_indices(len(keys), 1)]
     assert agreement.max() < 12  # Poisson with mean 1 / 7
+
+
+class Runs:
+    """Batches of a data set with the keys that say which records these are, and their draws."""
+
+    def __init__(self, data):
+        self._data = data
+
+    def options(self, cache, copies="all", last_batch="wrap", batch=24):
+        return PipelineOptions(
+            global_batch_size=batch,
+            cache=cache,
+            last_batch=last_batch,
+            copies=copies,
+            augment="standard",
+            shuffle_window=24 << 10,  # some 18 records
+            seed=3,
+        )
+
+    def steps(self, options):
+        return epoch_steps(self._data.manifest, "train", options, training=True)
+
+    def batches(self, options, count, *, start_step=0, workers=1):
+        """Returns `count` global batches as lists of (source, copy, key), put together from all workers."""
+        parts = [
+            make_dataset(
+                self._data.directory,
+                self._data.manifest,
+                "train",
+                options,
+                training=True,
+                start_step=start_step,
+                worker=Worker(index, workers),
+                fields=("source", "copy"),
+            )
+            .take(count)
+            .as_numpy_iterator()
+            for index in range(workers)
+        ]
+        return [
+            [
+                row
+                for part in step
+                for row in zip(*(part[name].tolist() for name in ("source", "copy", "key")), strict=True)
+            ]
+            for step in zip(*parts, strict=True)
+        ]
+
+
+@pytest.fixture
+def runs(data):
+    return Runs(data)
+
+
+@pytest.mark.parametrize("cache", ["memory", "off"])
+@pytest.mark.parametrize(
+    ("copies", "last_batch", "others"),
+    [("all", "wrap", (2, 3, 8)), ("one", "drop", (3,)), ("none", "wrap", (2,))],
+)
+def test_epochs_are_exact_for_any_number_of_workers(runs, data, cache, copies, last_batch, others):
+    """Each epoch's multiset of records; the same global batches, to the row, of 1, 2, 3 and 8 workers."""
+    options = runs.options(cache, copies, last_batch)
+    steps, epochs = runs.steps(options), 3
+    whole = runs.batches(options, epochs * steps)
+    records = [(record.source, record.copy) for record in data.records("train")]
+    size = len(records) if copies == "all" else data.manifest.split("train").images
+    for epoch in range(epochs):
+        rows = [row for batch in whole[epoch * steps : (epoch + 1) * steps] for row in batch]
+        once = rows[: size if last_batch == "wrap" else steps * 24]
+        shown = Counter((source, copy) for source, copy, _ in once)
+        expected = Counter(pair for pair in records if copies != "none" or pair[1] == 0)
+        if copies == "one":  # test_copies.py says which one
+            assert shown <= expected
+            shown = Counter(source for source, *_ in once)
+            expected = Counter({source for source, _ in records})
+        assert shown <= expected
+        assert expected.total() == size
+        assert size - shown.total() == (0 if last_batch == "wrap" else size % 24)
+        assert rows[len(once) :] == rows[: len(rows) - len(once)]  # "wrap": with this epoch's draws
+    for workers in others:
+        assert runs.batches(options, epochs * steps, workers=workers) == whole
+
+
+@pytest.mark.parametrize("cache", ["memory", "off"])
+def test_any_start_goes_on_exactly(runs, cache):
+    """Resumed at 20 random steps of three epochs, now and then with another number of workers."""
+    options = runs.options(cache, "one")
+    steps = 3 * runs.steps(options)
+    whole = runs.batches(options, steps + 2)
+    starts = np.random.default_rng(0).integers(0, steps, 20).tolist()
+    for start, workers in zip(starts, [2, 3] + [1] * 18, strict=True):
+        assert runs.batches(options, 2, start_step=start, workers=workers) == whole[start : start + 2]
+
+
+@pytest.mark.parametrize("copies", ["all", "one", "none"])
+def test_tiers_show_the_same_records_with_the_same_draws(runs, copies):
+    epochs = []
+    for cache in ("memory", "off"):
+        options = runs.options(cache, copies, batch=20)
+        steps = runs.steps(options)
+        found = runs.batches(options, 2 * steps)
+        epochs.append([{row for batch in found[at : at + steps] for row in batch} for at in (0, steps)])
+    assert epochs[0] == epochs[1]
+    assert {key for *_, key in epochs[0][0]}.isdisjoint({key for *_, key in epochs[0][1]})
+
+
+@pytest.mark.parametrize(
+    ("cache", "copies", "rows"),
+    [
+        ("memory", "all", [(11, 3), (33, 1), (26, 1), (23, 2), (33, 0), (7, 1), (55, 3), (53, 3)]),
+        ("memory", "one", [(0, 3), (10, 3), (24, 1), (47, 2), (53, 3), (19, 2), (30, 0), (14, 3)]),
+        ("memory", "none", [(0, 0), (10, 0), (24, 0), (47, 0), (53, 0), (19, 0), (30, 0), (14, 0)]),
+        ("off", "all", [(56, 1), (54, 2), (21, 2), (39, 0), (56, 2), (15, 0), (6, 0), (33, 2)]),
+        ("off", "one", [(55, 2), (33, 0), (10, 3), (51, 1), (45, 0), (43, 1), (32, 0), (19, 2)]),
+        ("off", "none", [(25, 0), (54, 0), (47, 0), (23, 0), (45, 0), (24, 0), (21, 0), (33, 0)]),
+    ],
+)
+def test_golden_batches(runs, cache, copies, rows):
+    """Pinned, from the second epoch: (source, copy); keys are pinned in test_augment.py."""
+    options = runs.options(cache, copies)
+    [batch] = runs.batches(options, 1, start_step=runs.steps(options) + 1)
+    assert [row[:2] for row in batch[: len(rows)]] == rows

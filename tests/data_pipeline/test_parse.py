@@ -1,4 +1,6 @@
 import io
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from PIL import Image
 from data_pipeline.parse import named_damage, parse_batch
 from tfrecords.errors import InputError
 from tfrecords.example import FIELDS
-from tfrecords.records import read_records
+from tfrecords.records import frame, read_records
 
 
 def serialized(data, split="val"):
@@ -68,6 +70,38 @@ def test_an_image_of_another_shape_is_no_batch(converted, encoding):
     example = tf.train.Example(features=tf.train.Features(feature={"image": feature}))
     with pytest.raises((tf.errors.InvalidArgumentError, ValueError)):
         parse_batch(tf.constant([example.SerializeToString()]), data.manifest, ("image",))
+
+
+@pytest.mark.parametrize("encoding", ["raw", "png", "jpeg"])
+@pytest.mark.parametrize("harm", ["image", "field"])
+def test_a_whole_record_of_wrong_content_is_named(converted, tmp_path, encoding, harm):
+    """Its CRCs are right, and the shard's size is the manifest's: only the parsed record shows it."""
+    data = converted(encoding, 1)
+    folder = shutil.copytree(data.directory, tmp_path / "data")
+    shard = data.manifest.split("train").shards[0]
+    records = list(read_records(folder / shard.name))
+    example = tf.train.Example.FromString(records[3])
+    if harm == "image":
+        example.features.feature["image"].bytes_list.value[0] = b"no such image"
+    else:
+        del example.features.feature["label"]
+    records[3] = example.SerializeToString()
+    content = b"".join(map(frame, records))
+    (folder / shard.name).write_bytes(content)
+    manifest = replace_bytes(data.manifest, len(content))
+    with pytest.raises(InputError) as error, named_damage(folder, manifest, "train"):
+        parse_batch(tf.constant(records), manifest, ("image", "label"))
+    message = str(error.value)
+    assert message.startswith(f"{folder / shard.name}: record 3: cannot be used (")
+    assert message.endswith(f", {encoding}; restore it or convert again with --overwrite")
+
+
+def replace_bytes(manifest, size):
+    """The manifest with another size of the first train shard."""
+    split = manifest.split("train")
+    first = replace(split.shards[0], bytes=size)
+    changed = replace(split, shards=(first, *split.shards[1:]))
+    return replace(manifest, splits={**manifest.splits, "train": changed})
 
 
 def test_whole_shards_leave_an_error_as_it_is(data):

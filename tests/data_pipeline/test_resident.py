@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,7 +15,7 @@ from tfrecords.records import read_records
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_the_tensors_are_the_decoded_shards(converted, encoding, channels, split):
     data, raw = converted(encoding, channels), converted("raw", channels)
-    tensors = resident.load(data.directory, data.manifest, split)
+    tensors = resident.load(data.directory, data.manifest, split, tuple(FIELDS))
     # Encoded data sets have fewer, larger shards and so another order.
     pixels = {(r.id, r.copy): raw.pixels(r) for r in raw.records(split)}
     records = data.records(split)
@@ -26,26 +29,36 @@ def test_the_tensors_are_the_decoded_shards(converted, encoding, channels, split
     assert tensors["label"].dtype == tf.int32
 
 
-def test_more_records_than_are_parsed_at_once(data, monkeypatch):
-    whole = resident.load(data.directory, data.manifest, "train")
-    size = whole["label"].shape[0]
-    for batch in (1, 10, size - 1, size):
-        monkeypatch.setattr(resident, "_BATCH", batch)
-        parts = resident.load(data.directory, data.manifest, "train")
-        for name, tensor in whole.items():
-            np.testing.assert_array_equal(parts[name].numpy(), tensor.numpy())
+@pytest.mark.parametrize("fields", [("label",), ("image",), ("id", "image"), ("copy", "group")])
+def test_only_what_is_asked_for_is_held(data, fields):
+    whole = resident.load(data.directory, data.manifest, "train", tuple(FIELDS))
+    found = resident.load(data.directory, data.manifest, "train", fields)
+    assert sorted(found) == sorted(fields)
+    for name in fields:
+        np.testing.assert_array_equal(found[name].numpy(), whole[name].numpy())
+
+
+@pytest.mark.parametrize("readers", [1, 2, 16])
+@pytest.mark.parametrize("records", [1, 7, 1000])
+def test_any_number_of_readers_and_any_batch_give_the_same(converted, monkeypatch, readers, records):
+    data = converted("raw", 3)  # 10 shards
+    whole = resident.load(data.directory, data.manifest, "train", tuple(FIELDS))
+    monkeypatch.setattr(resident, "_batch_and_readers", lambda *_: (records, readers))
+    parts = resident.load(data.directory, data.manifest, "train", tuple(FIELDS))
+    for name, tensor in whole.items():
+        np.testing.assert_array_equal(parts[name].numpy(), tensor.numpy())
 
 
 def test_the_images_are_held_once(data, monkeypatch):
     """The tensor is the array that the images were decoded into, not a copy of it."""
-    arrays, aligned = [], resident._aligned
+    arrays, aligned = [], resident.aligned
 
     def noted(shape):
         arrays.append(aligned(shape))
         return arrays[-1]
 
-    monkeypatch.setattr(resident, "_aligned", noted)
-    image = resident.load(data.directory, data.manifest, "train")["image"]
+    monkeypatch.setattr(resident, "aligned", noted)
+    image = resident.load(data.directory, data.manifest, "train", ("image",))["image"]
     seen = np.asarray(memoryview(image))
     assert len(arrays) == 1
     assert seen.ctypes.data == arrays[0].ctypes.data
@@ -54,7 +67,7 @@ def test_the_images_are_held_once(data, monkeypatch):
 
 def test_the_tensor_outlives_the_array(data):
     """The array behind the tensor belongs to it: nothing else holds it."""
-    image = resident.load(data.directory, data.manifest, "train")["image"]
+    image = resident.load(data.directory, data.manifest, "train", ("image",))["image"]
     before = image.numpy().copy()
     for _ in range(20):  # would reuse the memory if it had been given back
         np.full(before.size + 64, 255, np.uint8)
@@ -64,7 +77,7 @@ def test_the_tensor_outlives_the_array(data):
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 5, 7, 3), (100, 32, 40, 1)])
 def test_the_buffer_starts_where_tensorflow_reads_in_place(shape):
     for _ in range(20):
-        array = resident._aligned(shape)
+        array = resident.aligned(shape)
         assert (array.shape, array.dtype) == (shape, np.uint8)
         assert array.ctypes.data % 64 == 0
         assert array.flags.c_contiguous
@@ -73,7 +86,7 @@ def test_the_buffer_starts_where_tensorflow_reads_in_place(shape):
 
 def test_a_split_that_is_not_there(data):
     with pytest.raises(InputError) as caught:
-        resident.load(data.directory, data.manifest, "holdout")
+        resident.load(data.directory, data.manifest, "holdout", ("label",))
     assert str(caught.value).startswith(
         "split 'holdout' is not in data set 'chest_xray'; it has train, val, test: "
     )
@@ -86,6 +99,43 @@ def test_a_damaged_record_is_named(harmed):
     content[5 * size + size // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
-        resident.load(harmed.directory, harmed.manifest, "train")
+        resident.load(harmed.directory, harmed.manifest, "train", ("label",))
     assert f"{path}: record 5 at byte " in str(caught.value)
     assert "has damaged data (CRC mismatch); convert again" in str(caught.value)
+
+
+MEASURED = """
+import sys
+from pathlib import Path
+from data_pipeline import resident
+from tfrecords.manifest import Manifest
+
+def resident_bytes(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1]) << 10
+
+directory = Path(sys.argv[1])
+manifest = Manifest.load(directory)
+small = Manifest.load(Path(sys.argv[2]))
+resident.load(Path(sys.argv[2]), small, "train", ("image", "label"))  # what TensorFlow takes once
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+before = resident_bytes("VmRSS")
+image = resident.load(directory, manifest, "train", ("image", "label"))["image"]
+print(image.shape.num_elements(), resident_bytes("VmHWM") - before)
+"""
+
+
+def test_loading_takes_little_more_than_the_images(large, data, command_environment, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(large.directory), str(data.directory)],
+        cwd=tmp_path,
+        env=command_environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    size, peak = map(int, done.stdout.split())
+    assert size == 200 << 20
+    assert size <= peak <= 1.15 * size

@@ -19,7 +19,7 @@ from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
 from trainer.loop import Data, Loop
 from trainer.models import build_model
-from trainer.strategy import check_agreement, describe, is_chief, make_strategy
+from trainer.strategy import check_agreement, chief_decides, describe, is_chief, make_strategy
 
 
 def losses(directory: Path, steps: int, name: str) -> dict:
@@ -56,14 +56,15 @@ def losses(directory: Path, steps: int, name: str) -> dict:
     )
     weights = [float(tf.reduce_sum(tf.abs(variable.value))) for variable in loop.model.weights]
     check_agreement(strategy, 4, "what is the same")
-    facts = {"strategy": describe(strategy), "disagreement": refused(strategy)}
+    decided = chief_decides(strategy, chief=is_chief(strategy))(7 if is_chief(strategy) else 3)
+    facts = {"strategy": describe(strategy), "disagreement": refused(strategy), "decided": decided}
     return {"losses": found, "weights": weights, **facts}
 
 
 def refused(strategy: tf.distribute.Strategy) -> str:
     """What a worker is told when the workers hold different numbers."""
     try:
-        check_agreement(strategy, 1 if is_chief(strategy) else 4, "the epoch to resume from")
+        check_agreement(strategy, 1 if is_chief(strategy) else 4, "the step to resume from")
     except InputError as error:
         return str(error)
     return ""

@@ -56,6 +56,7 @@ class Terminal(io.StringIO):
 def drive(line, epochs):
     for epoch in epochs:
         line.on_epoch_begin(epoch)
+        line.on_train_batch_begin(0, {})
         line.on_train_batch_end(49, LOGS)
         line.on_train_batch_end(99, LOGS)
         line.on_epoch_end(epoch, LOGS)
@@ -108,14 +109,15 @@ def saving(tmp_path):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     optimizer = keras.optimizers.SGD()
     optimizer.build(model.trainable_variables)
-    checkpoints = Checkpoints(tmp_path / "checkpoints", model, optimizer, keep=9)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", model, optimizer, keep=99)
 
-    def make(resumed=None):
+    def make(resumed=None, **options):
         stopping = keras.callbacks.EarlyStopping(patience=2)
         stopping.set_model(model)
         stopping.on_train_begin()
         history = HistoryFiles(None, resumed.history if resumed else ())
-        return [stopping, history, SaveCheckpoints(checkpoints, history, [stopping], resumed)]
+        saver = SaveCheckpoints(checkpoints, history, [stopping], resumed, steps_per_epoch=10, **options)
+        return [stopping, history, saver]
 
     return checkpoints, make
 
@@ -130,11 +132,13 @@ def test_checkpoints_hold_the_best_epoch_the_rows_and_the_callbacks_after_the_ep
     checkpoints, make = saving
     calls = make()
     epochs(calls, [0.5, 0.25, 0.25, 0.75])  # the first of equals is the best
-    assert [checkpoints.state(epoch).best_epoch for epoch in (1, 2, 3, 4)] == [1, 2, 2, 2]
-    last = checkpoints.state(4)
+    assert [checkpoints.state(step).best_epoch for step in (10, 20, 30, 40)] == [1, 2, 2, 2]
+    last = checkpoints.state(40)
     assert last == State(
+        40,
         4,
         2,
+        20,
         0.25,
         tuple({"epoch": i + 1, "val_loss": loss} for i, loss in enumerate([0.5, 0.25, 0.25, 0.75])),
         callback_state(calls[:1]),
@@ -145,9 +149,9 @@ def test_checkpoints_hold_the_best_epoch_the_rows_and_the_callbacks_after_the_ep
 def test_a_resumed_run_knows_the_best_of_before(saving):
     checkpoints, make = saving
     epochs(make(), [0.5, 0.25])
-    epochs(make(checkpoints.state(2)), [0.375, 0.125], first=2)
-    assert [checkpoints.state(epoch).best_epoch for epoch in (3, 4)] == [2, 4]
-    assert [row["epoch"] for row in checkpoints.state(4).history] == [1, 2, 3, 4]
+    epochs(make(checkpoints.state(20)), [0.375, 0.125], first=2)
+    assert [checkpoints.state(step).best_epoch for step in (30, 40)] == [2, 4]
+    assert [row["epoch"] for row in checkpoints.state(40).history] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(("loss", "shown"), [(float("nan"), "nan"), (float("inf"), "inf")])
@@ -161,11 +165,54 @@ def test_training_that_has_diverged_stops_with_the_fix_and_whole_checkpoints(sav
         f"epoch 2: val_loss is {shown}, so training has diverged; try a lower --learning_rate or "
         f"--precision=float32 in another --run_dir (checkpoints before are whole)"
     )
-    assert checkpoints.epochs() == [1]
-    assert checkpoints.restore(1).epoch == 1
+    assert checkpoints.steps() == [10]
+    assert checkpoints.restore(10).epoch == 1
 
 
 def test_time_left_counts_from_the_epoch_this_process_began_with():
     out, times = io.StringIO(), chain([0.0], repeat(5.0))
     drive(ProgressLine(10, 100, out, lambda: next(times)), [8])
     assert out.getvalue().endswith("at most 5s left\n")
+
+
+def test_time_left_counts_from_the_step_this_process_began_with():
+    out, times = io.StringIO(), chain([0.0], repeat(5.0))
+    line = ProgressLine(10, 100, out, lambda: next(times))
+    line.on_epoch_begin(7)
+    line.on_train_batch_begin(50)  # half of the epoch was done before
+    line.on_epoch_end(7, LOGS)
+    assert out.getvalue().endswith("at most 20s left\n")  # half an epoch in 5 s, two to come
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds", "saved"),
+    [
+        ({}, 0, []),
+        ({"every_steps": 3}, 0, [12, 15, 18]),
+        ({"every_steps": 5}, 0, [15]),  # 20 is the epoch's end, saved with its validation
+        ({"minutes": 1.0}, 59.0 / 10, []),
+        ({"minutes": 1.0}, 20.0, [13, 16, 19]),  # three steps of 20 s
+        ({"minutes": 0.5}, 70.0, [11, 12, 13, 14, 15, 16, 17, 18, 19]),
+        ({"minutes": 1.0, "every_steps": 4}, 20.0, [12, 15, 16, 19]),  # a minute after any other
+        ({"minutes": 1.0, "decide": lambda _: 0}, 90.0, []),
+        ({"decide": lambda _: 1}, 0, list(range(11, 20))),
+    ],
+)
+def test_checkpoints_within_an_epoch(saving, options, seconds, saved):
+    checkpoints, make = saving
+    now, kept = [0.0], []
+    *_, saver = make(
+        State(10, 1, 1, 10, 0.5, (), {}),
+        clock=lambda: now[0],
+        keep_meters=lambda: kept.append(now[0]),
+        **options,
+    )
+    saver.on_epoch_begin(1)
+    for batch in range(10):
+        now[0] += seconds
+        saver.on_train_batch_end(batch, {})
+    assert checkpoints.steps() == saved
+    assert len(kept) == len(saved)
+    for step in saved:
+        state = checkpoints.restore(step)
+        assert (state.step, state.epoch, state.best_step) == (step, 1, 10)

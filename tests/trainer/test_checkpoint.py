@@ -43,13 +43,16 @@ def values(model, optimizer):
     return [np.asarray(variable.value) for variable in [*model.variables, *optimizer.variables]]
 
 
-def state(epoch, best_epoch=1, **changes):
+def state(step, best_step=1, **changes):
+    """Epochs of one step."""
     return State(
         **{
-            "epoch": epoch,
-            "best_epoch": best_epoch,
+            "step": step,
+            "epoch": step,
+            "best_epoch": best_step,
+            "best_step": best_step,
             "best_loss": 0.25,
-            "history": tuple({"epoch": row + 1, "loss": 0.1 + row / 3} for row in range(epoch)),
+            "history": tuple({"epoch": row + 1, "loss": 0.1 + row / 3} for row in range(step)),
             "callbacks": {},
             **changes,
         }
@@ -104,34 +107,34 @@ def test_masks_after_a_restore_are_the_next_ones(tmp_path):
 )
 def test_the_last_and_the_best_are_kept(tmp_path, keep, bests, left):
     checkpoints = Checkpoints(tmp_path, *build(), keep=keep)
-    for epoch, best in enumerate(bests, 1):
-        checkpoints.save(state(epoch, best))
-    assert checkpoints.epochs() == left
-    assert names(tmp_path) == [f"epoch-{epoch:05d}" for epoch in left]
-    for epoch in left:
-        assert checkpoints.state(epoch) == state(epoch, bests[epoch - 1])
+    for step, best in enumerate(bests, 1):
+        checkpoints.save(state(step, best))
+    assert checkpoints.steps() == left
+    assert names(tmp_path) == [f"step-{step:010d}" for step in left]
+    for step in left:
+        assert checkpoints.state(step) == state(step, bests[step - 1])
 
 
-def test_a_folder_that_is_not_there_has_no_epochs(tmp_path):
-    assert Checkpoints(tmp_path / "none", *build()).epochs() == []
+def test_a_folder_that_is_not_there_has_no_steps(tmp_path):
+    assert Checkpoints(tmp_path / "none", *build()).steps() == []
 
 
 def test_leftovers_of_a_kill_do_not_disturb_and_go(tmp_path):
     checkpoints = Checkpoints(tmp_path, *build())
     checkpoints.save(state(1))
     for name in (
-        ".epoch-00002.tmp",
-        ".epoch-00002.77.tmp",  # of another worker, which may be writing it now
-        ".epoch-00001.77.tmp",
-        ".epoch-00003.gone.tmp",
+        ".step-0000000002.tmp",
+        ".step-0000000002.77.tmp",  # of another worker, which may be writing it now
+        ".step-0000000001.77.tmp",
+        ".step-0000000003.gone.tmp",
     ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "variables.index").write_bytes(b"half")
-    (tmp_path / "epoch-1").mkdir()  # not ours
-    assert checkpoints.epochs() == [1]
+    (tmp_path / "step-1").mkdir()  # not ours
+    assert checkpoints.steps() == [1]
     checkpoints.save(state(2))
     assert checkpoints.restore(2) == state(2)
-    assert names(tmp_path) == [".epoch-00002.77.tmp", "epoch-00001", "epoch-00002", "epoch-1"]
+    assert names(tmp_path) == [".step-0000000002.77.tmp", "step-0000000001", "step-0000000002", "step-1"]
 
 
 def test_an_epoch_saved_again_is_replaced(tmp_path):
@@ -139,7 +142,7 @@ def test_an_epoch_saved_again_is_replaced(tmp_path):
     checkpoints.save(state(1))
     checkpoints.save(state(1, best_loss=0.125))
     assert checkpoints.restore(1).best_loss == 0.125
-    assert names(tmp_path) == ["epoch-00001"]
+    assert names(tmp_path) == ["step-0000000001"]
 
 
 def flip(path):
@@ -173,11 +176,11 @@ DATA = "variables.data-00000-of-00001"
 def test_a_damaged_checkpoint_is_named_with_the_fix(tmp_path, name, damage):
     checkpoints = Checkpoints(tmp_path, *build())
     checkpoints.save(state(1))
-    damage(tmp_path / "epoch-00001" / name)
+    damage(tmp_path / "step-0000000001" / name)
     with pytest.raises(InputError) as error:
         checkpoints.restore(1)
     message = str(error.value)
-    assert message.startswith(f"{tmp_path / 'epoch-00001'}: the checkpoint cannot be restored (")
+    assert message.startswith(f"{tmp_path / 'step-0000000001'}: the checkpoint cannot be restored (")
     assert message.endswith(
         "); remove this folder to resume from the one before, or start in another --run_dir"
     )
@@ -187,7 +190,7 @@ def test_a_damaged_checkpoint_is_named_with_the_fix(tmp_path, name, damage):
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     Checkpoints(tmp_path, *build()).save(state(1))
-    with pytest.raises(InputError, match="epoch-00001: the checkpoint cannot be restored"):
+    with pytest.raises(InputError, match="step-0000000001: the checkpoint cannot be restored"):
         Checkpoints(tmp_path, *build(units=9)).restore(1)
 
 
@@ -196,7 +199,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(InputError) as error:
         Checkpoints(tmp_path / "file" / "checkpoints", *build()).save(state(1))
     assert str(error.value) == (
-        f"{tmp_path}/file/checkpoints/epoch-00001: the checkpoint cannot be written: Not a directory; "
+        f"{tmp_path}/file/checkpoints/step-0000000001: the checkpoint cannot be written: Not a directory; "
         f"make room, then the same command again resumes"
     )
 
@@ -205,12 +208,12 @@ def test_only_the_chief_writes(tmp_path):
     folder = tmp_path / "checkpoints"
     helper = Checkpoints(folder, *build(), chief=False)
     chief = Checkpoints(folder, *build())
-    for epoch in (1, 2, 3, 4):
-        helper.save(state(epoch))
-        chief.save(state(epoch))
-    assert names(folder) == ["epoch-00001", "epoch-00003", "epoch-00004"]
+    for step in (1, 2, 3, 4):
+        helper.save(state(step))
+        chief.save(state(step))
+    assert names(folder) == ["step-0000000001", "step-0000000003", "step-0000000004"]
     helper.save(state(5))
-    assert names(folder) == ["epoch-00001", "epoch-00003", "epoch-00004"]
+    assert names(folder) == ["step-0000000001", "step-0000000003", "step-0000000004"]
 
 
 _EVENTS = frozenset({"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir"})
@@ -240,16 +243,16 @@ def snapshots_before_each_change(folder, snapshots):
 def test_whatever_has_its_final_name_is_whole_at_every_moment(tmp_path):
     checkpoints = Checkpoints(tmp_path / "run", *build(), keep=1)
     with snapshots_before_each_change(tmp_path / "run", tmp_path / "snapshots"):
-        for epoch in (1, 2, 3, 3):  # prunes, and replaces
-            checkpoints.save(state(epoch, best_epoch=epoch))
+        for step in (1, 2, 3, 3):  # prunes, and replaces
+            checkpoints.save(state(step, best_step=step))
     taken = sorted((tmp_path / "snapshots").iterdir(), key=lambda path: int(path.name))
     assert len(taken) > 20
     last = 0
     for snapshot in taken:
         found = Checkpoints(snapshot, *build(seed=5), keep=1)
-        for epoch in found.epochs():
-            assert found.restore(epoch) == state(epoch, best_epoch=epoch)
-        newest = max(found.epochs(), default=0)
+        for step in found.steps():
+            assert found.restore(step) == state(step, best_step=step)
+        newest = max(found.steps(), default=0)
         assert newest >= last or (last, newest) == (3, 0)  # absent only while it is replaced
         last = newest
     assert last == 3
@@ -263,9 +266,9 @@ sys.path.insert(0, sys.argv[2])
 from test_checkpoint import Checkpoints, build, state
 
 checkpoints = Checkpoints(Path(sys.argv[1]), *build(), keep=1)
-for epoch in count(1):
-    checkpoints.save(state(epoch, best_epoch=epoch // 3 + 1))
-    print(epoch, flush=True)
+for step in count(1):
+    checkpoints.save(state(step, best_step=step // 3 + 1))
+    print(step, flush=True)
 """
 
 
@@ -289,13 +292,13 @@ def test_a_killed_process_leaves_only_whole_checkpoints(tmp_path, command_enviro
             time.sleep(moments.uniform(0, 0.2))
             saver.kill()
         checkpoints = Checkpoints(tmp_path / str(number), *build(), keep=1)
-        found = checkpoints.epochs()
+        found = checkpoints.steps()
         assert found, seed
         assert found[-1] >= 4
-        for epoch in found:
-            assert checkpoints.restore(epoch) == state(epoch, best_epoch=epoch // 3 + 1), seed
+        for step in found:
+            assert checkpoints.restore(step) == state(step, best_step=step // 3 + 1), seed
         checkpoints.save(state(found[-1] + 1))
-        assert names(tmp_path / str(number))[-1] == f"epoch-{found[-1] + 1:05d}"
+        assert names(tmp_path / str(number))[-1] == f"step-{found[-1] + 1:010d}"
         assert not [name for name in names(tmp_path / str(number)) if name.startswith(".")]
 
 

@@ -19,7 +19,17 @@ def config(**changes):
             {"strategy": "tpu"},
             "--strategy=tpu: must be one of one_device, mirrored, multi_worker",
         ),
-        ({"model": "vgg"}, "--model=vgg: must be one of mlp, cnn, best_cnn"),
+        ({"model": "vgg"}, "--model=vgg: must be one of mlp, cnn, best_cnn, resnet"),
+        ({"schedule": "linear"}, "--schedule=linear: must be one of constant, cosine"),
+        ({"warmup_epochs": -1}, "--warmup_epochs=-1: must be 0 or more"),
+        ({"warmup_epochs": 2}, "--warmup_epochs=2: needs --schedule=cosine"),
+        (
+            {"schedule": "cosine", "epochs": 5, "warmup_epochs": 5},
+            "--warmup_epochs=5: must be less than --epochs=5",
+        ),
+        ({"checkpoint_steps": -1}, "--checkpoint_steps=-1: must be 0 or more"),
+        ({"checkpoint_minutes": -0.5}, "--checkpoint_minutes=-0.5: must be 0 or more"),
+        ({"checkpoint_minutes": float("nan")}, "--checkpoint_minutes=nan: must be 0 or more"),
         (
             {"precision": "int8"},
             "--precision=int8: must be one of auto, float32, bfloat16, float16",
@@ -39,7 +49,7 @@ def config(**changes):
             "--devices=(0, 1): --strategy=one_device takes one; use mirrored",
         ),
         ({"global_batch_size": 0}, "--global_batch_size=0: must be 1 or more"),
-        ({"cache": "disk"}, "--cache=disk: must be one of auto, memory, off"),
+        ({"cache": "ssd"}, "--cache=ssd: must be one of auto, device, memory, disk, off"),
         ({"last_batch": "pad"}, "--last_batch=pad: must be one of wrap, drop"),
         ({"seed": -1}, "--seed=-1: must be 0 or more"),
         ({"ram_budget": -1}, "--ram_budget=-1: must be 0 or more"),
@@ -75,3 +85,5 @@ def test_pipeline_gets_its_options():
 
 def test_what_may_change_in_a_run_is_of_the_configuration():
     assert {field.name for field in fields(TrainConfig)} >= FREE_TO_CHANGE
+    assert config().free_to_change == FREE_TO_CHANGE
+    assert FREE_TO_CHANGE - config(schedule="cosine").free_to_change == {"epochs"}  # the cosine's end

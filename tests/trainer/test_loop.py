@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import keras
@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from sklearn import metrics as sklearn_metrics
 
-from trainer.loop import Data, Loop
+from trainer.loop import Data, Loop, epoch_blocks
 from trainer.models import build_model
 
 SHAPE = (6, 6, 1)
@@ -129,6 +129,33 @@ def test_each_validation_starts_anew():
     assert len({e["loss"] for e in recorder.epochs}) == 1
 
 
+def test_train_images_alone_are_augmented_each_by_its_key():
+    """As training on images that were changed before; validation is on the images as they are."""
+    train, val, found = drawn(32), drawn(21, seed=1), []
+
+    def keyed(records, size):
+        key = np.arange(len(records.label)) % 50
+        return tf.data.Dataset.zip(
+            records.batches(size), tf.data.Dataset.from_tensor_slices(key).batch(size)
+        ).map(lambda batch, key: batch | {"key": key})
+
+    def darker(image, key):
+        return image - tf.cast(tf.reshape(key, [-1, 1, 1, 1]) % 20, tf.uint8)
+
+    changed = Records(darker(train.image, np.arange(32)).numpy(), train.label)
+    for records, options in ((train, {"augment": darker}), (changed, {})):
+        loop, recorder = make_loop(**options), Recorder()
+        spread = loop.strategy.experimental_distribute_dataset
+        given = data(loop, records, val, 8)
+        keys = replace(
+            given, train=lambda start, records=records, spread=spread: spread(keyed(records, 8).repeat())
+        )
+        loop.run(keys, [recorder], epochs=2)
+        found.append([{n: v for n, v in e.items() if "loss" in n or "auc" in n} for e in recorder.epochs])
+    assert found[0] == found[1]
+    assert len(found[0][0]) == 4
+
+
 @pytest.mark.parametrize("class_weights", [None, (0.4, 3.0)])
 @pytest.mark.parametrize(
     "optimizer",
@@ -184,7 +211,7 @@ def test_callbacks_get_keras_calls_in_order_with_all_logs():
         data(loop, drawn(120), drawn(5), 1),
         [recorder],
         epochs=3,
-        first_epoch=1,
+        start_step=120,
         on_begin=lambda: began.append(len(recorder.calls)),
     )
     train, val = {"loss", "accuracy", "auc"}, {"val_loss", "val_accuracy", "val_auc"}
@@ -210,9 +237,81 @@ def test_a_resumed_run_reads_on_where_it_stopped():
         starts.append(start)
         return plain.train(start)
 
-    loop.run(Data(train, plain.val, 3, 1, 8), [], epochs=5, first_epoch=4)
+    loop.run(Data(train, plain.val, 3, 1, 8), [], epochs=5, start_step=12)
     assert starts == [12]
     assert int(loop.optimizer.iterations.numpy()) == 3
+
+
+@pytest.mark.parametrize(
+    ("epoch", "steps", "options", "blocks"),
+    [
+        (0, 120, {}, [(0, 50), (50, 100), (100, 120)]),
+        (3, 7, {}, [(0, 7)]),
+        (0, 100, {"skipped": 50}, [(50, 100)]),
+        (0, 120, {"skipped": 73}, [(73, 100), (100, 120)]),  # resumed: the blocks are those of any run
+        (0, 10, {"cut_every": 4}, [(0, 4), (4, 8), (8, 10)]),
+        (1, 10, {"cut_every": 4}, [(0, 2), (2, 6), (6, 10)]),  # steps 12 and 16 of the run, and 20, its end
+        (2, 10, {"cut_every": 4, "skipped": 4}, [(4, 8), (8, 10)]),  # 24 is done, 28 comes
+        (0, 60, {"cut_every": 1000}, [(0, 50), (50, 60)]),
+        (1, 3, {"cut_every": 1}, [(0, 1), (1, 2), (2, 3)]),
+    ],
+)
+def test_blocks_end_each_50_steps_and_where_they_are_cut(epoch, steps, options, blocks):
+    assert epoch_blocks(epoch, steps, **options) == blocks
+
+
+def test_a_run_resumed_in_mid_epoch_ends_that_epoch_with_the_logs_of_all_of_it():
+    records, ticks = drawn(80), count(step=2.0)
+
+    def run(start, kept=None):
+        loop, recorder = make_loop(), Recorder()
+
+        def keep(batch, logs):
+            if batch == 5:
+                loop.keep_meters()
+                weights.extend(values(loop))
+
+        if kept is not None:
+            loop.kept_meters.assign(kept)
+            for variable, value in zip(variables(loop), weights, strict=True):
+                variable.assign(value)
+        loop.run(
+            data(loop, records, drawn(8), 8),
+            [recorder, *([keras.callbacks.LambdaCallback(on_train_batch_end=keep)] if kept is None else [])],
+            epochs=1,
+            start_step=start,
+            cut_every=3,
+            clock=lambda: next(ticks),
+        )
+        return loop, recorder
+
+    def variables(loop):
+        return [*loop.model.variables, *loop.optimizer.variables]
+
+    def values(loop):
+        return [np.asarray(variable.value) for variable in variables(loop)]
+
+    weights = []
+    loop, recorder = run(0)
+    assert loop.kept_meters.numpy().shape == (1, 804)
+    again, resumed = run(6, loop.kept_meters)
+    assert [index for name, index, _ in resumed.calls if name == "batch_begin"] == [6, 9]
+    for ours, theirs in zip(values(again), values(loop), strict=True):
+        assert np.array_equal(ours, theirs)
+    (whole,), (rest,) = recorder.epochs, resumed.epochs
+    for name in ("loss", "accuracy", "auc", "val_loss"):
+        assert rest[name] == whole[name], name
+    # In two seconds by the clock: ten batches of 8, and the four that were left.
+    assert (whole["images_per_second"], rest["images_per_second"]) == (40.0, 16.0)
+
+
+def test_meters_of_more_replicas_are_summed():
+    loop = make_loop()
+    kept = np.random.default_rng(0).integers(0, 9, (3, 804)).astype(np.float32)
+    loop.kept_meters.assign(kept)
+    loop._load_meters()
+    loop.keep_meters()
+    assert np.array_equal(loop.kept_meters, kept.sum(0, keepdims=True))
 
 
 def test_stop_training_ends_the_run_after_the_epoch():

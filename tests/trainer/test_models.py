@@ -9,9 +9,9 @@ from trainer.models import build_model
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("mlp", 4_147_586), ("cnn", 3_300_482), ("best_cnn", 13_477_250)],
+    [("mlp", 4_147_586), ("cnn", 3_300_482), ("best_cnn", 13_477_250), ("resnet", 698_530)],
 )
-def test_the_notebooks_parameters_at_its_image_size(name, parameters):
+def test_parameters_at_the_notebooks_image_size(name, parameters):
     model = build_model(name, (180, 180, 1), 2, dtype="float32")
     assert model.count_params() == parameters
     assert model.name == name
@@ -45,17 +45,17 @@ def test_pixels_are_scaled_inside_the_model_once():
     assert model.input.dtype == "uint8"
 
 
-def test_only_best_cnn_drops_out():
+def test_which_models_drop_out():
     for name in MODELS:
         model = build_model(name, (24, 24, 1), 2, dtype="float32")
         rates = [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
-        assert rates == ([0.3] if name == "best_cnn" else [])
+        assert rates == {"best_cnn": [0.3], "resnet": [0.2]}.get(name, [])
 
 
 def test_an_unknown_name_is_refused():
     with pytest.raises(InputError) as error:
         build_model("vgg", (24, 24, 1), 2, dtype="float32")
-    assert str(error.value) == "--model=vgg: must be one of mlp, cnn, best_cnn"
+    assert str(error.value) == "--model=vgg: must be one of mlp, cnn, best_cnn, resnet"
 
 
 @pytest.mark.parametrize("name", ["cnn", "best_cnn"])

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tfrecords.manifest import Manifest
+
 STEPS = 50
 _SCRIPT = Path(__file__).with_name("parity_losses.py")
 
@@ -32,13 +34,15 @@ def cluster(count):
 def together(command_environment, tmp_path_factory):
     """Runs the same command with each of some environments at the same time; returns what they printed."""
 
+    cache = tmp_path_factory.mktemp("user_cache")  # two workers of one machine share decoded data
+
     def run(arguments, environments):
         with ExitStack() as stack:
             processes = [
                 stack.enter_context(
                     subprocess.Popen(
                         [sys.executable, *map(str, arguments)],
-                        env=command_environment | environment,
+                        env={**command_environment, "XDG_CACHE_HOME": str(cache), **environment},
                         cwd=tmp_path_factory.mktemp("cwd"),
                         stdout=subprocess.PIPE,
                         stderr=subprocess.PIPE,
@@ -100,14 +104,36 @@ def test_two_replicas_train_as_one_device_but_for_rounding(results):
 def test_workers_that_disagree_are_all_told(results):
     for index, own in ((0, 1), (1, 4)):
         assert results[f"worker {index}"]["disagreement"] == (
-            f"the workers disagree on the epoch to resume from: {own} here, 2.5 on average; "
+            f"the workers disagree on the step to resume from: {own} here, 2.5 on average; "
             f"--run_dir must be one folder that all of them see, on a shared disk"
         )
     assert results["mirrored"]["disagreement"] == ""
 
 
+def test_the_chief_decides_for_all(results):
+    assert {name: found["decided"] for name, found in results.items()} == dict.fromkeys(results, 7)
+
+
+def test_a_mirrored_run_resumed_in_mid_epoch_ends_as_one_that_was_not(together, tmp_path):
+    """Its meters are of each replica its own: their sum, and so the epoch's loss, is rounded the same way."""
+    (printed,) = together([Path(__file__).with_name("mirrored_resume.py"), tmp_path], [{}])
+    whole, resumed = json.loads(printed.splitlines()[-1])
+    assert (whole["steps"], resumed["steps"]) == ([5, 7, 10, 14], [14])
+    assert resumed["rows"] == whole["rows"]
+    assert len(whole["rows"]) == 2
+    assert resumed["values"] == whole["values"]
+    for found in (whole, resumed):
+        assert found["same on both"]  # moving statistics too, which each replica makes from its own records
+        assert found["masks"][0] != found["masks"][1]
+    assert resumed["masks"] == whole["masks"]
+
+
 def test_workers_train_a_run_that_only_the_chief_writes(converted, together, tmp_path):
-    flags = ["--strategy=multi_worker", "--model=mlp", "--epochs=2", "--precision=float32"]
+    flags = ["--strategy=multi_worker", "--model=resnet", "--epochs=2", "--precision=float32", "--keep=99"]
+    flags += ["--checkpoint_steps=2", "--global_batch_size=8", "--checkpoint_minutes=1e-9"]
+    steps = -(-Manifest.load(converted).split("train").records // 8)
+    assert steps % 2
+    saved = sorted({steps, 2 * steps, *range(2, 2 * steps, 2)})
     chief, helper = together(
         ["-m", "trainer.main", f"--data={converted}", f"--run_dir={tmp_path / 'run'}", *flags],
         [{"TF_CONFIG": text} for text in cluster(2)],
@@ -116,7 +142,7 @@ def test_workers_train_a_run_that_only_the_chief_writes(converted, together, tmp
     assert "strategy   multi_worker: 2 replicas (CPU:0) on 2 workers" in chief
     assert helper == ""
     names = sorted(path.name for path in (tmp_path / "run").rglob("*") if "tfevents" not in path.name)
-    assert names.count("epoch-00001") == names.count("epoch-00002") == 1
+    assert [name for name in names if name.startswith("step-")] == [f"step-{step:010d}" for step in saved]
     assert not [name for name in names if name.endswith(".tmp")]
     files = [path.name for path in (tmp_path / "run").rglob("*tfevents*")]
     writers = {re.search(r"tfevents\.\d+\.[^.]+\.(\d+)\.", name)[1] for name in files}

@@ -38,7 +38,7 @@ def test_one_device():
     strategy = make_strategy(TrainConfig(data="d", run_dir="r"))
     assert describe(strategy) == "1 replica (CPU:0)"
     assert is_chief(strategy)
-    check_agreement(strategy, 7, "the epoch to resume from")
+    check_agreement(strategy, 7, "the step to resume from")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import random
 import shutil
 import signal
 import subprocess
@@ -23,6 +22,7 @@ from trainer.callbacks import duration
 from trainer.checkpoint import Checkpoints
 from trainer.config import TrainConfig
 from trainer.models import build_model
+from trainer.training import _learning_rate
 
 TIMES = {"images_per_second", "input_wait"}  # what differs between two runs that are the same
 COLUMNS = ["loss", "accuracy", "auc", "val_loss", "val_accuracy", "val_auc", "learning_rate", *sorted(TIMES)]
@@ -34,6 +34,10 @@ def history(folder):
 
 def figures(folder):
     return [{k: v for k, v in row.items() if k not in TIMES} for row in history(folder)]
+
+
+def epoch_steps(data, batch):
+    return -(-Manifest.load(data).split("train").records // batch)
 
 
 def contents(folder):
@@ -56,9 +60,10 @@ def test_the_run_directory_has_all_and_no_leftovers(trained):
     }
     assert {f"report/test/{name}" for name in ("report.html", "report.json", "predictions.csv")} <= names
     assert not [name for name in names if ".tmp" in name or Path(name).name.startswith(".")]
-    best = Checkpoints(trained.folder / "checkpoints", *_cnn()).state(3).best_epoch
+    steps = epoch_steps(trained.data, 32)
+    best = Checkpoints(trained.folder / "checkpoints", *_cnn()).state(3 * steps).best_epoch
     kept = [path.name for path in sorted((trained.folder / "checkpoints").iterdir())]
-    assert kept == [f"epoch-{epoch:05d}" for epoch in sorted({best, 2, 3})]
+    assert kept == [f"step-{epoch * steps:010d}" for epoch in sorted({best, 2, 3})]
     values = json.loads((trained.folder / "config.json").read_text())
     assert TrainConfig.from_json(values["config"]) == TrainConfig(
         data=str(trained.data),
@@ -111,11 +116,12 @@ def _cnn():
 
 def test_the_model_has_the_weights_of_the_best_epoch(trained):
     model, optimizer = _cnn()
-    checkpoints = Checkpoints(trained.folder / "checkpoints", model, optimizer)
+    meters = tf.Variable(tf.zeros([0, 0]), shape=[None, None])
+    checkpoints = Checkpoints(trained.folder / "checkpoints", model, optimizer, meters=meters)
     losses = [row["val_loss"] for row in history(trained.folder)]
-    best = checkpoints.state(3).best_epoch
+    best = checkpoints.state(3 * epoch_steps(trained.data, 32)).best_epoch
     assert best == 1 + int(np.argmin(losses))
-    checkpoints.restore(best)
+    checkpoints.restore(best * epoch_steps(trained.data, 32))
     saved = keras.models.load_model(trained.folder / "model.keras", safe_mode=True)
     for ours, theirs in zip(saved.get_weights(), model.get_weights(), strict=True):
         assert np.array_equal(ours, theirs)
@@ -315,10 +321,30 @@ def test_sound_data_trains_as_without_being_verified(trained, run_command, tmp_p
     assert "verify" not in (run / "config.json").read_text()
 
 
+def test_augmented_training_is_the_same_for_one_device_and_for_two(converted, run_command, tmp_path):
+    """Same variants, same draws: the losses differ by rounding only."""
+    flags = (f"--data={converted}", "--model=mlp", "--epochs=1", "--precision=float32", "--deterministic")
+    histories = []
+    for name, devices in (("one", ()), ("two", ("--strategy=mirrored", "--logical_cpus=2"))):
+        run = tmp_path / name
+        done = run_command(
+            "trainer.main", *flags, f"--run_dir={run}", "--augment=strong", "--copies=one", *devices
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "; one variant of each image an epoch; changed anew each epoch: strong\n" in done.stdout
+        histories.append([row["loss"] for row in json.loads((run / "history.json").read_text())])
+    plain = run_command("trainer.main", *flags, f"--run_dir={tmp_path / 'plain'}", "--copies=one")
+    assert plain.returncode == 0
+    assert "changed anew" not in plain.stdout
+    unchanged = [row["loss"] for row in json.loads((tmp_path / "plain" / "history.json").read_text())]
+    assert histories[0] == pytest.approx(histories[1], rel=1e-4)
+    assert histories[0] != pytest.approx(unchanged, rel=1e-2)
+
+
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--model=vgg", "value should be one of <mlp|cnn|best_cnn>"),
+        ("--model=vgg", "value should be one of <mlp|cnn|best_cnn|resnet>"),
         ("--strategy=tpu", "value should be one of <one_device|mirrored|multi_worker>"),
         ("--learning_rate=high", "flag --learning_rate=high"),
         ("--learning_rate=-1", "error: --learning_rate=-1.0: must be more than 0"),
@@ -404,21 +430,137 @@ def test_a_folder_without_a_run_ends_the_command(run_command, tmp_path, module):
     assert done.stderr.startswith(f"error: --run_dir={tmp_path}: no config.json there, so no run; ")
 
 
+@pytest.mark.parametrize(
+    ("changes", "rates"),
+    [
+        ({}, {0: 0.01, 40: 0.01}),
+        # Half a period of a cosine, from --learning_rate down to 0.
+        ({"schedule": "cosine"}, {0: 0.01, 20: 0.005, 30: 0.01 * (0.5 - 0.5**1.5), 40: 0.0}),
+        # First up in a line, step by step; then the cosine over what is left.
+        (
+            {"schedule": "cosine", "warmup_epochs": 2},
+            {0: 0.0, 5: 0.0025, 20: 0.01, 30: 0.005, 35: 0.01 * (0.5 - 0.5**1.5), 40: 0.0},
+        ),
+    ],
+)
+def test_the_learning_rate_follows_the_schedule(changes, rates):
+    config = TrainConfig(data="", run_dir="", epochs=4, learning_rate=0.01, **changes)
+    optimizer = keras.optimizers.Adam(_learning_rate(config, 10))
+    for step, rate in rates.items():
+        optimizer.iterations.assign(step)
+        assert float(optimizer.learning_rate) == pytest.approx(rate, rel=1e-5, abs=1e-9)
+
+
+def test_the_end_of_a_cosine_is_not_moved_by_a_resumed_run(converted, run_command, tmp_path):
+    command = ("trainer.main", f"--data={converted}", f"--run_dir={tmp_path / 'run'}", "--model=mlp")
+    done = run_command(
+        *command, "--schedule=cosine", "--warmup_epochs=1", "--epochs=2", "--precision=float32"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    words = "mlp, Adam 0.001 by cosine over 2 epochs, 1 of warm-up, global batch 32"
+    assert f"model      {words}" in done.stdout
+    assert history(tmp_path / "run")[-1]["learning_rate"] == 0.0
+    again = run_command(
+        *command, "--schedule=cosine", "--warmup_epochs=1", "--epochs=3", "--precision=float32"
+    )
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "another configuration (--epochs=2 there, --epochs=3 now); choose another" in again.stderr
+
+
+STREAMED = (
+    "--model=mlp",
+    "--epochs=12",
+    "--patience=12",
+    "--global_batch_size=4",
+    "--precision=float32",
+    "--deterministic",
+    "--cache=off",
+    "--keep=99",
+    "--checkpoint_steps=4",
+    "--checkpoint_minutes=0",
+)
+
+
+def test_a_shard_harmed_while_it_is_trained_on_is_named_and_the_run_goes_on(
+    command_environment, converted, tmp_path
+):
+    """Each harm is done as soon as its process has written a checkpoint; the shard is read each epoch."""
+    data, kept = tmp_path / "data", tmp_path / "kept"
+    shutil.copytree(converted, data)
+    shard = data / Manifest.load(data).split("train").shards[0].name
+    shutil.copy(shard, kept)
+
+    def flip_a_bit():
+        content = bytearray(kept.read_bytes())
+        content[len(content) // 2] ^= 1
+        shard.write_bytes(content)
+
+    whole, harmed = tmp_path / "whole" / "run", tmp_path / "harmed" / "run"
+    for folder in (whole, harmed):
+        folder.parent.mkdir()
+    last = 0
+    for harm, message in (
+        (shard.unlink, f"error: {shard}: the shard is missing; "),
+        (flip_a_bit, f"error: {shard}: record "),
+    ):
+        with start(command_environment, data, harmed, STREAMED) as process:
+            while process.poll() is None and steps_in(harmed)[-1] <= last:
+                time.sleep(0.001)
+            harm()
+            printed = process.communicate(timeout=240)[0]
+        assert process.returncode == 2, printed
+        assert printed.splitlines()[-1].startswith(message)
+        assert "Traceback" not in printed
+        assert steps_in(harmed)[-1] > last
+        last = steps_in(harmed)[-1]
+        shutil.copy(kept, shard)
+    for folder in (harmed, whole):
+        with start(command_environment, data, folder, STREAMED) as process:
+            printed = process.communicate(timeout=240)[0]
+        assert process.returncode == 0, printed
+        assert ("resuming after epoch" in printed) == (folder == harmed)
+    assert figures(harmed) == figures(whole)
+    assert steps_in(harmed) == steps_in(whole)
+    for name in {f"step-{last:010d}", f"step-{steps_in(whole)[-1]:010d}"}:
+        refuse_other_tensors(*(folder / "checkpoints" / name for folder in (harmed, whole)))
+
+
+def steps_in(run):
+    """The steps there is a checkpoint of, after a 0."""
+    folder = run / "checkpoints"
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    return [0, *sorted(int(name.removeprefix("step-")) for name in names if name.startswith("step-"))]
+
+
+def refuse_other_tensors(mine, other):
+    """Returns the shapes of the tensors of two checkpoints, which must be the same to the bit."""
+    ours, theirs = (tf.train.load_checkpoint(place / "variables") for place in (mine, other))
+    shapes = theirs.get_variable_to_shape_map()
+    assert ours.get_variable_to_shape_map() == shapes
+    for key in shapes.keys() - {"_CHECKPOINTABLE_OBJECT_GRAPH"}:
+        assert np.array_equal(ours.get_tensor(key), theirs.get_tensor(key)), (mine.name, key)
+    return shapes
+
+
 RESUMED = (
-    "--model=best_cnn",
+    "--model=resnet",  # BatchNormalization and Dropout
+    "--schedule=cosine",
+    "--warmup_epochs=1",
     "--epochs=9",
-    "--patience=4",
-    "--min_delta=5",  # more than a loss near ln 2 can fall: only epoch 1 counts as better, so 5 is the last
+    "--patience=2",
+    "--min_delta=5",  # more than a loss near ln 2 can fall: only epoch 1 counts as better, so 3 is the last
     "--global_batch_size=4",
     "--precision=float32",
     "--deterministic",
     "--keep=9",
+    "--checkpoint_steps=4",
+    "--checkpoint_minutes=0",
 )
 
 
-def start(command_environment, converted, folder):
+def start(command_environment, converted, folder, flags=RESUMED):
     return subprocess.Popen(
-        [sys.executable, "-m", "trainer.main", f"--data={converted}", f"--run_dir={folder}", *RESUMED],
+        [sys.executable, "-m", "trainer.main", f"--data={converted}", f"--run_dir={folder}", *flags],
         env=command_environment | {"PYTHONUNBUFFERED": "1"},
         cwd=folder.parent,
         stdout=subprocess.PIPE,
@@ -427,58 +569,50 @@ def start(command_environment, converted, folder):
     )
 
 
-def kill_after(process, beginning, seconds=0.0):
-    """Kills the process so long after it has printed a line with this beginning; returns what it printed."""
-    printed = []
+def kill_at(process, folder, name):
+    """Kills the process when there is a checkpoint of this name."""
     with process:
         try:
-            for line in process.stdout:
-                printed.append(line)
-                if line.startswith(beginning):
-                    time.sleep(seconds)
-                    break
-            else:
-                pytest.fail(f"ended before {beginning!r}:\n{''.join(printed)}")
+            while process.poll() is None and not (folder / "checkpoints" / name).exists():
+                time.sleep(0.001)
+            assert process.poll() is None, process.stdout.read()
         finally:
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGKILL)
-    return printed
 
 
-def test_a_run_killed_twice_ends_as_one_that_was_not(command_environment, converted, tmp_path):
+def test_a_run_killed_twice_in_mid_epoch_ends_as_one_that_was_not(command_environment, converted, tmp_path):
     whole, killed = tmp_path / "whole" / "run", tmp_path / "killed" / "run"
     for folder in (whole, killed):
         folder.parent.mkdir()
-    moment = random.uniform(0, 0.5)
+    steps = epoch_steps(converted, 4)
+    assert steps % 4  # so that the multiples of 4 below are in mid-epoch
+    first, second = (next(s for s in range(4, 99, 4) if s > epoch * steps) for epoch in (0, 1))
 
-    kill_after(start(command_environment, converted, killed), "epoch   2/9")
-    first = {path.name for path in (killed / "checkpoints").glob("epoch-*")}
-    assert "epoch-00001" in first
+    kill_at(start(command_environment, converted, killed), killed, f"step-{first:010d}")
+    assert not (killed / "history.json").exists()  # in the first epoch
+    # While a checkpoint of the second epoch is being written.
+    kill_at(start(command_environment, converted, killed), killed, f".step-{second:010d}.tmp")
     assert not (killed / "model.keras").exists()
-    kill_after(start(command_environment, converted, killed), "epoch   3/9", moment)  # in the next epoch
     outputs = []
     for folder in (killed, whole):
         with start(command_environment, converted, folder) as process:
             outputs.append(process.communicate(timeout=240)[0])
         assert process.returncode == 0, outputs[-1]
-    assert "resuming after epoch" in outputs[0]
+    assert "resuming after epoch 1" in outputs[0]
     assert "resuming" not in outputs[1]
 
     rows = figures(whole)
-    assert figures(killed) == rows, f"killed {moment} s after epoch 3"
-    assert len(rows) == 5  # a run that forgot its early stopping goes on longer
+    assert figures(killed) == rows
+    assert len(rows) == 3  # a run that forgot its early stopping goes on longer
     names = sorted(path.name for path in (whole / "checkpoints").iterdir())
     assert sorted(path.name for path in (killed / "checkpoints").iterdir()) == names
     for name in names:
         places = [folder / "checkpoints" / name for folder in (killed, whole)]
-        ours, theirs = (tf.train.load_checkpoint(place / "variables") for place in places)
-        shapes = theirs.get_variable_to_shape_map()
-        assert ours.get_variable_to_shape_map() == shapes
-        assert len([key for key in shapes if key.startswith("seeds/")]) == 1  # best_cnn's Dropout
-        assert len(shapes) > 3 * 10  # its ten weights, each with two moments in Adam
-        for key in shapes:
-            if key != "_CHECKPOINTABLE_OBJECT_GRAPH":
-                assert np.array_equal(ours.get_tensor(key), theirs.get_tensor(key)), (name, key)
+        shapes = refuse_other_tensors(*places)
+        assert len([key for key in shapes if key.startswith("seeds/")]) == 1  # of Dropout
+        assert len([key for key in shapes if key.startswith("optimizer/")]) > 2 * 30  # Adam's moments
+        assert shapes["meters/.ATTRIBUTES/VARIABLE_VALUE"] == [1, 804]
         states = [json.loads((place / "state.json").read_text()) for place in places]
         for state in states:
             state["history"] = [{k: v for k, v in r.items() if k not in TIMES} for r in state["history"]]

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from trainer.quiet import quiet_start
+from data_pipeline.quiet import quiet_start
 
 NOISE = (
     b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"

@@ -1,0 +1,153 @@
+"""On-line augmentation: the copies of `tfrecords.augment`, drawn anew each epoch and made by the train step.
+
+One warp and one change of tones for a whole batch, in TensorFlow ops, on the device that trains. What is
+drawn follows from a record's key alone, and the key from (seed, epoch, id, copy): never from the batch,
+the number of workers, or the step at which a run went on.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import tensorflow as tf
+
+from data_pipeline.order import mixed, stateless_bits
+from data_pipeline.windows import GOLDEN
+from tfrecords.augment import PRESETS, Augmentation
+
+_SALT: Final = 0x6175676D  # keeps these draws apart from other uses of the same seed
+_DRAWS: Final = 10  # uniform numbers a record needs
+_MID_GREY: Final = 127.5
+
+Draws = tuple[Any, Any, Any]
+
+
+def id_hashes(ids: Any) -> Any:
+    """Returns a hash of each record id that no version or machine changes (FarmHash); int64 [N]."""
+    return tf.strings.to_hash_bucket_fast(ids, np.iinfo(np.int64).max)
+
+
+def record_keys(hashes: Any, copies: Any, *, seed: int, epoch: Any) -> Any:
+    """Returns what each record's draw follows from.
+
+    Args:
+        hashes: int64 [N], of `id_hashes`.
+        copies: int64 [N], the records' `copy`.
+        seed: of the run.
+        epoch: int64 scalar.
+
+    Returns:
+        int64 [N].
+    """
+    return tf.bitcast(stateless_bits(_SALT, seed, epoch, hashes, copies), tf.int64)
+
+
+def augmenter(preset: str) -> Callable[[Any, Any], Any] | None:
+    """Returns (image uint8 [B, H, W, C], key int64 [B]) -> image uint8 [B, H, W, C]; None for "none".
+
+    On a CPU, XLA makes one loop of it, several times faster than op by op; a GPU runs the ops as they are
+    (not yet run on one).
+    """
+    spec = PRESETS[preset]
+    if preset == "none":
+        return None
+
+    def augment(image: Any, key: Any) -> Any:
+        height, width = image.shape[1:3]
+        return warp(image, draw(spec, key, height=height, width=width), spec.fill)
+
+    compiled = not tf.config.list_logical_devices("GPU")
+    return tf.function(augment, jit_compile=compiled, reduce_retracing=True)
+
+
+def draw(spec: Augmentation, key: Any, *, height: int, width: int) -> Draws:
+    """Draws one change for each key, as `tfrecords.augment.draw` does for one.
+
+    Args:
+        spec: the strengths.
+        key: int64 [B].
+        height: of the images, pixels.
+        width: likewise.
+
+    Returns:
+        matrix float64 [B, 2, 3], gain float64 [B], bias float64 [B]: see `tfrecords.augment.Draw`.
+    """
+    uniform = uniforms(key, _DRAWS)
+    signed = 2 * uniform - 1
+    kept = 1 - spec.crop * uniform[3]
+    scale = kept / (1 + spec.zoom * signed[2])
+    angle = np.deg2rad(spec.rotation) * signed[1]
+    mirror = tf.where(uniform[0] < spec.flip, tf.constant(-1.0, tf.float64), 1.0)
+    cosine, sine = scale * tf.cos(angle), scale * tf.sin(angle)
+    rows = []
+    for size, across, down, (window, shift) in (
+        (width, mirror * cosine, -sine, (4, 6)),
+        (height, mirror * sine, cosine, (5, 7)),
+    ):
+        moved = size * (signed[window] * (1 - kept) / 2 + signed[shift] * spec.translation)
+        rows.append([across, down, size / 2 + moved - across * (width / 2) - down * (height / 2)])
+    matrix = tf.stack([tf.stack(row, -1) for row in rows], 1)
+    return matrix, 1 + spec.contrast * signed[9], 255 * spec.brightness * signed[8]
+
+
+def uniforms(key: Any, count: int) -> Any:
+    """Returns float64 [count, B] in [0, 1): the splitmix64 sequence of each key, int64 [B]."""
+    steps = tf.constant([n * GOLDEN % 2**64 for n in range(1, count + 1)], tf.uint64)
+    bits = mixed(tf.bitcast(key, tf.uint64) + steps[:, None])
+    top = tf.bitwise.right_shift(bits, tf.constant(11, tf.uint64))
+    return tf.cast(top, tf.float64) * 2.0**-53
+
+
+def warp(image: Any, drawn: Draws, fill: str) -> Any:
+    """Changes each image as drawn, as `tfrecords.augment.apply` does one.
+
+    Float32 beside Pillow's float64: here and there a grey level differs by 1, by 2 where contrast is raised.
+
+    Args:
+        image: uint8 [B, H, W, C].
+        drawn: of `draw`.
+        fill: what lies outside the image, "reflect" or "edge".
+
+    Returns:
+        uint8 [B, H, W, C].
+    """
+    size, (height, width, channels) = tf.shape(image)[0], image.shape[1:]
+    matrix, gain, bias = [tf.cast(value, tf.float32) for value in drawn]
+    # Pixel centres lie at halves: the centre of the first is (0.5, 0.5).
+    columns, rows = (
+        tf.range(width, dtype=tf.float32) + 0.5,
+        (tf.range(height, dtype=tf.float32) + 0.5)[:, None],
+    )
+    x, y = [
+        matrix[:, axis, 0, None, None] * columns
+        + (matrix[:, axis, 1, None, None] * rows + (matrix[:, axis, 2, None, None] - 0.5))
+        for axis in (0, 1)
+    ]
+    x, y = _inside(x, width, fill), _inside(y, height, fill)
+    left, top = tf.floor(x), tf.floor(y)
+    x, y = (x - left)[..., None], (y - top)[..., None]
+    pixels = tf.reshape(image, [size * height * width, channels])
+    first = tf.range(size)[:, None, None] * (height * width)
+    first += tf.cast(top, tf.int32) * width + tf.cast(left, tf.int32)
+    right, below = tf.cast(x[..., 0] > 0, tf.int32), tf.cast(y[..., 0] > 0, tf.int32) * width
+
+    def at(index: Any) -> Any:
+        return tf.cast(tf.gather(pixels, index), tf.float32)
+
+    upper, lower = at(first), at(first + below)
+    upper += (at(first + right) - upper) * x
+    lower += (at(first + right + below) - lower) * x
+    # Pillow cuts fractions off; the tones are then looked up for whole grey levels.
+    level = tf.floor(upper + (lower - upper) * y)
+    tones = (level - _MID_GREY) * gain[:, None, None, None] + (_MID_GREY + bias)[:, None, None, None]
+    return tf.cast(tf.clip_by_value(tf.round(tones), 0, 255), tf.uint8)
+
+
+def _inside(place: Any, size: int, fill: str) -> Any:
+    """Returns where, from 0 to size - 1, a place outside the image finds its pixel."""
+    if fill == "edge" or size == 1:
+        return tf.clip_by_value(place, 0, size - 1)
+    period = 2.0 * (size - 1)
+    place = tf.abs(place)
+    place -= period * tf.floor(place / period)
+    return tf.minimum(place, period - place)

@@ -1,0 +1,132 @@
+"""Which of an image's variants, the original and its baked-in copies, a train epoch shows.
+
+"all" shows each, "none" the originals only, and "one" a single variant of each image, drawn anew each
+epoch from (seed, epoch, source) alone: the same in every tier, for any number of workers and any start.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from data_pipeline.order import shuffled, stateless_bits
+from tfrecords.errors import InputError
+from tfrecords.manifest import Manifest
+
+_SALT: Final = 0x636F7079  # keeps these draws apart from other uses of the same seed
+FIELDS: Final = ("source", "copy", "label")  # of a record: what its choice follows from
+
+
+def effective(manifest: Manifest, split: str, copies: str) -> str:
+    """Returns `copies`, or "all" for a split without copies, where there is nothing to choose."""
+    described = manifest.split(split)
+    return "all" if described.records == described.images else copies
+
+
+def records_per_epoch(manifest: Manifest, split: str, copies: str) -> int:
+    """Returns the records of a train epoch."""
+    described = manifest.split(split)
+    return described.records if copies == "all" else described.images
+
+
+def class_weights(manifest: Manifest, copies: str) -> tuple[float, ...]:
+    """Returns n / (classes * n_class) of the records that an epoch of train shows."""
+    if copies == "all":
+        return manifest.class_weights()
+    per_class = enumerate(manifest.split("train").records_per_class)
+    counts = [records // (1 + manifest.copies_of("train", label)) for label, records in per_class]
+    return tuple(sum(counts) / (len(counts) * count) for count in counts)
+
+
+def mask(
+    fields: dict[str, Any], manifest: Manifest, split: str, copies: str, *, seed: int, epoch: Any
+) -> Any:
+    """Returns which records an epoch shows, bool [N]; for `copies` "one" or "none".
+
+    Args:
+        fields: `FIELDS` by name, [N].
+        manifest: of the data set.
+        split: name of the split.
+        copies: "one" or "none".
+        seed: of the run.
+        epoch: int64 scalar.
+    """
+    if copies == "none":
+        return tf.equal(fields["copy"], 0)
+    each = tf.constant(_variants(manifest, split), tf.int64)
+    return tf.equal(
+        fields["copy"], drawn(fields["source"], tf.gather(each, fields["label"]), seed=seed, epoch=epoch)
+    )
+
+
+def drawn(source: Any, variants: Any, *, seed: int, epoch: Any) -> Any:
+    """Returns the copy that each image shows in an epoch: int64 [N], from 0 (the original) to variants - 1.
+
+    Args:
+        source: int64 [N], the images.
+        variants: int64 [N], how many each has.
+        seed: of the run.
+        epoch: int64 scalar.
+    """
+    bits = stateless_bits(_SALT, seed, epoch, source)
+    return tf.cast(bits % tf.cast(variants, tf.uint64), tf.int64)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The choice for records that are looked up by index.
+
+    Attributes:
+        source: int64 [images], of each image.
+        variants: int64 [images], how many records each has.
+        first: int64 [images], where its records begin in `record`.
+        record: int64 [N], indices in the split's order, by image and copy.
+    """
+
+    source: npt.NDArray[np.int64]
+    variants: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
+    record: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, columns: dict[str, Any], manifest: Manifest, split: str, copies: str) -> "Choice":
+        """Returns the choice among the records of a split.
+
+        Args:
+            columns: `FIELDS` of all records by name, in the split's order, [N].
+            manifest: of the data set.
+            split: name of the split.
+            copies: "one" or "none".
+
+        Raises:
+            InputError: the records are not the variants that the manifest tells.
+        """
+        sources, numbers, labels = (np.asarray(columns[name]) for name in FIELDS)
+        order = np.lexsort((numbers, sources))
+        source, first, count = np.unique(sources[order], return_index=True, return_counts=True)
+        expected = np.asarray(_variants(manifest, split))[labels[order[first]]]
+        place = np.arange(len(order)) - np.repeat(first, count)
+        if (
+            len(source) != manifest.split(split).images
+            or (count != expected).any()
+            or (numbers[order] != place).any()
+        ):
+            raise InputError(
+                f"--copies={copies}: the records of split {split!r} are not {manifest.split(split).images} "
+                f"images with {manifest.copies_in_words()}; use --copies=all, or convert again"
+            )
+        if copies == "none":
+            count = np.ones_like(count)
+        return cls(source, count, first, order)
+
+    def records_at(self, position: Any, *, seed: int, epoch: Any) -> Any:
+        """Returns the records at positions of an epoch's order; int64 [B], as `position`."""
+        image = shuffled(position, seed=seed, epoch=epoch, size=len(self.source))
+        copy = drawn(tf.gather(self.source, image), tf.gather(self.variants, image), seed=seed, epoch=epoch)
+        return tf.gather(self.record, tf.gather(self.first, image) + copy)
+
+
+def _variants(manifest: Manifest, split: str) -> list[int]:
+    return [1 + manifest.copies_of(split, label) for label in range(len(manifest.class_names))]

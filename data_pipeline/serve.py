@@ -1,0 +1,51 @@
+"""Runs a dispatcher or a worker of the data service, until it is ended.
+
+    python -m data_pipeline.serve --role=dispatcher --port=5050 --workers=127.0.0.1:5051,127.0.0.1:5052
+    python -m data_pipeline.serve --role=worker --dispatcher=127.0.0.1:5050 --port=5051
+    python -m data_pipeline.serve --role=worker --dispatcher=127.0.0.1:5050 --port=5052
+
+Then `trainer.main --data_service=grpc://127.0.0.1:5050`. The servers have no authentication: use
+loopback or a private network.
+"""
+
+from absl import flags
+
+from data_pipeline.quiet import quiet_start
+from tfrecords.command import run
+from tfrecords.errors import InputError
+
+_ROLE = flags.DEFINE_enum("role", None, ["dispatcher", "worker"], "Which server.", required=True)
+_PORT = flags.DEFINE_integer("port", None, "Port to listen on.", 1, 65535, required=True)
+_WORKERS = flags.DEFINE_list("workers", [], "All workers, as HOST:PORT,HOST:PORT (dispatcher only).")
+_DISPATCHER = flags.DEFINE_string("dispatcher", None, "HOST:PORT of the dispatcher (worker only).")
+_HOST = flags.DEFINE_string(
+    "host", "127.0.0.1", "Name of this worker's machine, as --workers of the dispatcher has it."
+)
+
+
+def main(_: list[str]) -> None:
+    """Parses the flags and serves."""
+    if _ROLE.value == "dispatcher" and not _WORKERS.value:
+        raise InputError("--workers: is missing; name all workers, as 127.0.0.1:5051,127.0.0.1:5052")
+    if _ROLE.value == "worker" and not _DISPATCHER.value:
+        raise InputError("--dispatcher: is missing; name the dispatcher, as 127.0.0.1:5050")
+    with quiet_start():
+        from tensorflow.data.experimental import service
+    if _ROLE.value == "dispatcher":
+        server = service.DispatchServer(
+            service.DispatcherConfig(port=_PORT.value, worker_addresses=_WORKERS.value)
+        )
+    else:
+        server = service.WorkerServer(
+            service.WorkerConfig(
+                dispatcher_address=_DISPATCHER.value,
+                worker_address=f"{_HOST.value}:{_PORT.value}",
+                port=_PORT.value,
+            )
+        )
+    print(f"{_ROLE.value} on port {_PORT.value}", flush=True)
+    server.join()
+
+
+if __name__ == "__main__":
+    run(main)

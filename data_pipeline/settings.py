@@ -1,0 +1,75 @@
+"""pipeline.json: the options that `data_pipeline.tune` found best for a data set, beside its manifest."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from data_pipeline.options import SPEED_ONLY, PipelineOptions
+from tfrecords.errors import InputError
+from tfrecords.manifest import PIPELINE_NAME, Manifest, write_atomically
+
+# "cache" is among them because it is the strongest; it alone can change the order of records.
+TUNED: Final = ("cache", *SPEED_ONLY)
+
+Settings = Mapping[str, str | int]
+
+
+def load_settings(directory: Path, manifest: Manifest) -> Settings:
+    """Returns the options that were found best for a data set, by name; {} where none were searched.
+
+    Raises:
+        InputError: the file is damaged, of another conversion, or has a value that is not allowed.
+    """
+    path = directory / PIPELINE_NAME
+    try:
+        content = json.loads(path.read_bytes())
+        plan, options = content["plan"], dict(content["options"])
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; {_fix(directory)}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: is damaged ({error!r}); {_fix(directory)}") from None
+    if plan != manifest.plan:
+        raise InputError(f"{path}: is of another conversion than the manifest; {_fix(directory)}")
+    for name, value in options.items():
+        if name not in TUNED:
+            raise InputError(f"{path}: has the option {name!r}, allowed are {', '.join(TUNED)}")
+        # bool is an int in Python.
+        if type(value) is not (str if name == "cache" else int):
+            kind = "text" if name == "cache" else "a whole number"
+            raise InputError(f"{path}: {name} is {value!r}, must be {kind}; {_fix(directory)}")
+    try:
+        replace(PipelineOptions(), **options)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; {_fix(directory)}") from None
+    return options
+
+
+def save_settings(directory: Path, manifest: Manifest, settings: Settings, found: Mapping[str, Any]) -> Path:
+    """Writes pipeline.json, atomically, and returns its path.
+
+    Args:
+        directory: of the data set.
+        manifest: of it.
+        settings: options that differ from the defaults.
+        found: how they were found, for the reader; plain values.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    content = {"plan": manifest.plan, "options": dict(settings), "found": dict(found)}
+    path = directory / PIPELINE_NAME
+    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+    return path
+
+
+def in_words(settings: Settings) -> str:
+    """Returns the options as flags, `--prefetch=8 --threads=2`; "the defaults" if there are none."""
+    return " ".join(f"--{name}={value}" for name, value in settings.items()) or "the defaults"
+
+
+def _fix(directory: Path) -> str:
+    return f"remove it, or make it anew with\n  python -m data_pipeline.tune --data={directory}"
