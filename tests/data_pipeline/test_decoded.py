@@ -257,4 +257,4 @@ def test_processes_share_one_copy_of_what_one_of_them_has_read(large, data, comm
         assert size <= each["Rss"] <= 1.01 * size
         assert each["Pss"] <= 0.51 * size
         assert each["Private_Dirty"] == 0
-        assert each["anonymous"] < 0.2 * size
+        assert each["anonymous"] < 0.5 * size  # a copy would be all of it; threads and batches are some
