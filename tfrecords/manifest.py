@@ -219,6 +219,20 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         InputError: it cannot be written.
     """
+    try:
+        replace_atomically(path, data)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written: {error.strerror}; make room or choose another folder"
+        ) from None
+
+
+def replace_atomically(path: Path, data: bytes) -> None:
+    """Does what `write_atomically` does, for those who know better what to advise.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -226,12 +240,10 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except OSError:
         with suppress(OSError):
             temporary.unlink()
-        raise InputError(
-            f"{path}: cannot be written: {error.strerror}; make room or choose another folder"
-        ) from None
+        raise
 
 
 def is_shard(name: str) -> bool:

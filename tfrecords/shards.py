@@ -22,7 +22,7 @@ from tfrecords.augment import Augmentation, apply, draw
 from tfrecords.decode import DecodeError, decode_fingerprinted
 from tfrecords.errors import InputError
 from tfrecords.example import Record, encode
-from tfrecords.manifest import Shard, file_sha256, write_atomically
+from tfrecords.manifest import Shard, file_sha256, replace_atomically
 from tfrecords.perceptual import perceptual_hash
 from tfrecords.pool import Count, Pool, nothing
 from tfrecords.records import frame
@@ -247,7 +247,7 @@ class _Writer:
                 shard, tuple(seen.rejected), tuple(seen.hashes), tuple(seen.looks), tuple(seen.sizes)
             )
             # First the result: a shard that has its final name has it too.
-            write_atomically(path.with_name(path.name + RESULT_SUFFIX), json.dumps(asdict(result)).encode())
+            replace_atomically(path.with_name(path.name + RESULT_SUFFIX), json.dumps(asdict(result)).encode())
             temporary.replace(path)
         except _TooManyRejectedError:
             return _Refused(tuple(seen.rejected))
