@@ -6,7 +6,9 @@
 
 Every contender reads the same images at 180x180x1, shuffled, and hands out batches of uint8, or of
 float32 where it knows no other; nothing is trained. Each has a process of its own, warmed up by an
-epoch before anything is timed; then each repeat times all of them one after the other.
+epoch before anything is timed; then each repeat times all of them one after the other. Peers whose best
+number of threads or workers depends on the machine are timed once with each number before, by
+themselves, for each batch size; the fastest is the one that takes part, and its name says which.
 Ratios are medians over the repeats of what was measured in the same repeat. All files are in the page
 cache. `input_contenders.py` has each contender and its settings.
 """
@@ -21,7 +23,8 @@ from pathlib import Path
 
 import input_contenders
 from absl import flags
-from input_contenders import COPIES, ENCODINGS, PEERS, Source
+from input_contenders import PEERS, SETTINGS
+from input_copies import COPIES, ENCODINGS, Source, convert
 from input_timing import Row, interleaved
 
 from data_pipeline.options import CACHES
@@ -34,6 +37,13 @@ _REPEATS = flags.DEFINE_integer("repeats", 5, "Repeats of each.", lower_bound=1)
 _SECONDS = flags.DEFINE_float("seconds", 0.8, "Timed seconds a repeat.", lower_bound=0.05)
 _BATCHES = flags.DEFINE_multi_integer("batch", [32, 256], "Images a batch; may be repeated.")
 _ONLY = flags.DEFINE_list("only", [], "Contenders with one of these words in their name; all if none.")
+_SETTINGS = flags.DEFINE_enum(
+    "settings",
+    "best",
+    ["best", "all"],
+    "How peers' numbers of threads and workers are tried: best: one repeat each; all: --repeats of each, and "
+    "a table of them.",
+)
 _JSON = flags.DEFINE_string("json", None, "Also write the figures here.")
 
 _LIMIT = "limit: numpy.take, one thread"
@@ -55,14 +65,23 @@ def main(_: list[str]) -> None:
         )
         found: dict[str, dict[str, list[Row]]] = {}
         for batch in _BATCHES.value:
-            for what, names in (("tiers and encodings", _ours()), ("peers", _peers())):
-                makes = {_LIMIT: input_contenders.limit} | names
-                at = Source(source.images, source.data, batch)
-                title = f"batch {batch}, {what}"
-                found[title] = interleaved(makes, at, records, _REPEATS.value, _SECONDS.value)
-                print(_table(title, found[title]), flush=True)
+            at = Source(source.images, source.data, batch)
+            title = f"batch {batch}, tiers and encodings"
+            found[title] = _measured(title, _ours(), at, records)
+            peers, tried = _peers(at, records)
+            if tried:
+                found[f"batch {batch}, settings"] = tried
+            title = f"batch {batch}, peers"
+            found[title] = _measured(title, peers, at, records)
     if _JSON.value:
         Path(_JSON.value).write_text(json.dumps(found, indent=1))
+
+
+def _measured(title: str, makes: dict, source: Source, records: int) -> dict[str, list[Row]]:
+    makes = {_LIMIT: input_contenders.limit} | makes
+    rows = interleaved(makes, source, records, _REPEATS.value, _SECONDS.value)
+    print(_table(title, rows), flush=True)
+    return rows
 
 
 def _ours() -> dict:
@@ -75,9 +94,29 @@ def _ours() -> dict:
     }
 
 
-def _peers() -> dict:
-    there = {name: make for name, (package, make) in PEERS.items() if _installed(package) and _wanted(name)}
-    return {name: make for name, make in _ours().items() if name in (_MEMORY, _STREAM)} | there
+def _peers(source: Source, records: int) -> tuple[dict, dict[str, list[Row]]]:
+    """Returns the peers, each at its fastest setting, and what was measured to find it."""
+    makes = {name: make for name, make in _ours().items() if name in (_MEMORY, _STREAM)}
+    tried: dict[str, list[Row]] = {}
+    for name, (package, make) in PEERS.items():
+        if not (_installed(package) and _wanted(name)):
+            continue
+        if name not in SETTINGS:
+            makes[name] = make
+            continue
+        argument, values = SETTINGS[name]
+        units = {value: argument if value != 1 else argument.removesuffix("s") for value in values}
+        settings = {
+            f"{name} ({value} {unit})": partial(make, **{argument: value}) for value, unit in units.items()
+        }
+        repeats = _REPEATS.value if _SETTINGS.value == "all" else 1
+        for setting, one in settings.items():  # by itself: two of MosaicML's would share their memory
+            tried |= interleaved({setting: one}, source, records, repeats, _SECONDS.value)
+        best = max(settings, key=lambda setting: _median(tried[setting], "images_per_second"))
+        makes[best] = settings[best]
+    if tried and _SETTINGS.value == "all":
+        print(_settings_table(f"batch {source.batch}, settings, each by itself", tried), flush=True)
+    return makes, tried
 
 
 def _wanted(name: str) -> bool:
@@ -92,7 +131,7 @@ def _installed(package: str) -> bool:
 
 
 def _prepare(source: Source) -> None:
-    input_contenders.convert(source.images, source.data)
+    convert(source.images, source.data)
     for name, (package, write) in COPIES.items():
         out = source.data / name
         if _installed(package) and not out.exists():
@@ -106,10 +145,21 @@ def _prepare(source: Source) -> None:
             path.read_bytes()
 
 
-def _table(title: str, rows: dict[str, list[Row]]) -> str:
-    def median(name: str, key: str) -> float:
-        return statistics.median(row[key] for row in rows[name])
+def _median(rows: list[Row], key: str) -> float:
+    return statistics.median(row[key] for row in rows)
 
+
+def _settings_table(title: str, rows: dict[str, list[Row]]) -> str:
+    lines = [f"\n({title})\n", "| | images/s | CPU us/image | peak MB |", "|-|-|-|-|"]
+    lines += [
+        f"| {name} | {_median(each, 'images_per_second'):,.0f} | {_median(each, 'cpu_us_per_image'):.1f} "
+        f"| {_median(each, 'peak_mb'):,.0f} |"
+        for name, each in rows.items()
+    ]
+    return "\n".join(lines)
+
+
+def _table(title: str, rows: dict[str, list[Row]]) -> str:
     def ratio(upper: str, lower: str) -> str:
         pairs = zip(rows[upper], rows[lower], strict=True)
         found = statistics.median(a["images_per_second"] / b["images_per_second"] for a, b in pairs)
@@ -121,10 +171,10 @@ def _table(title: str, rows: dict[str, list[Row]]) -> str:
         "|-|-|-|-|-|-|-|",
     ]
     lines += [
-        f"| {name} | {median(name, 'images_per_second'):,.0f} | {median(name, 'cpu_us_per_image'):.1f} "
-        f"| {median(name, 'peak_mb'):,.0f} | {ratio(name, _LIMIT)} | {ratio(_MEMORY, name)} "
+        f"| {name} | {_median(each, 'images_per_second'):,.0f} | {_median(each, 'cpu_us_per_image'):.1f} "
+        f"| {_median(each, 'peak_mb'):,.0f} | {ratio(name, _LIMIT)} | {ratio(_MEMORY, name)} "
         f"| {ratio(_STREAM, name)} |"
-        for name in rows
+        for name, each in rows.items()
     ]
     return "\n".join(lines)
 

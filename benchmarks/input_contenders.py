@@ -3,103 +3,23 @@
 A contender is made from a `Source` and gives a `Take`: a function that takes some batches and returns
 the images in them. Each shuffles, goes on from epoch to epoch and only hands its batches over; what
 comes from tf.data is taken inside one `tf.function`, as a training loop does, all else in a Python
-loop. Settings were tried on 2 cores, the fastest is here; what else was tried is said beside it.
+loop. Settings were tried on 2 cores, the fastest is here; what else was tried is said beside it. How
+many threads or workers are best depends on the machine and the batch: these peers take the number, and
+`SETTINGS` has those that are tried.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from input_copies import SIZE, Source
 
-from tfrecords.example import decode
 from tfrecords.index import index_name
-from tfrecords.manifest import MANIFEST_NAME, Manifest
-from tfrecords.records import read_records
-
-SIZE = (180, 180)
-ENCODINGS = ("raw", "png", "jpeg")
+from tfrecords.manifest import Manifest
 
 Take = Callable[[int], int]  # batches -> images in them
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a contender reads.
-
-    Attributes:
-        images: class folders of images.
-        data: folder of what was converted from them: our data sets by encoding, and the peers' copies.
-        batch: images a batch.
-    """
-
-    images: Path
-    data: Path
-    batch: int
-
-    @property
-    def raw(self) -> Path:
-        """Our data set of raw pixels."""
-        return self.data / "raw"
-
-
-def convert(images: Path, data: Path) -> None:
-    """Converts the images to `data`/raw, png and jpeg, those that are not there yet."""
-    from tfrecords.conversion import ConvertOptions, convert_images
-
-    for encoding in ENCODINGS:
-        if not (data / encoding / MANIFEST_NAME).exists():
-            convert_images(
-                ConvertOptions(
-                    images,
-                    data / encoding,
-                    size=SIZE,
-                    copies=0,
-                    val_fraction=0.0,
-                    test_fraction=0.0,
-                    encoding=encoding,
-                    dali_index=encoding == "raw",
-                )
-            )
-
-
-def _records(raw: Path) -> Iterator[tuple[bytes, int]]:
-    """Yields (pixels, label) of each record."""
-    for shard in Manifest.load(raw).split("train").shards:
-        for record in map(decode, read_records(raw / shard.name)):
-            yield record.image, record.label
-
-
-def write_arrayrecord(source: Source, out: Path) -> None:
-    """Writes Grain's copy: the label in one byte, then the pixels, uncompressed, each found by itself."""
-    from array_record.python.array_record_module import ArrayRecordWriter
-
-    writer = ArrayRecordWriter(str(out / "train.arrayrecord"), "group_size:1,uncompressed")
-    for pixels, label in _records(source.raw):
-        writer.write(bytes([label]) + pixels)
-    writer.close()
-
-
-def write_tar(source: Source, out: Path) -> None:
-    """Writes WebDataset's copy: the pixels as they are, in shards enough for two workers."""
-    import webdataset
-
-    with webdataset.ShardWriter(str(out / "%03d.tar"), maxcount=512, verbose=0) as writer:
-        for number, (pixels, label) in enumerate(_records(source.raw)):
-            writer.write({"__key__": f"{number:06d}", "image": pixels, "label": bytes([label])})
-
-
-def write_mds(source: Source, out: Path) -> None:
-    """Writes MosaicML Streaming's copy, uncompressed."""
-    from streaming import MDSWriter
-
-    columns = {"image": f"ndarray:uint8:{SIZE[0]},{SIZE[1]},1", "label": "int"}
-    with MDSWriter(out=str(out), columns=columns, size_limit=32 << 20) as writer:
-        for pixels, label in _records(source.raw):
-            writer.write({"image": np.frombuffer(pixels, np.uint8).reshape(*SIZE, 1), "label": label})
 
 
 def _array(source: Source) -> Any:
@@ -238,8 +158,14 @@ def tensorflow_datasets(source: Source, *, cached: bool = False) -> Take:
     return in_graph(dataset.prefetch(tf.data.AUTOTUNE), lambda batch: batch["image"])
 
 
-def torch_files(source: Source) -> Take:
-    """PyTorch's DataLoader over the files: Pillow decodes and resizes, two workers."""
+def _of_workers(workers: int) -> dict[str, Any]:
+    """Returns a DataLoader's options; without workers it refuses what is meant for them."""
+    ahead = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
+    return {"num_workers": workers, **ahead}
+
+
+def torch_files(source: Source, *, workers: int) -> Take:
+    """PyTorch's DataLoader over the files: Pillow decodes and resizes."""
     import torch
     from PIL import Image
 
@@ -255,8 +181,9 @@ def torch_files(source: Source) -> Take:
                 pixels = np.array(image.convert("L").resize(SIZE, Image.Resampling.BILINEAR))
             return torch.from_numpy(pixels)[..., None], names.index(files[index].parent.name)
 
-    workers = {"num_workers": 2, "persistent_workers": True, "prefetch_factor": 4}
-    loader = torch.utils.data.DataLoader(Files(), source.batch, shuffle=True, drop_last=True, **workers)
+    loader = torch.utils.data.DataLoader(
+        Files(), source.batch, shuffle=True, drop_last=True, **_of_workers(workers)
+    )
     return _in_python(loader, lambda batch: batch[0])
 
 
@@ -291,7 +218,7 @@ def torch_array(source: Source) -> Take:
     return _in_python(loader, lambda batch: batch[0])
 
 
-def grain(source: Source) -> Take:
+def grain(source: Source, *, threads: int) -> Take:
     """Grain with ArrayRecord."""
     import grain
 
@@ -302,12 +229,12 @@ def grain(source: Source) -> Take:
 
     dataset = grain.MapDataset.source(records).seed(0).shuffle().repeat().map(parse)
     dataset = dataset.batch(source.batch, drop_remainder=True)
-    read = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
+    read = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(8, threads))
     return _in_python(dataset.to_iter_dataset(read), lambda batch: batch[0])
 
 
-def webdataset(source: Source) -> Take:
-    """WebDataset with two workers; each makes whole batches."""
+def webdataset(source: Source, *, workers: int) -> Take:
+    """WebDataset; each worker makes whole batches."""
     import webdataset as wds
 
     def parse(record: tuple[bytes, bytes]) -> tuple[Any, int]:
@@ -316,12 +243,12 @@ def webdataset(source: Source) -> Take:
     shards = sorted(str(path) for path in (source.data / "tar").glob("*.tar"))
     dataset = wds.WebDataset(shards, shardshuffle=len(shards)).shuffle(1000).to_tuple("image", "label")
     dataset = dataset.map(parse).batched(source.batch, partial=False)
-    loader = wds.WebLoader(dataset, batch_size=None, num_workers=2, persistent_workers=True)
+    loader = wds.WebLoader(dataset, batch_size=None, **_of_workers(workers))
     return _in_python(loader, lambda batch: batch[0])
 
 
-def mosaic(source: Source) -> Take:
-    """MosaicML Streaming, all shards local, with PyTorch's DataLoader of two workers."""
+def mosaic(source: Source, *, workers: int) -> Take:
+    """MosaicML Streaming, all shards local, with PyTorch's DataLoader."""
     import streaming
     from torch.utils.data import DataLoader
 
@@ -329,9 +256,7 @@ def mosaic(source: Source) -> Take:
     dataset = streaming.StreamingDataset(
         local=str(source.data / "mds"), shuffle=True, batch_size=source.batch
     )
-    loader = DataLoader(
-        dataset, source.batch, num_workers=2, persistent_workers=True, prefetch_factor=4, drop_last=True
-    )
+    loader = DataLoader(dataset, source.batch, drop_last=True, **_of_workers(workers))
     return _in_python(loader, lambda batch: batch["image"])
 
 
@@ -376,7 +301,7 @@ def _dali(pipeline: Any) -> Take:
     return lambda count: sum(pipeline.run()[0].as_tensor().shape()[0] for _ in range(count))
 
 
-PEERS: dict[str, tuple[str, Callable[[Source], Take]]] = {  # name -> package, contender
+PEERS: dict[str, tuple[str, Callable[..., Take]]] = {  # name -> package, contender
     "image_dataset_from_directory": ("keras", notebook),
     "same, records cached": ("keras", partial(notebook, cached="records")),
     "same, batches cached (never new ones)": ("keras", partial(notebook, cached="batches")),
@@ -390,8 +315,9 @@ PEERS: dict[str, tuple[str, Callable[[Source], Take]]] = {  # name -> package, c
     "DALI on the CPU, our shards": ("nvidia.dali", dali_records),
     "DALI on the CPU, files": ("nvidia.dali", dali_files),
 }
-COPIES: dict[str, tuple[str, Callable[[Source, Path], None]]] = {  # folder -> package, writer
-    "arrayrecord": ("grain", write_arrayrecord),
-    "tar": ("webdataset", write_tar),
-    "mds": ("streaming", write_mds),
+SETTINGS: dict[str, tuple[str, tuple[int, ...]]] = {  # name -> argument, values to try
+    "PyTorch DataLoader, files": ("workers", (0, 1, 2)),
+    "Grain, ArrayRecord": ("threads", (1, 2, 4, 16)),
+    "WebDataset": ("workers", (0, 1, 2)),
+    "MosaicML Streaming": ("workers", (0, 1, 2)),
 }

@@ -1,55 +1,56 @@
 """The input pipeline against the number of records, its first batch, its memory, and a training's wait.
 
     python benchmarks/input_scale.py --images=chest_xray/train
+    python benchmarks/input_scale.py --parts=size --sizes=10000,100000      (size alone needs no images)
 
-1. Images/s and peak memory at 10,000, 100,000 and 1,000,000 records of 32x32x1 (10,000 drawn at random,
-   repeated), beside the limit; batch 256; each in a process of its own, warmed up by an epoch.
-2. Seconds to the first batch of 32 with 10,000 records of 180x180x1 (the images, repeated): each time
-   in a new process that has imported TensorFlow; from the call of `make_dataset` on; files in the page
-   cache.
-3. Memory of a process (RSS) after each of 20 epochs of streaming.
-4. A step of the notebook's CNN with real input over the same step with one constant batch, in turn in
-   one process, by `trainer.loop.Loop`; the first round warms up and is not counted.
+size: images/s and peak memory at 10,000, 100,000 and 1,000,000 generated records beside the limit; batch
+    256, each contender in a process of its own, warmed up by an epoch. The images are of 32x32x1, random,
+    10,000 of them repeated under new ids: 1 KB each, so that a million take 1.2 GB on disk and 1.0 in
+    memory, and what a record costs shows, not what its bytes do.
+start: seconds to the first batch of 32 with 10,000 records of 180x180x1 (the images, repeated), each time
+    in a new process that has imported TensorFlow, from the call of `make_dataset` on.
+memory: memory of a process (RSS) after each of 20 epochs of streaming the images.
+step: a step of the notebook's CNN, as `trainer` builds it and in the precision that it chooses, on real input
+    over the same step on one constant batch of 32, by `data_pipeline.step`, side by side in each repeat.
+
+Files are in the page cache. Each part prints its table when it is done; all of them need 2.5 GB of disk.
 """
 
-import hashlib
 import json
 import multiprocessing
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from functools import partial
-from itertools import chain, cycle, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import flags
-from input_contenders import ENCODINGS, Source, convert, limit, our_dataset, ours
+from input_contenders import limit, our_dataset, ours
+from input_copies import ENCODINGS, Source, convert
+from input_generated import generate, images_of, noise
 from input_timing import interleaved
 
 from data_pipeline.quiet import quiet_start
 from tfrecords.command import run
-from tfrecords.example import Record, encode
-from tfrecords.manifest import Manifest, Shard, Split
-from tfrecords.records import frame, read_records
+from tfrecords.errors import InputError
+from tfrecords.manifest import Manifest
 
-_IMAGES = flags.DEFINE_string("images", None, "Class folders of images.", required=True)
-_DATA = flags.DEFINE_string("data", None, "Keep what is converted here, for the next run; else nowhere.")
+_PARTS_THERE = ("size", "start", "memory", "step")
+
+_IMAGES = flags.DEFINE_string("images", None, "Class folders of images, for all parts but size.")
+_DATA = flags.DEFINE_string("data", None, "Keep what is made here, for the next run; else nowhere.")
+_PARTS = flags.DEFINE_list("parts", list(_PARTS_THERE), "What to measure, in this order.")
+_SIZES = flags.DEFINE_list("sizes", ["10000", "100000", "1000000"], "Records, of size.")
+_FIRST = flags.DEFINE_integer("first", 10_000, "Records, of start.", lower_bound=32)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Repeats of each.", lower_bound=1)
-_SECONDS = flags.DEFINE_float("seconds", 0.5, "Timed seconds a repeat, of part 1.", lower_bound=0.05)
-_SIZES = flags.DEFINE_multi_integer("size", [10_000, 100_000, 1_000_000], "Records; may be repeated.")
-_STEPS = flags.DEFINE_integer("steps", 30, "Steps a repeat, of part 4.", lower_bound=1)
-_JSON = flags.DEFINE_string("json", None, "Also write the figures here.")
+_SECONDS = flags.DEFINE_float("seconds", 0.5, "Timed seconds a repeat, of size.", lower_bound=0.05)
+_STEP_SECONDS = flags.DEFINE_float("step_seconds", 3, "Timed seconds a repeat, of step.", lower_bound=0.1)
+_JSON = flags.DEFINE_string("json", None, "Also write the figures here, after each part.")
 
-_SHARD_RECORDS = {1 << 10: 60_000, 180 * 180: 2_000}  # by pixels: about 64 MB
-_DRAWN = 10_000
-_FIRST = 10_000
-_FIRST_REPEATS = 3  # at most: each starts TensorFlow
+_SMALL = (32, 32, 1)
+_DISTINCT = 10_000  # of the small images
 _EPOCHS = 20
 _TIERS = {"memory": "memory", "stream": "off"}
 
@@ -57,47 +58,39 @@ _TIERS = {"memory": "memory", "stream": "off"}
 def main(_: list[str]) -> None:
     """Measures and prints the tables."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with tempfile.TemporaryDirectory() as folder:
-        source = Source(Path(_IMAGES.value), Path(_DATA.value or folder), 0)
-        convert(source.images, source.data)
-        print(f"{os.cpu_count()} cores; {_REPEATS.value} repeats, medians; files in the page cache")
-        found = {
-            "size": _against_size(Path(folder)),
-            "first batch": _first_batches(source, Path(folder)),
-            "flat": _in_new_process(_epochs, source),
-            "train": _in_new_process(_training, source, _REPEATS.value, _STEPS.value),
-        }
-    rss = found["flat"]
-    print(f"\n(RSS after each of {_EPOCHS} streamed epochs, MB): {', '.join(f'{mb:,.0f}' for mb in rss)}")
-    print("\n(a step of cnn, batch 32)\n")
-    print("| input | images/s | step time over that of a constant batch (range) | waiting |\n|-|-|-|-|")
-    for name, rows in found["train"].items():
-        pairs = zip(found["train"]["constant batch"], rows, strict=True)
-        ratios = sorted(a["images_per_second"] / b["images_per_second"] for a, b in pairs)
-        print(
-            f"| {name} | {statistics.median(r['images_per_second'] for r in rows):,.0f} "
-            f"| {statistics.median(ratios):.3f} ({ratios[0]:.3f}-{ratios[-1]:.3f}) "
-            f"| {statistics.median(r['input_wait'] for r in rows):.2%} |"
-        )
-    if _JSON.value:
-        Path(_JSON.value).write_text(json.dumps(found, indent=1))
-
-
-def _against_size(folder: Path) -> dict[str, Any]:
-    random = np.random.default_rng(0)
-    drawn = [
-        encode(Record(random.bytes(1 << 10), number % 2, b"%05d" % number, number, 0, b"%05d" % number))
-        for number in range(_DRAWN)
-    ]
+    _check_flags()
     found: dict[str, Any] = {}
-    print("\n(batch 256, 32x32x1)\n\n| records | | images/s | CPU us/image | peak MB | of the limit |")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Source(Path(_IMAGES.value or ""), Path(_DATA.value or folder), 32)
+        if _PARTS.value != ["size"]:
+            convert(source.images, source.data)
+        print(f"{os.cpu_count()} cores; {_REPEATS.value} repeats, medians; files in the page cache")
+        measure = {"size": _against_size, "start": _first_batches, "memory": _memory, "step": _steps}
+        for part in _PARTS.value:
+            found[part] = measure[part](source)
+            if _JSON.value:
+                Path(_JSON.value).write_text(json.dumps(found, indent=1))
+
+
+def _check_flags() -> None:
+    if not _PARTS.value or not {*_PARTS.value} <= {*_PARTS_THERE}:
+        raise InputError(f"--parts={','.join(_PARTS.value)}: must be some of {', '.join(_PARTS_THERE)}")
+    if wrong := [size for size in _SIZES.value if not size.isdecimal() or int(size) < 256]:
+        raise InputError(f"--sizes={','.join(wrong)}: must be numbers of records, 256 or more")
+    if not _IMAGES.value and _PARTS.value != ["size"]:
+        raise InputError("--images is missing: give class folders of images, or --parts=size")
+
+
+def _against_size(source: Source) -> dict[str, Any]:
+    print("\n(size: batch 256, 32x32x1)\n\n| records | | images/s | CPU us/image | peak MB | of the limit |")
     print("|-|-|-|-|-|-|")
-    for size in _SIZES.value:
-        data = folder / f"{size}"
-        _write(data / "raw", cycle(drawn), size, (32, 32, 1), "raw")
-        makes = {"limit": limit} | {
-            f"ours, {tier}": partial(ours, cache=cache, encoding="raw") for tier, cache in _TIERS.items()
-        }
+    makes = {"limit": limit} | {
+        f"ours, {tier}": partial(ours, cache=cache, encoding="raw") for tier, cache in _TIERS.items()
+    }
+    images, found = noise(_DISTINCT, _SMALL), {}
+    for size in map(int, _SIZES.value):
+        data = source.data / "size" / f"{size}"
+        generate(data / "raw", images, size, _SMALL, "raw")
         rows = interleaved(makes, Source(data, data, 256), size, _REPEATS.value, _SECONDS.value)
         for name, values in rows.items():
             pairs = zip(values, rows["limit"], strict=True)
@@ -111,139 +104,114 @@ def _against_size(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _first_batches(source: Source, folder: Path) -> dict[str, Any]:
-    print(f"\n(first batch of 32, {_FIRST:,} records of 180x180x1)\n")
+def _first_batches(source: Source) -> dict[str, list[float]]:
+    print(f"\n(start: first batch of 32, {_FIRST.value:,} records of 180x180x1)\n")
     print("| tier, encoding | seconds (range) |\n|-|-|")
-    found: dict[str, Any] = {}
+    found = {}
+    at = Source(source.images, source.data / "start" / f"{_FIRST.value}", 32)
     for encoding in ENCODINGS:
-        data = source.data / encoding
-        manifest = Manifest.load(data)
-        shards = manifest.split("train").shards
-        records = chain.from_iterable(read_records(data / shard.name) for _ in range(2) for shard in shards)
-        records = islice(records, _FIRST)
-        _write(folder / "first" / encoding, records, _FIRST, manifest.image_shape, encoding)
+        shape = Manifest.load(source.data / encoding).image_shape
+        generate(at.data / encoding, images_of(source.data / encoding), _FIRST.value, shape, encoding)
         for tier, cache in _TIERS.items():
-            seconds = [
-                _in_new_process(_first_batch, Source(data, folder / "first", 32), cache, encoding)
-                for _ in range(min(_REPEATS.value, _FIRST_REPEATS))
-            ]
             name = f"{tier}, {encoding}"
-            found[name] = seconds
-            middle = statistics.median(seconds)
-            print(f"| {name} | {middle:.2f} ({min(seconds):.2f}-{max(seconds):.2f}) |", flush=True)
+            found[name] = [_apart(_first_batch, at, cache, encoding) for _ in range(_REPEATS.value)]
+            print(f"| {name} | {_median_and_range(found[name], 2)} |", flush=True)
     return found
 
 
-def _write(out: Path, serialized: Any, count: int, shape: tuple[int, int, int], encoding: str) -> None:
-    """Writes a data set of one split from serialized records."""
-    out.mkdir(parents=True)
-    of_shard = _SHARD_RECORDS[shape[0] * shape[1]]
-    total = -(-count // of_shard)
-    shards, records = [], iter(serialized)
-    for index in range(total):
-        name = f"scale-train.tfrecord-{index:05d}-of-{total:05d}"
-        size = min(of_shard, count - index * of_shard)
-        data = b"".join(map(frame, islice(records, size)))
-        (out / name).write_bytes(data)
-        shards.append(Shard(name, size, len(data), hashlib.sha256(data).hexdigest()))
-    split = Split(tuple(shards), count, count, count, (count - count // 2, count // 2))
-    Manifest(
-        name="scale",
-        class_names=("a", "b"),
-        image_shape=shape,
-        encoding=encoding,
-        splits={"train": split},
-        copies=0,
-        augmentation={},
-        seed=0,
-        sources_sha256="",
-        plan="",
-        rejected=(),
-        versions={},
-    ).save(out)
+def _memory(source: Source) -> list[float]:
+    found = _apart(_epochs, source)
+    print(f"\n(memory: RSS of a process after each of {_EPOCHS} streamed epochs, raw)\n")
+    print(f"| epoch | {' | '.join(str(epoch) for epoch in range(1, _EPOCHS + 1))} |\n|{'-|' * (_EPOCHS + 1)}")
+    print(f"| RSS MB | {' | '.join(f'{mb:,.0f}' for mb in found)} |", flush=True)
+    return found
 
 
-def _in_new_process(task: Any, *arguments: Any) -> Any:
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(task, *arguments).result()
+def _steps(source: Source) -> dict[str, Any]:
+    print("\n(step: cnn, batch 32)\n")
+    print("| input | ms a step | over that of a constant batch (range) | waiting |\n|-|-|-|-|")
+    found = {}
+    for tier, encoding in [("memory", "raw"), *(("stream", encoding) for encoding in ENCODINGS)]:
+        name = f"{tier}, {encoding}"
+        found[name] = _apart(_step, source, _TIERS[tier], encoding, _STEP_SECONDS.value, _REPEATS.value)
+        real = found[name]["real_seconds"]
+        ratios = [a / b for a, b in zip(real, found[name]["constant_seconds"], strict=True)]
+        print(
+            f"| {name} | {statistics.median(real) * 1e3:.1f} | {_median_and_range(ratios, 3)} "
+            f"| {found[name]['waited_share']:.2%} |",
+            flush=True,
+        )
+    return found
+
+
+def _median_and_range(values: list[float], digits: int) -> str:
+    middle, least, most = (f"{f(values):.{digits}f}" for f in (statistics.median, min, max))
+    return f"{middle} ({least}-{most})"
+
+
+def _apart(task: Any, *arguments: Any) -> Any:
+    """Returns what a task gives in a process of its own.
+
+    It is killed as soon as it has answered: threads that make batches ahead can hold up its own end.
+    """
+    context = multiprocessing.get_context("spawn")
+    own, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(theirs, task, arguments))
+    process.start()
+    theirs.close()
+    try:
+        return own.recv()
+    except EOFError:
+        raise RuntimeError(f"{task.__name__} failed; its error is above") from None
+    finally:
+        process.kill()
+        process.join()
 
 
 # What follows runs in a process of its own.
 
 
-def _start_tensorflow() -> None:
-    """Imports what the tasks use, and finds the devices, without TensorFlow's notes."""
+def _answer(pipe: Any, task: Any, arguments: tuple[Any, ...]) -> None:
     with quiet_start():
         import tensorflow as tf
 
         import data_pipeline.dataset  # noqa: F401
 
-        tf.constant(0)
+        tf.constant(0)  # finds the devices
+    pipe.send(task(*arguments))
 
 
 def _first_batch(source: Source, cache: str, encoding: str) -> float:
-    _start_tensorflow()
     started = time.perf_counter()
     next(iter(our_dataset(source, cache=cache, encoding=encoding)))
     return time.perf_counter() - started
 
 
 def _epochs(source: Source) -> list[float]:
-    _start_tensorflow()
-    source = replace(source, batch=32)
     steps = -(-Manifest.load(source.raw).split("train").records // source.batch)
-    take = ours(source, cache="off", encoding="raw")
-
-    def megabytes() -> Iterator[float]:
-        for _ in range(_EPOCHS):
-            take(steps)
-            pages = int(Path("/proc/self/statm").read_text().split()[1])
-            yield pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-    return list(megabytes())
+    take, found = ours(source, cache="off", encoding="raw"), []
+    for _ in range(_EPOCHS):
+        take(steps)
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        found.append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
+    return found
 
 
-def _training(source: Source, repeats: int, steps: int) -> dict[str, list[dict[str, float]]]:
-    _start_tensorflow()
-    import keras
-    import tensorflow as tf
-
-    from trainer.config import TrainConfig
-    from trainer.loop import Data, Loop
+def _step(source: Source, cache: str, encoding: str, seconds: float, repeats: int) -> dict[str, Any]:
+    from data_pipeline.options import PipelineOptions
+    from data_pipeline.step import TimedStep
     from trainer.models import build_model
     from trainer.precision import choose_precision, cpu_flags, gpu_capabilities
-    from trainer.strategy import make_strategy
 
-    class Speed(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            self.row = {name: (logs or {})[name] for name in ("images_per_second", "input_wait")}
-
+    data = source.data / encoding
+    manifest = Manifest.load(data)
     policy = choose_precision("auto", gpu_capabilities(), cpu_flags()).policy
-    shape = Manifest.load(source.raw).image_shape
-
-    def build() -> tuple[Any, Any]:
-        return build_model("cnn", shape, 2, dtype=policy), keras.optimizers.Adam()
-
-    source = replace(source, batch=32)
-    strategy = make_strategy(TrainConfig(data=str(source.raw), run_dir="", strategy="mirrored"))
-    loop = Loop(strategy, build, classes=2)
-    real = {
-        f"{tier}, {encoding}": our_dataset(source, cache=cache, encoding=encoding)
-        for tier, cache in _TIERS.items()
-        for encoding in (ENCODINGS if tier == "stream" else ("raw",))
-    }
-    constant = tf.data.Dataset.from_tensors(next(iter(real["memory, raw"]))).repeat()
-    rows: dict[str, list[dict[str, float]]] = {}
-    for repeat in range(repeats + 1):
-        for name, dataset in ({"constant batch": constant} | real).items():
-            fed = strategy.distribute_datasets_from_function(lambda _, dataset=dataset: dataset)
-            # Validation is not measured here, so one step of it will do.
-            data = Data(lambda _, fed=fed: fed, lambda fed=fed: fed, steps, 1, source.batch)
-            speed = Speed()
-            loop.run(data, [speed], epochs=1)
-            if repeat:
-                rows.setdefault(name, []).append(speed.row)
-    return rows
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "model.keras"
+        build_model("cnn", manifest.image_shape, len(manifest.class_names), dtype=policy).save(model)
+        options = PipelineOptions(global_batch_size=source.batch, cache=cache)
+        timed = TimedStep(data, manifest, "train", options, model=str(model), place="/cpu:0")
+    return timed.measure(seconds, repeats).to_json() | {"policy": policy}
 
 
 if __name__ == "__main__":

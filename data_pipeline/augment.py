@@ -34,7 +34,7 @@ def record_keys(hashes: Any, copies: Any, *, seed: int, epoch: Any) -> Any:
         hashes: int64 [N], of `id_hashes`.
         copies: int64 [N], the records' `copy`.
         seed: of the run.
-        epoch: int64 scalar.
+        epoch: int64 scalar, or [N].
 
     Returns:
         int64 [N].

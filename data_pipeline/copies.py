@@ -68,7 +68,7 @@ def drawn(source: Any, variants: Any, *, seed: int, epoch: Any) -> Any:
         source: int64 [N], the images.
         variants: int64 [N], how many each has.
         seed: of the run.
-        epoch: int64 scalar.
+        epoch: int64 scalar, or [N].
     """
     bits = stateless_bits(_SALT, seed, epoch, source)
     return tf.cast(bits % tf.cast(variants, tf.uint64), tf.int64)

@@ -27,6 +27,8 @@ from tfrecords.example import FIELDS
 from tfrecords.manifest import Manifest
 
 BATCH = ("image", "label", "weight")
+_AT_ONCE = 8 << 20  # bytes gathered by one call
+_MOST_AT_ONCE = 32  # batches
 _FOREVER = np.iinfo(np.int64).max
 
 
@@ -189,7 +191,7 @@ class _Request:
 def _gathered(
     request: _Request, columns: dict[str, Any], look_up: Callable[[Any, Any], dict[str, Any]]
 ) -> tf.data.Dataset:
-    """Batches of records that are looked up by (index int64 [B] in the split's order, weight float32 [B]).
+    """Batches of records that are looked up by (index int64 [N] in the split's order, weight float32 [N]).
 
     Args:
         request: of the dataset.
@@ -204,10 +206,12 @@ def _gathered(
     hashes = id_hashes(columns["id"]) if request.keyed else None
 
     def records_of(element: Any) -> dict[str, Any]:
+        """Returns the records of some elements, int64 [E], one after another."""
         step, replica = element // worker.replicas, element % worker.replicas
         first = step % steps * options.global_batch_size
         first += (worker.index * worker.replicas + replica) * rows
-        position, epoch = first + tf.range(rows, dtype=tf.int64), step // steps
+        position = tf.reshape(first[:, None] + tf.range(rows, dtype=tf.int64), [-1])
+        epoch = tf.repeat(step // steps, rows)
         if not request.training:
             return look_up(tf.minimum(position, size - 1), tf.cast(position < size, tf.float32))
         position %= size  # "wrap": positions past the end show the epoch's first records
@@ -215,19 +219,25 @@ def _gathered(
             index = choice.records_at(position, seed=seed, epoch=epoch)
         else:
             index = shuffled(position, seed=seed, epoch=epoch, size=size)
-        found = look_up(index, tf.ones([rows]))
+        found = look_up(index, tf.ones_like(position, tf.float32))
         if request.keyed:
             of_these = tf.gather(hashes, index), tf.gather(columns["copy"], index)
             found["key"] = record_keys(*of_these, seed=seed, epoch=epoch)
         return found
 
     start, end = (request.start_step, _FOREVER) if request.training else (0, steps * worker.replicas)
+    # Small batches are made several at once, and cut apart without being copied: a call costs as much as
+    # copying a dozen images.
+    at_once = max(1, min(_AT_ONCE // (rows * int(np.prod(request.manifest.image_shape))), _MOST_AT_ONCE))
+    ahead = -(-options.prefetch * worker.replicas // at_once)
     return (
         # The dataset holds no data and no buffer of indices: a step's number says all.
         tf.data.Dataset.range(start * worker.replicas, end)
+        .batch(at_once)
         # One thread gathers as fast as memory gives; more would take cores from the training.
         .map(records_of)
-        .prefetch(options.prefetch * worker.replicas)
+        .prefetch(max(ahead, 2) if at_once > 1 else ahead)
+        .rebatch(rows, drop_remainder=True)
     )
 
 
@@ -249,51 +259,59 @@ def _read_in_place(request: _Request) -> tf.data.Dataset:
     raw = request.manifest.encoding == "raw"
     kinds = {name: tf.int64 if kind == "int64" else tf.string for name, kind in FIELDS.items()}
     kinds["image"] = tf.uint8
+    shown, first_position = steps * options.global_batch_size, request.start_step * options.global_batch_size
+    windows = -(-shown // shards.window)  # of an epoch
+    first_window = first_position // shown * windows + first_position % shown // shards.window
 
-    def of_rows(epoch: int, first: int) -> list[Any]:
-        position = first + np.arange(rows)
+    def own_records(number: int) -> list[Any]:
+        """Returns weight and records of this worker's rows in a window of the run, in their order."""
+        epoch, window = divmod(int(number), windows)
+        first = window * shards.window
+        position = np.arange(first, min(first + shards.window, shown))
+        if number == first_window and request.training:
+            position = position[position >= first_position % shown]
+        own = position % options.global_batch_size // (rows * worker.replicas) == worker.index
+        position = position[own]
+        weight = (position < size) | request.training
         # "wrap": positions past the end show the epoch's first records; in an evaluation they count nothing.
         position = position % size if request.training else np.minimum(position, size - 1)
         if not raw:
-            return [shards.serialized(epoch, position)]
+            return [weight.astype(np.float32), shards.serialized(epoch, position)]
         found = shards.parsed(epoch, position, read)
-        return [found[name] for name in read]
+        return [weight.astype(np.float32), *(found[name] for name in read)]
 
-    def records_of(element: Any) -> tuple[Any, ...]:
-        step, replica = element // worker.replicas, element % worker.replicas
-        first = step % steps * options.global_batch_size
-        first += (worker.index * worker.replicas + replica) * rows
-        epoch = step // steps
+    def records_of(number: Any) -> tuple[Any, ...]:
         output = [kinds[name] for name in read] if raw else [tf.string]
-        # Its result follows from its arguments alone: so TensorFlow may call it ahead, also where ops must
+        # Its result follows from its argument alone: so TensorFlow may call it ahead, also where ops must
         # be deterministic.
-        found = tf.numpy_function(of_rows, [epoch, first], output, stateful=False)
-        weight = tf.ones([rows])
-        if not request.training:
-            weight = tf.cast(first + tf.range(rows, dtype=tf.int64) < size, tf.float32)
-        return epoch, weight, *found
+        weight, *found = tf.numpy_function(own_records, [number], [tf.float32, *output], stateful=False)
+        shapes = [request.manifest.image_shape if name == "image" else () for name in (read if raw else [""])]
+        found = [tf.ensure_shape(one, (None, *shape)) for one, shape in zip(found, shapes, strict=True)]
+        weight = tf.ensure_shape(weight, (None,))
+        return weight, tf.fill(tf.shape(weight), number // windows), *found
 
-    def finished(epoch: Any, weight: Any, *found: Any) -> dict[str, Any]:
+    def finished(weight: Any, epoch: Any, *found: Any) -> dict[str, Any]:
         if raw:
             parsed = dict(zip(read, found, strict=True))
             if "label" in parsed:
                 parsed["label"] = tf.cast(parsed["label"], tf.int32)
         else:
-            parsed = parse_batch(tf.ensure_shape(found[0], [rows]), request.manifest, read)
-        shapes = {"image": (rows, *request.manifest.image_shape)}
-        parsed = {name: tf.ensure_shape(parsed[name], shapes.get(name, (rows,))) for name in read}
+            parsed = parse_batch(found[0], request.manifest, read)
         made = {name: weight if name == "weight" else parsed[name] for name in request.fields}
         if request.keyed:
             hashes = id_hashes(parsed["id"])
             made["key"] = record_keys(hashes, parsed["copy"], seed=options.seed, epoch=epoch)
         return made
 
-    start, end = (request.start_step, _FOREVER) if request.training else (0, steps * worker.replicas)
-    elements = tf.data.Dataset.range(start * worker.replicas, end)
-    if raw:
-        made = elements.map(lambda element: finished(*records_of(element)))
+    numbers = tf.data.Dataset.range(first_window, _FOREVER if request.training else windows)
+    # One window is read while the one before is handed out.
+    read_ahead = numbers.map(records_of, num_parallel_calls=1)
+    if raw:  # all that is left is small: at once for the window
+        made = read_ahead.map(finished).rebatch(rows, drop_remainder=True)
     else:
-        made = elements.map(records_of).map(finished, num_parallel_calls=tf.data.AUTOTUNE)
+        made = read_ahead.rebatch(rows, drop_remainder=True).map(
+            finished, num_parallel_calls=tf.data.AUTOTUNE
+        )
     return made.prefetch(options.prefetch * worker.replicas)
 
 

@@ -10,10 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tfrecords.example import FIELDS
-
-HEAD: Final = 512  # bytes at a record's start, in which all is that comes before the image
-TAIL: Final = 64  # bytes at its end, in which all is that comes behind the image
+from tfrecords.example import FIELDS, Record, encode
 
 Integers = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -24,42 +21,39 @@ _BEHIND: Final = _NAMES[_NAMES.index("image") + 1 :]
 _INNER: Final = 0x0A  # the tag of field 1, length-delimited
 _FEATURE: Final = 0x12  # of field 2
 _VALUE_LIST: Final = {"bytes": 0x0A, "int64": 0x1A}  # of tensorflow.Feature's fields 1 and 3
+_IMAGE: Final = b"\x0a\x05image"  # the image's name, tagged
 _LONGEST: Final = 9  # bytes of a number below 2**63
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What is known of records before their images are read; a row of `usual` False means nothing else.
+    """Where the fields are that are not the image; a row of `usual` False means nothing else.
 
     Attributes:
         usual: bool [N], whether a record is laid out as ours are.
-        image: int64 [N], where the image starts, from the start of the record.
-        end: int64 [N], where it ends.
         numbers: int64 [N] by name.
-        strings: first and end, int64 [N] each, of bytes in `heads`, by name.
+        strings: first and end in the data, int64 [N] each, of bytes, by name.
     """
 
     usual: npt.NDArray[np.bool_]
-    image: Integers
-    end: Integers
     numbers: dict[str, Integers]
     strings: dict[str, tuple[Integers, Integers]]
 
 
 class Cursor:
-    """Reads the same thing from each row of a matrix of bytes, and notes which rows hold another."""
+    """Reads the same thing in many places of an array of bytes, and notes where there is another."""
 
-    def __init__(self, data: Bytes, size: Integers) -> None:
-        """Starts at the first byte.
+    def __init__(self, data: Bytes, at: Integers, end: Integers) -> None:
+        """Starts at the first bytes.
 
         Args:
-            data: uint8 [N, W].
-            size: int64 [N], bytes of each row that count.
+            data: uint8 [M].
+            at: int64 [N], the places.
+            end: int64 [N], where each ends.
         """
-        self._data, self._size = data, np.minimum(size, data.shape[1])
-        self._rows = np.arange(len(data))
-        self.at = np.zeros(len(data), np.int64)
-        self.usual = np.ones(len(data), bool)
+        self._data, self._end = data, end
+        self.at = at.copy()
+        self.usual = np.ones(len(at), bool)
 
     def expect(self, *values: int) -> None:
         """Passes over bytes that must be these."""
@@ -82,51 +76,57 @@ class Cursor:
         return value
 
     def skip(self, count: Integers) -> None:
-        """Passes over as many bytes of each row, that must be there."""
-        self.usual &= (count >= 0) & (count <= self._size - self.at)
-        self.at = np.where(self.usual, self.at + count, 0)
+        """Passes over as many bytes in each place, that must be there."""
+        self.usual &= (count >= 0) & (count <= self._end - self.at)
+        self.at = np.where(self.usual, self.at + count, self._end)
 
     def _byte(self, asked: Any = True) -> Bytes:
-        """Returns the byte of each row; one that is asked for must be there."""
-        there = self.at < self._size
+        """Returns the byte in each place; one that is asked for must be there."""
+        there = self.at < self._end
         self.usual &= there | np.logical_not(asked)
-        return self._data[self._rows, np.where(there, self.at, 0)]
+        return self._data[np.where(there, self.at, 0)]
 
 
-def located(heads: Bytes, tails: Any, size: Integers) -> Layout:
-    """Finds the fields of records.
+def before_image(size: int) -> bytes:
+    """Returns the bytes between the field before and an image of so many bytes, as `encode` writes them."""
+    image = b"\xff" * size
+    record = encode(Record(image, label=0, id=b"", source=0, copy=0, group=b""))
+    return record[record.index(_IMAGE) : record.index(image)]
+
+
+def located(data: Bytes, start: Integers, before: Integers, behind: Integers, pixels: int) -> Layout:
+    """Finds the fields of records whose images have been cut out.
 
     Args:
-        heads: uint8 [N, HEAD], the first bytes of each record, what follows a shorter one is not looked at.
-        tails: takes int64 [N], where the images end, and gives what follows, uint8 [N, TAIL].
-        size: int64 [N], bytes of each record.
+        data: uint8 [M], of all records.
+        start: int64 [N], where in the data each starts.
+        before: int64 [N], bytes before its image.
+        behind: int64 [N], bytes behind it, that follow in the data.
+        pixels: bytes of each image.
     """
-    before = Cursor(heads, size)
-    before.expect(_INNER)
-    whole = before.number()
-    before.usual &= before.at + whole == size
+    head = Cursor(data, start, start + before)
+    head.expect(_INNER)
+    whole = head.number()
+    head.usual &= head.at - start + whole == before + pixels + behind
     numbers: dict[str, Integers] = {}
     strings: dict[str, tuple[Integers, Integers]] = {}
     for name in _BEFORE:
-        length, entry_end = _payload(before, name)
+        length, entry_end = _payload(head, name)
         if FIELDS[name] == "int64":
-            numbers[name] = _number_of(before, length)
+            numbers[name] = _number_of(head, length)
         else:
-            strings[name] = before.at, before.at + length
-            before.skip(length)
-        before.usual &= before.at == entry_end
-    length, entry_end = _payload(before, "image")
-    image = before.at
-    end = image + length
-    before.usual &= (end == entry_end) & (length >= 0) & (end < size) & (size - end <= TAIL)
-    end = np.where(before.usual, end, size)
-    behind = Cursor(tails(end), size - end)
+            strings[name] = head.at, head.at + length
+            head.skip(length)
+        head.usual &= head.at == entry_end
+    length, entry_end = _payload(head, "image")
+    head.usual &= (length == pixels) & (head.at == start + before) & (head.at + length == entry_end)
+    tail = Cursor(data, start + before, start + before + behind)
     for name in _BEHIND:
-        length, entry_end = _payload(behind, name)
-        numbers[name] = _number_of(behind, length)
-        behind.usual &= behind.at == entry_end
-    behind.usual &= behind.at == size - end
-    return Layout(before.usual & behind.usual, image, end, numbers, strings)
+        length, entry_end = _payload(tail, name)
+        numbers[name] = _number_of(tail, length)
+        tail.usual &= tail.at == entry_end
+    tail.usual &= tail.at == start + before + behind
+    return Layout(head.usual & tail.usual, numbers, strings)
 
 
 def _payload(cursor: Cursor, name: str) -> tuple[Integers, Integers]:

@@ -1,56 +1,58 @@
-"""Batches of a stream, read in place: each image goes from its shard straight into its row of a batch.
+"""Windows of a stream, read in place: each image goes from its shard straight into its row.
 
-The shards lie on this machine, or are mounted as if they did. For each window (see `windows`) the records'
-headers alone are walked, a thread being one window ahead, and the system is told to have the window's
-bytes at hand; they wait in its page cache, not in this process, which holds some 300 bytes for each record
-of three windows. A batch's images are then read in the order of the shuffle, the checksum of every record
-verified as it is read.
+The shards lie on this machine, or are mounted as if they did. Each record of a window (see `windows`) is
+read into the row of its position, its checksum verified: so a window is shuffled when it is read,
+and batches are slices of it.
 
-Everything follows from the epoch and the position, so what is kept only makes it fast: another
-iterator, or a start in mid-epoch, gets the same. A start reads nothing that was shown before but headers.
+Everything follows from the epoch and the position, so what is kept, where records are, only makes it
+fast. A start in mid-epoch reads nothing that was shown before but headers.
 """
 
 import atexit
-import os
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import islice
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final
-from weakref import WeakSet
+from queue import SimpleQueue
+from threading import Event, Thread
+from typing import Any, Final, TypeVar
+from weakref import WeakSet, finalize
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
 from data_pipeline import windows
-from data_pipeline.layout import HEAD, TAIL, Layout, located
-from data_pipeline.resident import aligned
+from data_pipeline.frames import Around, ShardFile
+from data_pipeline.layout import located
 from tfrecords.example import FIELDS, decode
 from tfrecords.manifest import Manifest
-from tfrecords.records import FOOTER_SIZE, HEADER_SIZE, frame_length, masked, read_spans
 
-_THREADS: Final = 2  # walk a window's shards
-_WINDOWS_KEPT: Final = 3  # the one shown, the next, and the epoch's first, to which a last batch wraps
-_FILES_KEPT: Final = 64  # open at once
-_AHEAD: Final = 128 << 10  # bytes asked of the system at once: it reads no more for one call
-
-_BATCHES_KEPT: Final = 63  # of those that TensorFlow holds, to be used again
+_THREADS: Final = 2  # read a window's shards
+_UNSHUFFLED_WINDOW: Final = 16 << 20  # bytes at most: nothing is shuffled, so a batch need not wait for more
+_BUFFERS_KEPT: Final = 4  # of those that TensorFlow holds, to be used again
 _UNUSED: Final = 2  # references
-_STILL: Final = 0.1  # seconds without a call: what is made ahead is made
-_PATIENCE: Final = 2.0  # seconds
+_ALIGNMENT: Final = 64  # bytes: TensorFlow reads a foreign buffer in place only if it starts so
+_STILL: Final = 0.2  # seconds without a call: what is made ahead is made
+_PATIENCE: Final = 60.0  # seconds, after which somebody still takes batches while Python ends
 
 Array = npt.NDArray[Any]
-_called: WeakSet["LocalShards"] = WeakSet()
+Integers = npt.NDArray[np.int64]
+_T = TypeVar("_T")
+_ending = Event()
+_all: WeakSet["LocalShards"] = WeakSet()
 
 
 class LocalShards:
-    """The records of a split at positions of an epoch."""
+    """The records of a split at positions of an epoch.
+
+    Attributes:
+        window: positions from one multiple of it to the next are best asked for at once.
+    """
 
     def __init__(
         self,
@@ -72,26 +74,30 @@ class LocalShards:
             window: bytes of records that are shuffled among themselves.
             seed: of the run.
             shuffle: False: each epoch is in the order of the shards.
-            threads: that walk shards ahead; 0: two.
+            threads: that read shards; 0: two.
         """
-        self._directory, self._described = directory, manifest.split(split)
-        self._shape, self._raw = manifest.image_shape, manifest.encoding == "raw"
+        shards, self._records = manifest.split(split).shards, manifest.split(split).records
+        self._shape, self._pixels = manifest.image_shape, int(np.prod(manifest.image_shape))
+        raw = self._pixels if manifest.encoding == "raw" else 0
+        self._files = [ShardFile(directory / shard.name, shard, raw) for shard in shards]
+        self._sizes = [shard.records for shard in shards]
         self._seed, self._shuffle = seed, shuffle
-        described = self._described
-        self._records = described.records
-        self._window = windows.records_per_window(window, described.shards, described.records)
-        self._open = lru_cache(_FILES_KEPT)(self._opened)
+        window = window if shuffle else min(window, _UNSHUFFLED_WINDOW)
+        self.window = windows.records_per_window(window, shards, self._records)
         self._sequence = lru_cache(2)(self._sequenced)
-        self._walked: dict[int, tuple[int, int]] = {}  # shard -> a record, and the byte at which it starts
-        self._windows: dict[tuple[int, int], Future[_Window]] = {}
-        self._batches: list[Array] = []
-        self._lock = threading.Lock()
-        self._ahead = ThreadPoolExecutor(1, "window")
-        self._walkers = ThreadPoolExecutor(threads or _THREADS, "walk")
-        self.last_call = 0.0  # time.monotonic
-        _called.add(self)
+        self._buffers: list[Array] = []
+        # No executor: it holds a lock of all executors while it allocates. If garbage is collected just then,
+        # and an iterator is in it, TensorFlow waits for that iterator's call, and the call for the lock.
+        self._tasks: SimpleQueue[Any] = SimpleQueue()
+        threads = threads or _THREADS
+        for _ in range(threads):
+            Thread(target=_work, args=(self._tasks,), name="read", daemon=True).start()
+        finalize(self, _end, self._tasks, threads)
+        self._calls: list[int] = []  # of threads
+        self._last_call = 0.0
+        _all.add(self)
 
-    def serialized(self, epoch: int, position: npt.NDArray[np.int64]) -> Array:
+    def serialized(self, epoch: int, position: Integers) -> Array:
         """Returns the records at positions of an epoch; objects of bytes [B].
 
         Raises:
@@ -99,200 +105,203 @@ class LocalShards:
                 says which.
         """
         found = np.empty(len(position), object)
-        for window, rows, index in self._parts(epoch, position):
-            for row, at in zip(rows.tolist(), index.tolist(), strict=True):
-                found[row] = self._record(window, at)
-        return found
+        with self._called():
+            wanted = _Wanted.sorted(*self._places(epoch, position))
+            for row, data in zip(wanted.row, self._serialized(wanted), strict=True):
+                found[row] = data
+        return found[wanted.shown]
 
     def parsed(
-        self, epoch: int, position: npt.NDArray[np.int64], fields: tuple[str, ...]
+        self, epoch: int, position: Integers, fields: tuple[str, ...], images: Array | None = None
     ) -> dict[str, Array]:
         """Returns raw records at positions of an epoch by field, [B]; the image is uint8 [B, H, W, C].
+
+        Args:
+            epoch: of the order.
+            position: int64 [B].
+            fields: names out of `tfrecords.example.FIELDS`.
+            images: uint8 [B, P], to be filled with the images and given as them; None: a new one, or one
+                that TensorFlow has given back.
 
         Raises:
             as `serialized`.
         """
-        found: dict[str, Array] = {
-            name: np.empty(len(position), np.int64 if FIELDS[name] == "int64" else object)
-            for name in fields
-            if name != "image"
-        }
-        images = self._batch((len(position), *self._shape))
-        pixels = images.reshape(len(position), -1)
-        for window, rows, index in self._parts(epoch, position):
-            assert window.raw
-            for name, column in found.items():
-                column[rows] = window.raw.column(name, index)
-            usual = window.raw.usual[index]
-            self._read_images(window, window.raw, index[usual], rows[usual], pixels)
-            for row, at in zip(rows[~usual].tolist(), index[~usual].tolist(), strict=True):
-                record = decode(self._record(window, at))
-                pixels[row] = np.frombuffer(record.image, np.uint8)
+        with self._called():
+            images = self._rows(len(position)) if images is None else images
+            wanted = _Wanted.sorted(*self._places(epoch, position))
+
+            def read_images(file: ShardFile, record: Integers, row: Integers) -> tuple[Integers, Around]:
+                read, around = file.read_images(record, [images[one] for one in row.tolist()])
+                return row[read], around
+
+            parts = self._by_shard(read_images, wanted)
+            found = {
+                name: np.empty(len(position), np.int64 if FIELDS[name] == "int64" else object)
+                for name in fields
+                if name != "image"
+            }
+            filled = _fill(found, *_joined(parts), self._pixels)
+            other = wanted.part(np.flatnonzero(~np.isin(wanted.row, filled)))
+            for row, data in zip(other.row, self._serialized(other), strict=True):
+                record = decode(data)
+                images[row] = np.frombuffer(record.image, np.uint8)
                 for name, column in found.items():
                     column[row] = getattr(record, name)
-        return found | {"image": images} if "image" in fields else found
+        again = np.flatnonzero(wanted.shown != np.arange(len(position)))
+        for column in (images, *found.values()):
+            column[again] = column[wanted.shown[again]]
+        return found | {"image": images.reshape(-1, *self._shape)} if "image" in fields else found
 
-    def _batch(self, shape: tuple[int, ...]) -> Array:
-        """Returns an array that becomes a tensor without being copied: one that has been given back, if any.
+    def _serialized(self, wanted: "_Wanted") -> Iterator[bytes]:
+        return chain.from_iterable(self._by_shard(lambda file, record, _: list(file.read(record)), wanted))
 
-        Memory that is new costs the system as much as reading into it.
-        """
-        with self._lock:
-            for batch in self._batches:
-                # One for what the list holds, one for the call: TensorFlow and numpy hold it no more.
-                if batch.shape == shape and sys.getrefcount(batch.base) == _UNUSED:
-                    return batch.view()
-            batch = aligned(shape)
-            self._batches = [*self._batches[-_BATCHES_KEPT:], batch]
-            return batch.view()
+    def _by_shard(self, read: Callable[[ShardFile, Integers, Integers], _T], wanted: "_Wanted") -> list[_T]:
+        """Calls (shard, its records, their rows) for each shard, in threads, and returns what they give."""
+        cuts = np.flatnonzero(np.diff(wanted.shard)) + 1
+        parts = [wanted.part(part) for part in np.split(np.arange(len(wanted.shard)), cuts) if len(part)]
+        done: SimpleQueue[tuple[int, _T | None, BaseException | None]] = SimpleQueue()
+        for number, part in enumerate(parts):
+            call = partial(read, self._files[part.shard[0]], part.record, part.row)
+            self._tasks.put((number, call, done))
+        found = sorted((done.get() for _ in parts), key=itemgetter(0))
+        for _, _, error in found:
+            if error is not None:
+                raise error
+        return [result for _, result, _ in found]  # type: ignore[misc]  # without an error there is one
 
-    def _read_images(self, window: "_Window", raw: "_Raw", index: Array, rows: Array, pixels: Array) -> None:
-        """Reads the images of usual records into rows of uint8 [B, P], the records' checksums verified."""
-        found = []
-        for row, shard, offset, crc, tail, rest in zip(
-            rows.tolist(),
-            window.shard[index].tolist(),
-            (window.offset[index] + raw.layout.image[index]).tolist(),
-            raw.before[index].tolist(),
-            raw.tails[index],
-            raw.rest[index].tolist(),
-            strict=True,
-        ):
-            image = pixels[row]
-            if os.preadv(self._open(shard).number, [image], offset) != len(image):
-                raise ValueError(f"{self._path(shard)}: is cut at byte {offset}")
-            found.append(google_crc32c.extend(google_crc32c.extend(crc, image), tail[:rest]))
-        wrong = np.flatnonzero(masked(np.array(found, np.int64)) != raw.checksum[index])
-        if len(wrong):
-            at = index[wrong[0]]
-            raise ValueError(f"{self._path(window.shard[at])}: damaged data at byte {window.offset[at]}")
-
-    def _record(self, window: "_Window", at: int) -> bytes:
-        """Returns a record's bytes, its checksum verified."""
-        shard, offset, size = int(window.shard[at]), int(window.offset[at]), int(window.size[at])
-        data = os.pread(self._open(shard).number, size + FOOTER_SIZE, offset)
-        record, footer = data[:size], data[size:]
-        if footer != masked(google_crc32c.value(record)).to_bytes(FOOTER_SIZE, "little"):
-            raise ValueError(f"{self._path(shard)}: cut or damaged data at byte {offset}")
-        return record
-
-    def _parts(self, epoch: int, position: npt.NDArray[np.int64]) -> Iterator[tuple["_Window", Array, Array]]:
-        """Yields the windows of positions, which of the positions lie there, and their records' places."""
-        self.last_call = time.monotonic()
-        numbers = position // self._window
-        for number in dict.fromkeys(numbers.tolist()):
-            rows = np.flatnonzero(numbers == number)
-            window = self._prepared(epoch, number)
-            yield window, rows, window.order[position[rows] - number * self._window]
-        self.last_call = time.monotonic()
-
-    def _prepared(self, epoch: int, number: int) -> "_Window":
-        """Returns a window, and lets the next one be prepared."""
-        last = (number + 1) * self._window >= self._records
-        following = (epoch + 1, 0) if last else (epoch, number + 1)
-        with self._lock:
-            for key in [(epoch, number)] + [following] * (self._shuffle or not last):
-                # The window asked for is the newest but one: it outlives what came before.
-                kept = self._windows.pop(key, None)
-                self._windows[key] = kept or self._ahead.submit(self._prepare, *key)
-            while len(self._windows) > _WINDOWS_KEPT:
-                del self._windows[next(iter(self._windows))]
-            window = self._windows[epoch, number]
-        return window.result()
-
-    def _prepare(self, epoch: int, number: int) -> "_Window":
-        first = number * self._window
-        shard, record = self._sequence(epoch if self._shuffle else 0).between(
-            first, min(first + self._window, self._records)
-        )
-        count = len(shard)
-        offset, size = np.empty(count, np.int64), np.empty(count, np.int64)
-        heads = np.zeros((count if self._raw else 0, HEAD), np.uint8)
-        # Of each shard a window has neighbours, in their order.
-        parts = [np.flatnonzero(shard == one) for one in np.unique(shard).tolist()]
-        walks = self._walkers.map(
-            lambda part: self._walk(int(shard[part[0]]), int(record[part[0]]), len(part)), parts
-        )
-        for part, (offsets, sizes, first_bytes) in zip(parts, walks, strict=True):
-            offset[part], size[part] = offsets, sizes
-            if self._raw:
-                heads[part] = first_bytes
-        order = np.arange(count)
+    def _places(self, epoch: int, position: Integers) -> tuple[Integers, Integers]:
+        """Returns shard and record at positions of an epoch, int64 [B] each."""
+        place = position.copy()
         if self._shuffle:
-            order = windows.permutation(count, seed=self._seed, epoch=epoch, window=number)
-        if not self._raw:
-            return _Window(order, shard, offset, size)
-        tails = np.zeros((count, TAIL + FOOTER_SIZE), np.uint8)
-
-        def read_tails(end: Array) -> Array:
-            places = zip(range(count), shard.tolist(), (offset + end).tolist(), strict=True)
-            for row, one, place in places:
-                os.preadv(self._open(one).number, [tails[row]], place)
-            return tails[:, :TAIL]
-
-        layout = located(heads, read_tails, size)
-        pixels = int(np.prod(self._shape))
-        usual = layout.usual & (layout.end - layout.image == pixels)
-        image = np.where(usual, layout.image, 0).tolist()
-        rest = np.where(usual, size - layout.end, 0)
-        footer = np.take_along_axis(tails, rest[:, None] + np.arange(FOOTER_SIZE), 1)
-        before = [google_crc32c.value(head[:end]) for head, end in zip(heads, image, strict=True)]
-        raw = _Raw(
-            heads[:, : max(image)].copy(),  # what is kept of a record is small, an image or not
-            tails[:, : rest.max()].copy(),
-            rest,
-            layout,
-            usual,
-            np.array(before, np.int64),
-            footer.view("<u4")[:, 0].astype(np.int64),
-        )
-        return _Window(order, shard, offset, size, raw)
+            numbers = position // self.window
+            for number in np.unique(numbers).tolist():
+                first, rows = number * self.window, numbers == number
+                size = min(self.window, self._records - first)
+                order = windows.permutation(size, seed=self._seed, epoch=epoch, window=number)
+                place[rows] = first + order[position[rows] - first]
+        return self._sequence(epoch if self._shuffle else 0).at(place)
 
     def _sequenced(self, epoch: int) -> windows.Sequenced:
-        records = [shard.records for shard in self._described.shards]
         if not self._shuffle:
-            return windows.one_after_another(records)
-        turn = windows.permutation(len(records), seed=self._seed, epoch=epoch, window=-1)
-        return windows.side_by_side(records, turn.tolist())
+            return windows.one_after_another(self._sizes)
+        turn = windows.permutation(len(self._sizes), seed=self._seed, epoch=epoch, window=-1)
+        return windows.side_by_side(self._sizes, turn.tolist())
 
-    def _walk(self, shard: int, first: int, count: int) -> tuple[Array, Array, Array]:
-        """Finds neighbouring records of a shard: where each starts, its size, and its first bytes."""
-        described, file = self._described.shards[shard], self._open(shard)
-        if not os.path.samestat(os.stat(self._path(shard)), file.status):  # noqa: PTH116 - a removed one raises
-            raise ValueError(f"{self._path(shard)}: was replaced while it was read")
-        record, at = self._walked.get(shard, (0, 0))
-        if record > first:
-            record, at = 0, 0
-        if record < first:
-            spans = read_spans(self._path(shard), record=record, offset=at)
-            at = max((start + size for start, size in islice(spans, first - record)), default=at)
-        expected = at + count * described.bytes // described.records
-        for place in range(at, expected, _AHEAD):
-            os.posix_fadvise(file.number, place, _AHEAD, os.POSIX_FADV_WILLNEED)
-        offsets, sizes = np.empty(count, np.int64), np.empty(count, np.int64)
-        heads = np.zeros((count if self._raw else 0, HEAD), np.uint8)
-        wanted = HEADER_SIZE + (HEAD if self._raw else 0)
-        for number in range(count):
-            head = os.pread(file.number, wanted, at)
-            size = frame_length(head)
-            offsets[number], sizes[number] = at + HEADER_SIZE, size
-            if self._raw:
-                heads[number, : len(head) - HEADER_SIZE] = np.frombuffer(head, np.uint8, -1, HEADER_SIZE)
-            at += HEADER_SIZE + size + FOOTER_SIZE
-            if at > file.size:
-                raise ValueError(f"{self._path(shard)}: is cut in record {first + number}")
-        if first + count == described.records and at != file.size:
-            raise ValueError(
-                f"{self._path(shard)}: more than the {described.records} records of the manifest"
-            )
-        self._walked[shard] = (first + count, at)
-        return offsets, sizes, heads
+    def _rows(self, count: int) -> Array:
+        """Returns uint8 [count, P] that becomes a tensor without being copied: given back ones, if any.
 
-    def _opened(self, shard: int) -> "_File":
-        return _File(self._path(shard))
+        Memory that is new costs the system more than reading into it.
+        """
+        for _ in range(len(self._buffers)):
+            try:
+                buffer = self._buffers.pop(0)  # another call does not see it
+            except IndexError:
+                break
+            # One that `buffer` holds, one for the call: TensorFlow and numpy hold it no more.
+            unused = sys.getrefcount(buffer.base) == _UNUSED
+            rows = buffer[:count]
+            self._buffers.append(buffer)
+            if unused and len(rows) == count:
+                return rows
+        buffer = aligned((max(count, self.window), self._pixels))
+        rows = buffer[:count]
+        self._buffers = [*self._buffers[1 - _BUFFERS_KEPT :], buffer]
+        return rows
 
-    def _path(self, shard: int) -> Path:
-        return self._directory / self._described.shards[shard].name
+    @contextmanager
+    def _called(self) -> Iterator[None]:
+        if _ending.is_set():
+            raise RuntimeError("Python ends")
+        self._calls.append(0)
+        try:
+            yield
+        finally:
+            self._calls.pop()
+            self._last_call = time.monotonic()
+
+    @property
+    def still(self) -> bool:
+        """Whether nobody has called for a moment."""
+        return not self._calls and time.monotonic() - self._last_call > _STILL
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Records to be read, each once, in the order of the shards.
+
+    Attributes:
+        shard: of each, int64 [U].
+        record: its number in the shard, int64 [U].
+        row: the first of the rows that show it, int64 [U].
+        shown: for each of all rows the one that is read for it, int64 [B].
+    """
+
+    shard: Integers
+    record: Integers
+    row: Integers
+    shown: Integers
+
+    @classmethod
+    def sorted(cls, shard: Integers, record: Integers) -> "_Wanted":
+        """Returns what is to be read for rows of these records, int64 [B] each."""
+        key = shard * (record.max(initial=0) + 1) + record
+        _, row, again = np.unique(key, return_index=True, return_inverse=True)
+        return cls(shard[row], record[row], row, row[again])
+
+    def part(self, place: Integers) -> "_Wanted":
+        """Returns some of the records."""
+        return replace(self, shard=self.shard[place], record=self.record[place], row=self.row[place])
+
+
+def aligned(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Returns an array, not filled, that TensorFlow can use as it lies in memory."""
+    size = int(np.prod(shape))
+    buffer = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % _ALIGNMENT
+    return buffer[start : start + size].reshape(shape)
+
+
+def _joined(parts: list[tuple[Integers, Around]]) -> tuple[Integers, Around]:
+    """Returns the rows of all parts, and what is around their images."""
+    none = np.empty(0, np.int64)
+    first = np.cumsum([0, *(len(around.data) for _, around in parts)])
+    starts = [around.start + at for at, (_, around) in zip(first, parts, strict=False)]
+    return np.concatenate([none, *(row for row, _ in parts)]), Around(
+        np.concatenate([np.empty(0, np.uint8), *(around.data for _, around in parts)]),
+        np.concatenate([none, *starts]),
+        np.concatenate([none, *(around.before for _, around in parts)]),
+        np.concatenate([none, *(around.behind for _, around in parts)]),
+    )
+
+
+def _fill(found: dict[str, Array], row: Integers, around: Around, pixels: int) -> Integers:
+    """Fills fields of records in, [B] each, and returns the rows of those that are laid out as usual."""
+    layout = located(around.data, around.start, around.before, around.behind, pixels)
+    usual = layout.usual
+    for name, column in found.items():
+        if FIELDS[name] == "int64":
+            column[row[usual]] = layout.numbers[name][usual]
+        else:
+            first, end = (side[usual].tolist() for side in layout.strings[name])
+            for one, at, after in zip(row[usual].tolist(), first, end, strict=True):
+                column[one] = around.data[at:after].tobytes()
+    return row[usual]
+
+
+def _work(tasks: "SimpleQueue[Any]") -> None:
+    """Does (number, call, where its result or error goes) until there is None."""
+    while (task := tasks.get()) is not None:
+        number, call, done = task
+        try:
+            done.put((number, call(), None))
+        except Exception as error:  # is raised where it is waited for
+            done.put((number, None, error))
+        del task, call, done  # what was read is given back while this thread waits
+
+
+def _end(tasks: "SimpleQueue[Any]", threads: int) -> None:
+    for _ in range(threads):
+        tasks.put(None)
 
 
 @atexit.register
@@ -301,70 +310,7 @@ def _wait_until_still() -> None:
 
     A thread of its that would do so later, when Python ends, would wait for ever, and the end for it.
     """
+    _ending.set()  # the calls that follow end at once
     end = time.monotonic() + _PATIENCE
-    while time.monotonic() < end and any(time.monotonic() - one.last_call < _STILL for one in _called):
+    while time.monotonic() < end and not all(one.still for one in _all):
         time.sleep(_STILL / 10)
-
-
-class _File:
-    """An open file; it is closed when nobody holds it any more."""
-
-    def __init__(self, path: Path) -> None:
-        self.number = os.open(path, os.O_RDONLY)
-        self.status = os.fstat(self.number)
-        self.size = self.status.st_size
-
-    def __del__(self) -> None:
-        if hasattr(self, "number"):
-            os.close(self.number)
-
-
-@dataclass(frozen=True)
-class _Raw:
-    """What is known of a window's raw records besides their images, [n] each.
-
-    Attributes:
-        heads: what comes before the image, uint8 [n, W].
-        tails: what comes behind it, uint8 [n, V].
-        rest: how many bytes these are.
-        layout: where the fields lie.
-        usual: whether `layout` says so, and the image has the manifest's size.
-        before: checksum of what comes before the image.
-        checksum: of the record, masked, as its frame has it.
-    """
-
-    heads: Array
-    tails: Array
-    rest: Array
-    layout: Layout
-    usual: Array
-    before: Array
-    checksum: Array
-
-    def column(self, name: str, index: Array) -> Array:
-        """Returns a field of records at these places; of unusual ones anything."""
-        if FIELDS[name] == "int64":
-            return self.layout.numbers[name][index]
-        first, end = self.layout.strings[name]
-        found = np.empty(len(index), object)
-        found[:] = [self.heads[at, first[at] : end[at]].tobytes() for at in index]
-        return found
-
-
-@dataclass(frozen=True)
-class _Window:
-    """Where a window's records are, int64 [n] each, in the order of the shards read side by side.
-
-    Attributes:
-        order: the place of the record at each position.
-        shard: of each record.
-        offset: where its bytes start in the shard.
-        size: of it, in bytes.
-        raw: for raw images; else None.
-    """
-
-    order: Array
-    shard: Array
-    offset: Array
-    size: Array
-    raw: _Raw | None = None

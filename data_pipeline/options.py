@@ -41,9 +41,9 @@ class PipelineOptions:
             "all", "one" drawn anew each epoch, or "none" but the original.
         augment: name of the `tfrecords.augment.PRESETS` by which records are changed anew each epoch;
             training batches then have a `key`, for `data_pipeline.augment.augmenter`.
-        shuffle_window: bytes of undecoded records that a stream shuffles among themselves. Read in place they
-            wait in the system's page cache; tf.data (see `data_pipeline.streaming`) holds two windows.
-        prefetch: batches made ahead for each replica.
+        shuffle_window: bytes of undecoded records that a stream shuffles among themselves. It holds two such
+            windows, three for a moment.
+        prefetch: batches made ahead for each replica, at least.
         parallel_reads: shards that a stream reads at the same time; 0: two, or as many as TensorFlow decides.
         threads: of a pool that the pipeline has for itself; 0: it shares TensorFlow's.
         seed: of the order.
@@ -60,7 +60,7 @@ class PipelineOptions:
     last_batch: str = "wrap"
     copies: str = "all"
     augment: str = "none"
-    shuffle_window: int = 256 << 20
+    shuffle_window: int = 64 << 20
     prefetch: int = 4
     parallel_reads: int = 0
     threads: int = 0

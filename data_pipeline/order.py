@@ -28,13 +28,16 @@ def shuffled(position: Any, *, seed: int, epoch: Any, size: int) -> Any:
     Args:
         position: int64 [N], from 0 to size - 1.
         seed: of the run.
-        epoch: int64 scalar.
+        epoch: int64 scalar, or [N].
         size: records in the split.
 
     Returns:
         int64 [N].
     """
-    key = tf.stack([tf.constant(_NONCE, tf.int64), tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
+    epoch = tf.cast(epoch, tf.int64)
+    key = tf.stack(
+        [tf.fill(tf.shape(epoch), tf.constant(one, tf.int64)) for one in (_NONCE, seed)] + [epoch], -1
+    )
     last = tf.constant(size - 1, tf.int64)
     return tf.raw_ops.RandomIndexShuffle(index=position, seed=key, max_index=last, rounds=_ROUNDS)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from data_pipeline.service import LOST_WORKER
+from data_pipeline.service import loss_in
 from tfrecords.errors import InputError
 from tfrecords.example import FIELDS
 from tfrecords.manifest import Manifest
@@ -79,8 +79,8 @@ def named_damage(directory: Path, manifest: Manifest, *splits: str, direct: bool
     try:
         yield
     except (tf.errors.OpError, ValueError) as error:
-        if LOST_WORKER in str(error):
-            raise InputError(LOST_WORKER) from None
+        if lost := loss_in(str(error)):
+            raise InputError(lost) from None
         if direct:  # TensorFlow's file systems name the URL
             raise
         manifest.check_shards(directory, *splits)

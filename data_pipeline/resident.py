@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from data_pipeline.local import LocalShards, aligned
 from data_pipeline.parse import named_damage, parse_batch
 from tfrecords.manifest import Manifest
 
@@ -19,7 +20,7 @@ _MOST_READERS: Final = 16  # shards read side by side
 # What is read but not yet in its place is four times the readers' batches (buffered, serialized, parsed,
 # decoded): with this part of a split under way, a sixteenth of its size.
 _UNDER_WAY: Final = 1 / 64
-_ALIGNMENT: Final = 64  # bytes: TensorFlow reads a foreign buffer in place only if it starts so
+_AT_ONCE: Final = 16 << 20  # bytes of raw records read at once
 
 
 def load(directory: Path, manifest: Manifest, split: str, fields: tuple[str, ...]) -> dict[str, Any]:
@@ -76,6 +77,9 @@ def read(
     Raises:
         InputError: a shard is missing, cut or damaged; names it and the record.
     """
+    if images is not None and manifest.encoding == "raw":
+        with named_damage(directory, manifest, split):
+            return _read_in_place(directory, manifest, split, fields, images)
     shards = manifest.split(split).shards
     first = np.cumsum([0, *(shard.records for shard in shards)])
     rows, readers = _batch_and_readers(manifest, split)
@@ -107,6 +111,21 @@ def read(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+def _read_in_place(
+    directory: Path, manifest: Manifest, split: str, fields: tuple[str, ...], images: npt.NDArray[np.uint8]
+) -> dict[str, Array]:
+    """Does what `read` does for raw images, each of which goes straight from its shard to its place."""
+    _, readers = _batch_and_readers(manifest, split)
+    shards = LocalShards(directory, manifest, split, window=_AT_ONCE, seed=0, shuffle=False, threads=readers)
+    pixels = images.reshape(len(images), -1)
+    parts = []
+    for first in range(0, len(images), shards.window):
+        position = np.arange(first, min(first + shards.window, len(images)))
+        parts.append(shards.parsed(0, position, fields, pixels[first : first + len(position)]))
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in fields if name != "image"}
+    return columns | ({"label": columns["label"].astype(np.int32)} if "label" in columns else {})
+
+
 def _batch_and_readers(manifest: Manifest, split: str) -> tuple[int, int]:
     """Returns how many records one op parses, and how many shards are read side by side."""
     described = manifest.split(split)
@@ -114,11 +133,3 @@ def _batch_and_readers(manifest: Manifest, split: str) -> tuple[int, int]:
     readers = max(1, min(os.cpu_count() or 1, _MOST_READERS, len(described.shards), under_way))
     rows = max(1, min(_LARGEST_BATCH // int(np.prod(manifest.image_shape)), under_way // readers))
     return rows, readers
-
-
-def aligned(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Returns an array, not filled, that TensorFlow can use as it lies in memory."""
-    size = int(np.prod(shape))
-    buffer = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -buffer.ctypes.data % _ALIGNMENT
-    return buffer[start : start + size].reshape(shape)

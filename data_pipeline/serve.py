@@ -21,6 +21,8 @@ _DISPATCHER = flags.DEFINE_string("dispatcher", None, "HOST:PORT of the dispatch
 _HOST = flags.DEFINE_string(
     "host", "127.0.0.1", "Name of this worker's machine, as --workers of the dispatcher has it."
 )
+# Milliseconds. A worker that was started again gets its work by it: TensorFlow's 30 s would be waited for.
+_HEARTBEAT = 1000
 
 
 def main(_: list[str]) -> None:
@@ -41,6 +43,7 @@ def main(_: list[str]) -> None:
                 dispatcher_address=_DISPATCHER.value,
                 worker_address=f"{_HOST.value}:{_PORT.value}",
                 port=_PORT.value,
+                heartbeat_interval_ms=_HEARTBEAT,
             )
         )
     print(f"{_ROLE.value} on port {_PORT.value}", flush=True)

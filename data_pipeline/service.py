@@ -12,16 +12,22 @@ and a resumed run is the same to the bit. (Dynamic sharding, the other policy th
 order and loses batches of a worker that dies; coordinated reads pass over a worker that is slow.)
 
 Each batch carries its number, and one out of turn ends the training with an error: nothing is lost or
-doubled without a word. When a worker dies, training waits for it, perhaps for ever: end it, start the
-worker, and give the same command again; it goes on from the last checkpoint. The dispatcher must live as
-long as the training. Validation, a single pass, is made by the trainer itself.
+doubled without a word. A worker that dies ends it too: TensorFlow would wait for it for long, so when no
+batch has come for a while, every worker is asked for something small, and one that does not answer is named.
+A worker that was started again begins anew, so it cannot be gone on with. Start it, and give the same command
+again: training goes on from the last checkpoint, to the same end. The dispatcher is needed when training
+starts; once it runs, it goes on without. Validation, a single pass, is made by the trainer itself.
 
 TensorFlow's servers have no authentication and no encryption: loopback, or a private network.
 """
 
+import queue
+import re
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -31,25 +37,43 @@ from tfrecords.errors import InputError
 
 _service = tf.data.experimental.service
 _HINT: Final = tf.data.experimental.SHARD_HINT  # each worker puts its place and their number here
-_TIMEOUT: Final = 10  # seconds to reach the dispatcher
 _FAR: Final = 1 << 40
 
-LOST_WORKER: Final = (
-    "--data_service: a worker died or was started again, and its batches are missing; see that all workers "
-    "run, then give the same command again: it goes on from the last checkpoint"
-)
+# Seconds. A lost worker ends training after the sum of the last two; one that is slow only answers.
+_TIMEOUT: Final = 10  # to reach the dispatcher
+_SILENCE: Final = 5  # without a batch, until the workers are asked whether they are there
+_PATIENCE: Final = 15  # for all of them to answer
+
+_RESUME: Final = "then the same command again goes on from the last checkpoint"
 
 
-def parsed_elsewhere(elements: Any, parse: Callable[..., dict[str, Any]], address: str) -> Any:
+def loss_in(text: str) -> str | None:
+    """Returns what a TensorFlow error's text says of a lost service, None if it says nothing of it."""
+    found = re.search(rf"--data_service=\S+: .*?{_RESUME}", text, re.DOTALL)
+    return found[0] if found else None
+
+
+def parsed_elsewhere(
+    elements: Any,
+    parse: Callable[..., dict[str, Any]],
+    address: str,
+    *,
+    silence: float = _SILENCE,
+    patience: float = _PATIENCE,
+) -> Any:
     """Maps an endless dataset by the workers of a service, in order.
+
+    Where a worker is lost, reading the result raises a TensorFlow error for `loss_in`.
 
     Args:
         elements: the dataset, endless, in the same order in every process.
         parse: what makes an element of the result, tensors in a dict; it must hold no large tensor.
         address: of the dispatcher, "grpc://HOST:PORT".
+        silence: seconds without an element, after which the workers are asked whether they are there.
+        patience: seconds they have to answer.
 
     Raises:
-        InputError: the dispatcher cannot be reached, or has no fixed list of workers.
+        InputError: the dispatcher cannot be reached, or has no fixed list of workers, or one is missing.
     """
     workers = count_workers(address)
     config = tf.data.Options()
@@ -72,24 +96,84 @@ def parsed_elsewhere(elements: Any, parse: Callable[..., dict[str, Any]], addres
         turns.map(lambda turn: turn % workers),
         stop_on_empty_dataset=True,
     )
-    lost = tf.data.Dataset.range(1).map(lambda _: _fail(merged.element_spec))
-    return tf.data.Dataset.zip(turns, merged.concatenate(lost)).map(_expected)
+    message = (
+        f"--data_service={address}: a worker died or was started again, and its batches are missing; see "
+        f"that all workers run, {_RESUME}"
+    )
+    lost = tf.data.Dataset.range(1).map(lambda _: _fail(merged.element_spec, message))
+    numbered = tf.data.Dataset.zip(turns, merged.concatenate(lost))
+    checked = numbered.map(lambda turn, element: _expected(turn, element, message))
+    anew = (
+        f"--data_service={address}: the dispatcher was started again, and does not know this run; {_RESUME}"
+    )
+
+    def ask() -> None:
+        try:
+            count_workers(address, patience=patience)
+        except InputError as error:
+            raise InputError(f"{error}; {_RESUME}") from None
+
+    return _watched(checked, silence, ask, anew)
 
 
-def _expected(turn: Any, numbered: tuple[Any, dict[str, Any]]) -> dict[str, Any]:
+def _expected(turn: Any, numbered: tuple[Any, dict[str, Any]], message: str) -> dict[str, Any]:
     number, element = numbered
-    with tf.control_dependencies([tf.debugging.assert_equal(number, turn, LOST_WORKER)]):
+    with tf.control_dependencies([tf.debugging.assert_equal(number, turn, message)]):
         return tf.nest.map_structure(tf.identity, element)
 
 
-def _fail(spec: Any) -> Any:
+def _fail(spec: Any, message: str) -> Any:
     """Raises where a worker's batches end."""
-    with tf.control_dependencies([tf.debugging.Assert(tf.constant(False), [LOST_WORKER])]):
+    with tf.control_dependencies([tf.debugging.Assert(tf.constant(False), [message])]):
         return tf.nest.map_structure(lambda part: tf.zeros(part.shape, part.dtype), spec)
 
 
+def _watched(dataset: Any, silence: float, ask: Callable[[], None], anew: str) -> Any:
+    """Returns a dataset with `ask` called when none of its elements has come for `silence` seconds.
+
+    What waits for a lost worker cannot be ended, so it is a thread that waits, and a batch passes through
+    Python once, at about a millisecond's CPU time. `anew` is said of a dispatcher that has forgotten what is
+    read.
+    """
+
+    def elements() -> Iterator[Any]:
+        made: queue.Queue[Any] = queue.Queue(maxsize=1)
+        ended = threading.Event()
+
+        def put(element: Any) -> None:
+            while not ended.is_set():
+                with suppress(queue.Full):
+                    made.put(element, timeout=1)
+                    return
+
+        def read() -> None:
+            try:
+                for element in dataset.as_numpy_iterator():
+                    put(element)
+                    if ended.is_set():
+                        return
+            except Exception as error:  # raised where the element is waited for
+                put(error)
+
+        threading.Thread(target=read, daemon=True).start()
+        try:
+            while True:
+                try:
+                    element = made.get(timeout=silence)
+                except queue.Empty:
+                    ask()
+                    continue
+                if isinstance(element, Exception):
+                    raise InputError(anew) if "dispatcher restart" in str(element) else element
+                yield element
+        finally:
+            ended.set()
+
+    return tf.data.Dataset.from_generator(elements, output_signature=dataset.element_spec)
+
+
 def count_workers(address: str, *, patience: float = 60) -> int:
-    """Waits until all workers of a service are there, and returns how many they are.
+    """Waits until all workers of a service answer, and returns how many they are.
 
     Args:
         address: of the dispatcher.
@@ -99,26 +183,58 @@ def count_workers(address: str, *, patience: float = 60) -> int:
         InputError: the dispatcher cannot be reached, or has no fixed list of workers, or one is missing.
     """
     _reach(address)
-    # Of each worker the first two numbers of its share: they differ by the number of workers.
-    probe = tf.data.Dataset.range(_FAR).shard(_HINT, _HINT).batch(2).take(1)
     end = time.monotonic() + patience
     while True:
-        try:
-            job = _service.distribute(_service.ShardingPolicy.HINT, address, compression=None)
-            found = list(probe.apply(job).as_numpy_iterator())
-        except tf.errors.OpError as error:
-            raise InputError(
-                f"--data_service={address}: has no fixed list of workers ({error.message.splitlines()[0]}); "
-                f"start it with python -m data_pipeline.serve --role=dispatcher --workers=HOST:PORT,HOST:PORT"
-            ) from None
-        workers = int(found[0][1] - found[0][0])
-        if len(found) == workers:
+        found, workers = _answers(address, end)
+        if found and len(found) == workers:
             return workers
         if time.monotonic() > end:
+            silent = " and ".join(f"number {place + 1}" for place in range(workers) if place not in found)
+            which = (
+                f"{silent} of the {workers} workers"
+                if silent
+                else "any of the workers (one may hold up the rest)"
+            )
             raise InputError(
-                f"--data_service={address}: {len(found)} of its {workers} workers are there; start them all"
+                f"--data_service={address}: no answer from {which} that the dispatcher's --workers names; "
+                f"start all that do not run"
             )
         time.sleep(0.5)
+
+
+def _answers(address: str, end: float) -> tuple[set[int], int]:
+    """Returns the places of the workers that answer before `end`, and the number of all, 0 if none does."""
+    # Of each worker the first two numbers of its share: they differ by the number of workers.
+    probe = tf.data.Dataset.range(_FAR).shard(_HINT, _HINT).batch(2).take(1)
+    job = _service.distribute(_service.ShardingPolicy.HINT, address, compression=None)
+    answers: queue.Queue[Any] = queue.Queue()
+
+    def read() -> None:
+        try:
+            for first, second in probe.apply(job).as_numpy_iterator():
+                answers.put((int(first), int(second - first)))
+            answers.put(None)  # one that the dispatcher does not know yet is not waited for
+        except tf.errors.OpError as error:
+            answers.put(error)
+
+    threading.Thread(target=read, daemon=True).start()  # it may wait for one that is dead
+    places: set[int] = set()
+    workers = 0
+    while not workers or len(places) < workers:
+        try:
+            found = answers.get(timeout=max(0.0, end - time.monotonic()))
+        except queue.Empty:
+            break
+        if found is None:
+            break
+        if isinstance(found, tf.errors.OpError):
+            raise InputError(
+                f"--data_service={address}: has no fixed list of workers ({found.message.splitlines()[0]}); "
+                f"start it with python -m data_pipeline.serve --role=dispatcher --workers=HOST:PORT,HOST:PORT"
+            )
+        place, workers = found
+        places.add(place)
+    return places, workers
 
 
 def _reach(address: str) -> None:

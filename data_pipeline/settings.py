@@ -36,7 +36,8 @@ def load_settings(directory: Path, manifest: Manifest) -> Settings:
         raise InputError(f"{path}: is of another conversion than the manifest; {_fix(directory)}")
     for name, value in options.items():
         if name not in TUNED:
-            raise InputError(f"{path}: has the option {name!r}, allowed are {', '.join(TUNED)}")
+            allowed = ", ".join(TUNED)
+            raise InputError(f"{path}: has the option {name!r}, allowed are {allowed}; {_fix(directory)}")
         # bool is an int in Python.
         if type(value) is not (str if name == "cache" else int):
             kind = "text" if name == "cache" else "a whole number"

@@ -38,9 +38,8 @@ class Sequenced:
     record: Integers
     start: Integers
 
-    def between(self, first: int, end: int) -> tuple[Integers, Integers]:
-        """Returns shard and record of positions `first` to `end` - 1, int64 [end - first] each."""
-        position = np.arange(first, end)
+    def at(self, position: Integers) -> tuple[Integers, Integers]:
+        """Returns shard and record of positions of the epoch, int64 [B] each."""
         run = np.searchsorted(self.start, position, side="right") - 1
         return self.shard[run], self.record[run] + position - self.start[run]
 

@@ -1,5 +1,6 @@
 """What the tests of all packages share: a small drawn image folder, real processes, the real images."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -14,6 +15,18 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 
 _KINDS = ((".jpeg", "JPEG", "RGB"), (".png", "PNG", "L"), (".bmp", "BMP", "RGB"), (".jpeg", "JPEG", "L"))
+
+
+@pytest.fixture(autouse=True)
+def garbage_stays():
+    """No garbage is collected while a test runs.
+
+    An abandoned iterator of tf.data ends only when its call of Python does: if that call itself collected
+    it, both would wait for ever. Tests abandon many, with the errors they expect.
+    """
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -82,6 +95,24 @@ def run_command(tmp_path_factory, command_environment):
         )
 
     return run
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A small file system of its own, and a function that mounts it anew with other options."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root")
+
+    def remount(options):
+        subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
+
+    yield folder, remount
+    subprocess.run(["umount", folder], check=True)
 
 
 def pytest_sessionfinish(session):

@@ -23,8 +23,13 @@ FOOTER_SIZE: Final = _FOOTER.size
 
 def frame(data: bytes) -> bytes:
     """Returns the bytes of one record in a TFRecord file."""
-    length = struct.pack("<Q", len(data))
-    return b"".join((length, _FOOTER.pack(_masked_crc(length)), data, _FOOTER.pack(_masked_crc(data))))
+    return b"".join((header(len(data)), data, _FOOTER.pack(_masked_crc(data))))
+
+
+def header(size: int) -> bytes:
+    """Returns the bytes that come before so many bytes of data."""
+    length = struct.pack("<Q", size)
+    return length + _FOOTER.pack(_masked_crc(length))
 
 
 def read_records(path: Path) -> Iterator[bytes]:
@@ -36,12 +41,12 @@ def read_records(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         end = os.fstat(file.fileno()).st_size
         number = offset = 0
-        while header := file.read(_HEADER.size):
+        while head := file.read(_HEADER.size):
             where = f"{path}: record {number} at byte {offset}"
-            if len(header) < _HEADER.size:
+            if len(head) < _HEADER.size:
                 raise InputError(f"{where} is cut in its header; convert again")
-            length, crc = _HEADER.unpack(header)
-            if _masked_crc(header[:8]) != crc:
+            length, crc = _HEADER.unpack(head)
+            if _masked_crc(head[:8]) != crc:
                 raise InputError(f"{where} has a damaged length (CRC mismatch); convert again")
             if length > end - offset:  # before so much memory is asked for
                 raise InputError(f"{where} is cut: {length} bytes announced; convert again")
@@ -72,11 +77,11 @@ def read_spans(path: Path, *, record: int = 0, offset: int = 0) -> Iterator[tupl
         while offset < end:
             where = f"{path}: record {number} at byte {offset}"
             file.seek(offset)
-            header = file.read(_HEADER.size)
-            if len(header) < _HEADER.size:
+            head = file.read(_HEADER.size)
+            if len(head) < _HEADER.size:
                 raise InputError(f"{where} is cut in its header; convert again")
-            length, crc = _HEADER.unpack(header)
-            if _masked_crc(header[:8]) != crc:
+            length, crc = _HEADER.unpack(head)
+            if _masked_crc(head[:8]) != crc:
                 raise InputError(f"{where} has a damaged length (CRC mismatch); convert again")
             size = _HEADER.size + length + _FOOTER.size
             if offset + size > end:
@@ -86,16 +91,16 @@ def read_spans(path: Path, *, record: int = 0, offset: int = 0) -> Iterator[tupl
             offset += size
 
 
-def frame_length(header: bytes) -> int:
+def frame_length(head: bytes) -> int:
     """Returns the length of the data that a frame's first bytes announce.
 
     Raises:
         ValueError: they are cut or damaged.
     """
-    if len(header) < _HEADER.size:
+    if len(head) < _HEADER.size:
         raise ValueError("cut in its header")
-    length, crc = _HEADER.unpack_from(header)
-    if _masked_crc(header[:8]) != crc:
+    length, crc = _HEADER.unpack_from(head)
+    if _masked_crc(head[:8]) != crc:
         raise ValueError("a damaged length (CRC mismatch)")
     return length
 

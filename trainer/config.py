@@ -161,6 +161,13 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Returns the configuration that `to_json` gave."""
+        """Returns the configuration that `to_json` gave, of this version or of one before.
+
+        Raises:
+            InputError: it has a field that is none, or a value that is not allowed.
+        """
+        if unknown := sorted(values.keys() - {field.name for field in fields(cls)}):
+            names = ", ".join(map(repr, unknown))
+            raise InputError(f"it has {names}, which this version does not know: to go on without, remove it")
         tuples = {"devices": tuple(values["devices"]), "tuned": tuple(values.get("tuned", ()))}
         return cls(**{**values, **tuples})

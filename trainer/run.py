@@ -144,8 +144,9 @@ class Run:
                 f"  python -m trainer.main --data=DATA --run_dir={folder}"
             ) from None
         except (ValueError, KeyError, TypeError) as error:
+            why = str(error) if isinstance(error, InputError) else repr(error)
             raise InputError(
-                f"{path}: is damaged or of another version ({error!r}); train into another --run_dir"
+                f"{path}: is damaged or of another version ({why}); train into another --run_dir"
             ) from None
 
     def save_threshold(self, threshold: float) -> None:

@@ -153,7 +153,8 @@ def test_an_image_of_another_size_is_named(data, tmp_path):
 
 def test_a_start_in_mid_epoch_reads_no_image_of_what_was_shown(harmed):
     """Damage in what comes before is not met; in what follows it is."""
-    whole = batches(harmed, 6)
+    options = {"last_batch": "drop"}  # the epoch's first records are not shown once more at its end
+    whole = batches(harmed, 6, **options)
     first = {key for one in whole[:2] for key in zip(one["id"].tolist(), one["copy"].tolist(), strict=True)}
     records = harmed.records("train")
     for path in harmed.paths("train"):
@@ -164,9 +165,9 @@ def test_a_start_in_mid_epoch_reads_no_image_of_what_was_shown(harmed):
             if key in first and place >= 0:
                 content[place] ^= 1
         path.write_bytes(content)
-    assert_same(batches(harmed, 4, start_step=2), whole[2:])
+    assert_same(batches(harmed, 4, start_step=2, **options), whole[2:])
     with pytest.raises(tf.errors.OpError):
-        batches(harmed, 1)
+        batches(harmed, 1, **options)
 
 
 MEMORY = """

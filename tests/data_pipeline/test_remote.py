@@ -1,6 +1,7 @@
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -268,6 +269,109 @@ def test_a_cache_that_cannot_be_written(data, tmp_path):
         fetched(url_of(data), ["val"], cache_dir=tmp_path / "cache")
     assert str(raised.value).startswith(f"{tmp_path}/cache/remote: cannot be written: ")
     assert "name another --cache_dir" in str(raised.value)
+
+
+def assert_nothing_is_half_there(folder, data):
+    """What has its name is whole, and what is being fetched is the beginning of it."""
+    expected = content(data.directory)
+    found = content(folder)
+    assert MANIFEST_NAME not in found
+    for name, kept in found.items():
+        if name in expected:
+            assert kept == expected[name]
+        else:
+            assert expected[name.removeprefix(".").removesuffix(".part")].startswith(kept)
+
+
+def test_a_disk_without_room_for_more_files(data, disk, command_environment):
+    """The same error of the kernel as when its bytes are used up, at a place that is known before."""
+    folder, remount = disk
+    remount("size=64m,nr_inodes=9")  # five of the cache's folders and locks, so three of the shards
+    assert len(names(data, "train", "val", "test")) > 3
+    cache = folder / "cache"
+    splits = ("train", "val", "test")
+    for _ in range(2):
+        error = fetch(command_environment, data, cache, *splits).communicate(timeout=100)[1]
+        assert error.splitlines()[-1] == (
+            f"tfrecords.errors.InputError: {cache}/remote: cannot be written: No space left on device; make "
+            f"room, or name another --cache_dir. The same command again goes on from here"
+        )
+        (there,) = (path for path in (cache / "remote").iterdir() if path.is_dir())
+        assert_nothing_is_half_there(there, data)
+    kept = {path.stat().st_ino for path in there.iterdir()}
+    assert len(kept) == 3
+    remount("nr_inodes=99")
+    printed = fetch(command_environment, data, cache, *splits).communicate(timeout=100)[0]
+    assert printed == f"{there}\n"
+    expected = content(data.directory)
+    assert content(there) == {name: expected[name] for name in names(data, *splits) | {MANIFEST_NAME}}
+    assert kept <= {path.stat().st_ino for path in there.iterdir()}
+
+
+class Neighbour(SimpleHTTPRequestHandler):
+    """Serves files; at the first shard that is asked for, all but a little of a disk is taken by another."""
+
+    filler, room, lock = None, 100_000, threading.Lock()
+
+    def do_GET(self):
+        with self.lock:
+            if self.filler and ".tfrecord-" in self.path and not self.filler.exists():
+                free = shutil.disk_usage(self.filler.parent).free
+                self.filler.write_bytes(bytes(free - self.room))
+        super().do_GET()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.skipif(importlib.util.find_spec("aiohttp") is None, reason="aiohttp is not installed")
+def test_a_disk_that_gets_full_while_shards_are_fetched(data, disk, run_command, tmp_path):
+    folder, remount = disk
+    remount("size=64m")
+    filler, cache = folder / "filler", folder / "cache"
+    handler = type("Handler", (Neighbour,), {"filler": filler})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=data.directory))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    command = (
+        "trainer.main",
+        f"--data=http://127.0.0.1:{server.server_port}",
+        f"--cache_dir={cache}",
+        f"--run_dir={tmp_path / 'run'}",
+        "--model=mlp",
+        "--epochs=1",
+    )
+    assert size(data, "train", "val", "test") > 2 * Neighbour.room
+    done = run_command(*command)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == (
+        f"error: {cache}/remote: cannot be written: No space left on device; make room, or name another "
+        f"--cache_dir. The same command again goes on from here"
+    )
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+    expected = content(data.directory)
+    (there,) = (path for path in (cache / "remote").iterdir() if path.is_dir())
+    assert_nothing_is_half_there(there, data)
+    found = content(there)
+    assert sum(map(len, found.values())) > 0
+    inodes = {(there / name).stat().st_ino for name in found}
+
+    # The disk is as full as it was, and it is seen before anything is fetched.
+    again = run_command(*command)
+    assert (again.returncode, again.stdout) == (2, "")
+    assert re.match(
+        rf"error: http://127\.0\.0\.1:{server.server_port}: \d\.\d MB are to be fetched, and the disk leaves "
+        rf"0\.0 MB in {re.escape(str(cache))}/remote, .*; make room, ",
+        again.stderr,
+    )
+    filler.write_bytes(b"")  # room is made
+    done = run_command(*command)
+    server.shutdown()
+    server.server_close()
+    assert done.returncode == 0, done.stderr
+    fetched_names = names(data, "train", "val", "test") | {MANIFEST_NAME}
+    assert content(there) == {name: expected[name] for name in fetched_names}
+    assert inodes <= {path.stat().st_ino for path in there.iterdir()}  # each part was gone on with
 
 
 def test_a_manifest_cannot_name_files_elsewhere(data, tmp_path):

@@ -41,9 +41,19 @@ def test_only_what_is_asked_for_is_held(data, fields):
 @pytest.mark.parametrize("readers", [1, 2, 16])
 @pytest.mark.parametrize("records", [1, 7, 1000])
 def test_any_number_of_readers_and_any_batch_give_the_same(converted, monkeypatch, readers, records):
-    data = converted("raw", 3)  # 10 shards
+    data = converted("png", 3)
     whole = resident.load(data.directory, data.manifest, "train", tuple(FIELDS))
     monkeypatch.setattr(resident, "_batch_and_readers", lambda *_: (records, readers))
+    parts = resident.load(data.directory, data.manifest, "train", tuple(FIELDS))
+    for name, tensor in whole.items():
+        np.testing.assert_array_equal(parts[name].numpy(), tensor.numpy())
+
+
+@pytest.mark.parametrize("size", [1, 10_000, 100_000])
+def test_raw_shards_read_in_any_parts_give_the_same(converted, monkeypatch, size):
+    data = converted("raw", 3)  # 10 shards
+    whole = resident.load(data.directory, data.manifest, "train", tuple(FIELDS))
+    monkeypatch.setattr(resident, "_AT_ONCE", size)
     parts = resident.load(data.directory, data.manifest, "train", tuple(FIELDS))
     for name, tensor in whole.items():
         np.testing.assert_array_equal(parts[name].numpy(), tensor.numpy())

@@ -1,15 +1,22 @@
+import re
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from data_pipeline import dataset
 from data_pipeline.dataset import epoch_steps, make_dataset
 from data_pipeline.options import PipelineOptions, Worker
-from data_pipeline.service import count_workers
+from data_pipeline.parse import named_damage
+from data_pipeline.service import count_workers, parsed_elsewhere
 from tfrecords.errors import InputError
 
 BATCH = 24
@@ -31,7 +38,9 @@ class Service:
 
     environment: dict
     port: int
+    ports: list
     workers: dict
+    dispatcher: subprocess.Popen | None = None
 
     @property
     def address(self):
@@ -48,6 +57,15 @@ class Service:
         assert process.stdout.readline().endswith(f"on port {flags[1].removeprefix('--port=')}\n")
         return process
 
+    def start_dispatcher(self):
+        addresses = ",".join(f"127.0.0.1:{one}" for one in self.ports)
+        self.dispatcher = self.serve("--role=dispatcher", f"--port={self.port}", f"--workers={addresses}")
+
+    def end(self, process):
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
     def start_worker(self, port):
         self.workers[port] = self.serve(
             "--role=worker", f"--port={port}", f"--dispatcher=127.0.0.1:{self.port}"
@@ -57,23 +75,20 @@ class Service:
 @pytest.fixture
 def service(command_environment):
     port, *ports = free_ports(3)
-    service = Service(command_environment, port, {})
-    addresses = ",".join(f"127.0.0.1:{one}" for one in ports)
-    dispatcher = service.serve("--role=dispatcher", f"--port={port}", f"--workers={addresses}")
+    service = Service(command_environment, port, ports, {})
+    service.start_dispatcher()
     for one in ports:
         service.start_worker(one)
     yield service
-    for process in (*service.workers.values(), dispatcher):
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    for process in (*service.workers.values(), service.dispatcher):
+        service.end(process)
 
 
-def batches(data, address, count, **arguments):
+def served(data, address, **arguments):
     options = PipelineOptions(
         global_batch_size=BATCH, cache="off", seed=3, shuffle_window=20_000, data_service=address
     )
-    made = make_dataset(
+    return make_dataset(
         data.directory,
         data.manifest,
         "train",
@@ -82,7 +97,10 @@ def batches(data, address, count, **arguments):
         fields=("image", "label", "weight", "id", "copy"),
         **arguments,
     )
-    return list(made.take(count).as_numpy_iterator())
+
+
+def batches(data, address, count, **arguments):
+    return list(served(data, address, **arguments).take(count).as_numpy_iterator())
 
 
 def assert_equal(found, expected):
@@ -110,18 +128,118 @@ def test_two_workers_give_the_very_batches_in_order(service, converted):
     assert set(seen) == {(record.id, record.copy) for record in data.records("train")}
 
 
+@pytest.fixture
+def short_patience(monkeypatch):
+    """A lost worker is told of after 9 seconds, not 20."""
+    monkeypatch.setattr(dataset, "parsed_elsewhere", partial(parsed_elsewhere, silence=1, patience=8))
+
+
+def kill_worker(service):
+    service.end(service.workers[service.ports[1]])
+
+
+def stop_worker(service):
+    service.workers[service.ports[1]].send_signal(signal.SIGSTOP)
+
+
+def restart_worker(service):
+    kill_worker(service)
+    service.start_worker(service.ports[1])
+
+
+def restart_dispatcher(service):
+    service.end(service.dispatcher)
+    service.start_dispatcher()
+
+
+def kill_all(service):
+    for process in (service.dispatcher, *service.workers.values()):
+        service.end(process)
+
+
+NAMED = "that the dispatcher's --workers names; start all that do not run"
+SILENT = f"no answer from number 2 of the 2 workers {NAMED}"
+HELD_UP = f"no answer from any of the workers (one may hold up the rest) {NAMED}"
+
+
+@pytest.mark.usefixtures("short_patience")
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (kill_worker, SILENT),
+        (stop_worker, HELD_UP),
+        (restart_worker, "a worker died or was started again, and its batches are missing; see that all "),
+        (restart_dispatcher, "the dispatcher was started again, and does not know this run"),
+        (kill_all, "no dispatcher answers there ("),
+    ],
+)
+def test_what_is_lost_while_training_ends_it_and_it_goes_on_when_it_is_there(
+    service, converted, harm, message
+):
+    data = converted("png")
+    local = batches(data, "", 400)
+    taken = []
+
+    def take():
+        for batch in served(data, service.address).as_numpy_iterator():
+            taken.append(batch)
+            if len(taken) == 20:
+                harm(service)
+
+    with pytest.raises(InputError) as raised, named_damage(data.directory, data.manifest, "train"):
+        take()
+    assert str(raised.value).startswith(f"--data_service={service.address}: {message}")
+    assert str(raised.value).endswith("then the same command again goes on from the last checkpoint")
+    assert_equal(taken, local[: len(taken)])  # what came before the error is right
+
+    if harm in (kill_worker, stop_worker):  # it is told at the next start too
+        with pytest.raises(InputError, match=re.escape(message)):
+            count_workers(service.address, patience=2)
+    if harm is kill_all:
+        service.start_dispatcher()
+        service.start_worker(service.ports[0])
+    if harm in (kill_worker, kill_all):
+        service.start_worker(service.ports[1])
+    if harm is stop_worker:
+        service.workers[service.ports[1]].send_signal(signal.SIGCONT)
+    start = len(taken) - 7
+    assert_equal(batches(data, service.address, 20, start_step=start), local[start : start + 20])
+
+
+def test_once_it_runs_training_needs_no_dispatcher(service, converted):
+    data = converted("png")
+    made = served(data, service.address).as_numpy_iterator()
+    taken = list(islice(made, 20))
+    service.end(service.dispatcher)
+    taken += islice(made, 200)
+    assert_equal(taken, batches(data, "", 220))
+
+
+@pytest.mark.usefixtures("short_patience")
+def test_slow_workers_are_waited_for(service, converted):
+    """Stopped for longer than no batch may come, going on before their time to answer is over."""
+    data = converted("png")
+    made = served(data, service.address).as_numpy_iterator()
+    taken = list(islice(made, 20))
+    for process in service.workers.values():
+        process.send_signal(signal.SIGSTOP)
+    timer = threading.Timer(2, lambda: [p.send_signal(signal.SIGCONT) for p in service.workers.values()])
+    timer.start()
+    taken += islice(made, 200)
+    timer.join()
+    assert_equal(taken, batches(data, "", 220))
+
+
 def test_a_missing_worker_is_told(command_environment):
-    port, there, missing = free_ports(3)
-    service = Service(command_environment, port, {})
-    addresses = f"--workers=127.0.0.1:{there},127.0.0.1:{missing}"
-    dispatcher = service.serve("--role=dispatcher", f"--port={port}", addresses)
-    service.start_worker(there)
-    with pytest.raises(InputError, match="1 of its 2 workers are there; start them all"):
-        count_workers(service.address, patience=0)
-    for process in (service.workers[there], dispatcher):
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    port, *ports = free_ports(3)
+    service = Service(command_environment, port, ports, {})
+    service.start_dispatcher()
+    service.start_worker(ports[0])
+    with pytest.raises(InputError) as raised:
+        count_workers(service.address, patience=5)
+    assert str(raised.value) == f"--data_service={service.address}: {SILENT}"
+    for process in (service.workers[ports[0]], service.dispatcher):
+        service.end(process)
 
 
 def test_no_dispatcher(data):

@@ -209,24 +209,6 @@ def test_a_finished_conversion_keeps_no_times(images, tmp_path):
 # ---- no room, and no right to write
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """A small file system of its own, and a function that mounts it anew with other options."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a small file system needs root")
-
-    def remount(options):
-        subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
-
-    yield folder, remount
-    subprocess.run(["umount", folder], check=True)
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_full_disk_and_room_made(disk, run_command, image_folder, tmp_path, workers):
     folder, remount = disk

@@ -179,6 +179,23 @@ def test_a_damaged_configuration_is_named(config, manifest, damage):
         assert str(error.value).endswith("); train into another --run_dir")
 
 
+def test_a_field_of_another_version_is_named_and_can_be_removed(config, manifest):
+    run = Run.open(config, manifest, FACTS, write=True)
+    path = run.folder / "config.json"
+    values = json.loads(path.read_text())
+    values["config"] |= {"parse_batch": 32, "magic": True}
+    path.write_text(json.dumps(values))
+    with pytest.raises(InputError) as error:
+        Run.load(run.folder)
+    assert str(error.value) == (
+        f"{path}: is damaged or of another version (it has 'magic', 'parse_batch', which this version does "
+        f"not know: to go on without, remove it); train into another --run_dir"
+    )
+    del values["config"]["parse_batch"], values["config"]["magic"]
+    path.write_text(json.dumps(values))
+    assert Run.open(config, manifest, FACTS, write=True) == run
+
+
 def test_a_cut_configuration_is_named(config, manifest):
     path = Run.open(config, manifest, FACTS, write=True).folder / "config.json"
     path.write_bytes(path.read_bytes()[:50])

@@ -422,6 +422,31 @@ def test_a_run_of_another_configuration_ends_the_command_and_is_not_harmed(train
     assert contents(trained.folder) == before
 
 
+def test_what_another_version_wrote_ends_the_commands(trained, converted, run_command, tmp_path):
+    """A field of a run, an option of a data set, that this version does not know."""
+    run = shutil.copytree(trained.folder, tmp_path / "run")
+    values = json.loads((run / "config.json").read_text())
+    values["config"]["parse_batch"] = 32
+    (run / "config.json").write_text(json.dumps(values))
+    command = ("trainer.main", f"--data={trained.data}", f"--run_dir={run}", *trained.flags)
+    for done in (run_command(*command), run_command("trainer.evaluate", f"--run_dir={run}")):
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(
+            f"error: {run / 'config.json'}: is damaged or of another version (it has "
+        )
+        assert "'parse_batch', which this version does not know: to go on without, remove it)" in done.stderr
+    data = shutil.copytree(converted, tmp_path / "data")
+    settings = {"plan": Manifest.load(data).plan, "options": {"parse_batch": 32}, "found": {}}
+    (data / "pipeline.json").write_text(json.dumps(settings))
+    done = run_command("trainer.main", f"--data={data}", f"--run_dir={tmp_path / 'other'}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(
+        f"error: {data / 'pipeline.json'}: has the option 'parse_batch', allowed are "
+    )
+    assert f"remove it, or make it anew with\n  python -m data_pipeline.tune --data={data}" in done.stderr
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize("module", ["trainer.evaluate", "trainer.predict"])
 def test_a_folder_without_a_run_ends_the_command(run_command, tmp_path, module):
     files = ["image.png"] if module == "trainer.predict" else []

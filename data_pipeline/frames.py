@@ -1,0 +1,188 @@
+"""Records of one shard, read by their numbers: many with one call, pixels straight into their rows."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+
+from data_pipeline.layout import before_image
+from tfrecords.manifest import Shard
+from tfrecords.records import FOOTER_SIZE, HEADER_SIZE, frame_length, header, masked
+
+_AT_ONCE: Final = 1 << 19  # bytes of one call: they are still in the processor's cache when they are verified
+_MOST_AT_ONCE: Final = 500  # records of one call: the system takes 1024 pieces, two a record
+_AHEAD: Final = 128 << 10  # bytes asked of the system at once: it reads no more for one call
+_HEAD: Final = 512  # bytes at a raw record's start, in which all is that comes before the image
+_TAIL: Final = 64  # bytes at its end, in which all is that comes behind the image
+
+Integers = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Around:
+    """What of raw records is not their images, one record after another.
+
+    Attributes:
+        data: uint8 [M].
+        start: where in the data each record starts, int64 [N].
+        before: bytes before its image, int64 [N].
+        behind: bytes behind it, that follow in the data, int64 [N].
+    """
+
+    data: Bytes
+    start: Integers
+    before: Integers
+    behind: Integers
+
+
+class ShardFile:
+    """A shard, and where its records are: found once and kept, 8 bytes a record, 12 of a raw one."""
+
+    def __init__(self, path: Path, described: Shard, pixels: int = 0) -> None:
+        """Reads nothing yet.
+
+        Args:
+            path: of the shard.
+            described: what the manifest says of it.
+            pixels: bytes of each raw image; 0: images are encoded.
+        """
+        self._path, self._described, self._pixels = path, described, pixels
+        self._before_image = before_image(pixels) if pixels else b""
+        self._start = np.zeros(described.records + 1, np.int64)  # of each frame, and the last one's end
+        self._image = np.zeros(described.records if pixels else 0, np.int32)  # in its frame; 0: not found
+        self._known = 0  # records whose places are
+        self._status: tuple[int, ...] = ()
+
+    def read(self, record: Integers) -> Iterator[bytes]:
+        """Yields records, their checksums verified.
+
+        Args:
+            record: their numbers, int64 [N], ascending.
+
+        Raises:
+            ValueError, OSError: the shard is missing, cut, damaged or has changed.
+        """
+        with self._opened(record) as file:
+            for run in self._runs(record):
+                start = self._start[run[0] : run[-1] + 2]
+                data = os.pread(file, int(start[-1] - start[0]), start[0])
+                place = (start - start[0]).tolist()
+                found = [data[at + HEADER_SIZE : end - FOOTER_SIZE] for at, end in pairwise(place)]
+                crc = np.array([google_crc32c.value(one) for one in found], np.int64)
+                self._verify(run, np.frombuffer(data, np.uint8), start - start[0], crc)
+                yield from found
+
+    def read_images(self, record: Integers, rows: list[Bytes]) -> tuple[Integers, Around]:
+        """Reads raw images into rows, their records' checksums verified.
+
+        Args:
+            record: their numbers, int64 [N], ascending.
+            rows: uint8 [P] each.
+
+        Returns:
+            which of them were read, the others being laid out in another way, and what is around those.
+
+        Raises:
+            ValueError, OSError: the shard is missing, cut, damaged or has changed.
+        """
+        with self._opened(record) as file:
+            read = np.flatnonzero(self._image[record])
+            record, rows = record[read], [rows[one] for one in read.tolist()]
+            before = self._image[record].astype(np.int64)
+            behind = self._start[record + 1] - self._start[record] - before - self._pixels
+            # A record's end and the start of the next lie side by side, here as in the file.
+            start = np.concatenate([[0], np.cumsum(before + behind)])
+            data = np.empty(start[-1], np.uint8)
+            crc = np.empty(len(record), np.int64)
+            places, gaps = start.tolist(), (start[:-1] + before).tolist()
+            done = 0
+            for run in self._runs(record):
+                first, done = done, done + len(run)
+                around = [
+                    data[at:end] for at, end in pairwise([places[first], *gaps[first:done], places[done]])
+                ]
+                pieces: list[Any] = [
+                    piece for pair in zip(around, rows[first:done], strict=False) for piece in pair
+                ]
+                pieces.append(around[-1])
+                size = self._start[run[-1] + 1] - self._start[run[0]]
+                if os.preadv(file, pieces, self._start[run[0]]) != size:
+                    raise ValueError(f"{self._path}: is cut in record {run[0]} or one that follows")
+                for one in range(first, done):
+                    found = google_crc32c.value(data[places[one] + HEADER_SIZE : gaps[one]])
+                    found = google_crc32c.extend(found, rows[one])
+                    crc[one] = google_crc32c.extend(found, data[gaps[one] : places[one + 1] - FOOTER_SIZE])
+        self._verify(record, data, start, crc)
+        return read, Around(data, start[:-1] + HEADER_SIZE, before - HEADER_SIZE, behind - FOOTER_SIZE)
+
+    def _verify(self, record: Integers, data: Bytes, start: Integers, crc: Integers) -> None:
+        """Compares the headers and footers of frames in data with the records' sizes and checksums.
+
+        Args:
+            record: int64 [N].
+            data: uint8 [M], all of the frames but what was put elsewhere.
+            start: int64 [N + 1], of each frame in the data, and the last one's end.
+            crc: int64 [N], of each record.
+        """
+        sizes = self._start[record + 1] - self._start[record] - HEADER_SIZE - FOOTER_SIZE
+        kinds, kind = np.unique(sizes, return_inverse=True)
+        headers = np.frombuffer(b"".join(map(header, kinds.tolist())), np.uint8).reshape(-1, HEADER_SIZE)
+        footers = masked(crc).astype("<u4").view(np.uint8).reshape(-1, FOOTER_SIZE)
+        right = (data[start[:-1, None] + np.arange(HEADER_SIZE)] == headers[kind]).all(1)
+        right &= (data[start[1:, None] + np.arange(-FOOTER_SIZE, 0)] == footers).all(1)
+        if not right.all():
+            raise ValueError(f"{self._path}: record {record[~right][0]} is damaged")
+
+    def _runs(self, record: Integers) -> Iterator[Integers]:
+        """Yields neighbours that are read with one call."""
+        most = max(1, min(_MOST_AT_ONCE, _AT_ONCE * self._described.records // self._described.bytes))
+        for neighbours in np.split(record, np.flatnonzero(np.diff(record) != 1) + 1):
+            for first in range(0, len(neighbours), most):
+                yield neighbours[first : first + most]
+
+    @contextmanager
+    def _opened(self, record: Integers) -> Iterator[int]:
+        """Opens the shard, and finds the places of records."""
+        with self._path.open("rb", buffering=0) as file:
+            found = os.fstat(file.fileno())
+            status = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+            if self._status and status != self._status:
+                raise ValueError(f"{self._path}: was changed while it was read")
+            self._status = status
+            self._find(file.fileno(), int(record[0]), int(record[-1]) + 1, found.st_size)
+            yield file.fileno()
+
+    def _find(self, file: int, first: int, end: int, file_size: int) -> None:
+        """Finds where the records up to `end` are, from their headers alone."""
+        number = self._known
+        if number >= end:
+            return
+        at, mean = int(self._start[number]), self._described.bytes // self._described.records
+        for place in range(at + max(0, first - number) * mean, at + (end - number) * mean, _AHEAD):
+            os.posix_fadvise(file, place, _AHEAD, os.POSIX_FADV_WILLNEED)  # it is soon wanted whole
+        while number < end:
+            head = os.pread(file, HEADER_SIZE + (_HEAD if self._pixels else 0), at)
+            try:
+                after = at + HEADER_SIZE + frame_length(head) + FOOTER_SIZE
+            except ValueError as error:
+                raise ValueError(f"{self._path}: record {number}: {error}") from None
+            if after > file_size:
+                raise ValueError(f"{self._path}: record {number}: is cut")
+            if self._pixels:
+                found = head.find(self._before_image)
+                image = found + len(self._before_image)
+                behind = after - FOOTER_SIZE - at - image - self._pixels
+                self._image[number] = image if found >= 0 and 0 <= behind <= _TAIL else 0
+            number, at = number + 1, after
+            self._start[number] = at
+        if number == self._described.records and at != file_size:
+            raise ValueError(f"{self._path}: more than the {number} records of the manifest")
+        self._known = max(self._known, number)
