@@ -74,6 +74,8 @@ class ShardFile:
             for run in self._runs(record):
                 start = self._start[run[0] : run[-1] + 2]
                 data = os.pread(file, int(start[-1] - start[0]), start[0])
+                if len(data) != start[-1] - start[0]:
+                    raise ValueError(f"{self._path}: is cut in record {run[0]} or one that follows")
                 place = (start - start[0]).tolist()
                 found = [data[at + HEADER_SIZE : end - FOOTER_SIZE] for at, end in pairwise(place)]
                 crc = np.array([google_crc32c.value(one) for one in found], np.int64)

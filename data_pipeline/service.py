@@ -42,7 +42,9 @@ _FAR: Final = 1 << 40
 # Seconds. A lost worker ends training after the sum of the last two; one that is slow only answers.
 _TIMEOUT: Final = 10  # to reach the dispatcher
 _SILENCE: Final = 5  # without a batch, until the workers are asked whether they are there
-_PATIENCE: Final = 15  # for all of them to answer
+_PATIENCE: Final = 30  # for all of them to answer, on machines that have much else to do
+
+_ASKED_AGAIN: Final = 4  # after the last time, while one has not answered
 
 _RESUME: Final = "then the same command again goes on from the last checkpoint"
 
@@ -184,12 +186,13 @@ def count_workers(address: str, *, patience: float = 60) -> int:
     """
     _reach(address)
     end = time.monotonic() + patience
-    while True:
-        found, workers = _answers(address, end)
-        if found and len(found) == workers:
-            return workers
-        if time.monotonic() > end:
-            silent = " and ".join(f"number {place + 1}" for place in range(workers) if place not in found)
+    answers: queue.Queue[Any] = queue.Queue()
+    places: set[int] = set()
+    workers, again = 0, 0.0
+    while not workers or len(places) < workers:
+        now = time.monotonic()
+        if now > end:
+            silent = " and ".join(f"number {place + 1}" for place in range(workers) if place not in places)
             which = (
                 f"{silent} of the {workers} workers"
                 if silent
@@ -199,42 +202,32 @@ def count_workers(address: str, *, patience: float = 60) -> int:
                 f"--data_service={address}: no answer from {which} that the dispatcher's --workers names; "
                 f"start all that do not run"
             )
-        time.sleep(0.5)
+        if now > again:  # a job from before a worker was there may never reach it
+            threading.Thread(target=_ask, args=(address, answers), daemon=True).start()
+            again = now + _ASKED_AGAIN
+        with suppress(queue.Empty):
+            found = answers.get(timeout=0.5)
+            if isinstance(found, tf.errors.OpError):
+                raise InputError(
+                    f"--data_service={address}: has no fixed list of workers "
+                    f"({found.message.splitlines()[0]}); start it with python -m data_pipeline.serve "
+                    f"--role=dispatcher --workers=HOST:PORT,HOST:PORT"
+                )
+            place, workers = found
+            places.add(place)
+    return workers
 
 
-def _answers(address: str, end: float) -> tuple[set[int], int]:
-    """Returns the places of the workers that answer before `end`, and the number of all, 0 if none does."""
+def _ask(address: str, answers: "queue.Queue[Any]") -> None:
+    """Puts (place, number of workers) of each worker that answers, or an error; it may wait for ever."""
     # Of each worker the first two numbers of its share: they differ by the number of workers.
     probe = tf.data.Dataset.range(_FAR).shard(_HINT, _HINT).batch(2).take(1)
     job = _service.distribute(_service.ShardingPolicy.HINT, address, compression=None)
-    answers: queue.Queue[Any] = queue.Queue()
-
-    def read() -> None:
-        try:
-            for first, second in probe.apply(job).as_numpy_iterator():
-                answers.put((int(first), int(second - first)))
-            answers.put(None)  # one that the dispatcher does not know yet is not waited for
-        except tf.errors.OpError as error:
-            answers.put(error)
-
-    threading.Thread(target=read, daemon=True).start()  # it may wait for one that is dead
-    places: set[int] = set()
-    workers = 0
-    while not workers or len(places) < workers:
-        try:
-            found = answers.get(timeout=max(0.0, end - time.monotonic()))
-        except queue.Empty:
-            break
-        if found is None:
-            break
-        if isinstance(found, tf.errors.OpError):
-            raise InputError(
-                f"--data_service={address}: has no fixed list of workers ({found.message.splitlines()[0]}); "
-                f"start it with python -m data_pipeline.serve --role=dispatcher --workers=HOST:PORT,HOST:PORT"
-            )
-        place, workers = found
-        places.add(place)
-    return places, workers
+    try:
+        for first, second in probe.apply(job).as_numpy_iterator():
+            answers.put((int(first), int(second - first)))
+    except tf.errors.OpError as error:
+        answers.put(error)
 
 
 def _reach(address: str) -> None:

@@ -88,8 +88,9 @@ class Pool:
         *,
         join: bool,
     ) -> list[Result]:
+        seen: int = self._done.value if self._done else 0  # before there is anything to count
         futures = self._submit(prepare, items)
-        seen, waiting = self._done.value, set(futures)
+        waiting = set(futures)
         own: dict[int, Result] = {}
         if join:
             task = prepare()
