@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROJECT := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: train test test-extras lint clean
+.PHONY: train test install-extras test-extras lint clean
 
 train: $(VENV)/installed
 	$(BIN)/python -m trainer.main --strategy=mirrored
@@ -16,8 +16,11 @@ train: $(VENV)/installed
 test: $(VENV)/installed-dev lint
 	$(BIN)/python -m pytest -n 2
 
-# These extras need older packages than constraints.txt pins. A skipped test fails here.
-test-extras: $(VENV)-extras/installed $(VENV)-tfio/installed
+# These extras need older packages than constraints.txt pins.
+install-extras: $(VENV)-extras/installed $(VENV)-tfio/installed
+
+# A skipped test fails here.
+test-extras: install-extras
 	NO_SKIPS=1 $(VENV)-extras/bin/python -m pytest -n 2 tests/tfrecords/test_engines.py::TestBeam \
 	    tests/tfrecords/test_remote.py tests/data_pipeline/test_remote.py tests/trainer/test_remote.py \
 	    -k 'not tensorflow_reads_s3_itself'
