@@ -99,15 +99,12 @@ def parsed_elsewhere(
         stop_on_empty_dataset=True,
     )
     message = (
-        f"--data_service={address}: a worker died or was started again, and its batches are missing; see "
-        f"that all workers run, {_RESUME}"
+        f"--data_service={address}: a worker or the dispatcher died or was started again, and batches are "
+        f"missing; see that all workers run, {_RESUME}"
     )
     lost = tf.data.Dataset.range(1).map(lambda _: _fail(merged.element_spec, message))
     numbered = tf.data.Dataset.zip(turns, merged.concatenate(lost))
     checked = numbered.map(lambda turn, element: _expected(turn, element, message))
-    anew = (
-        f"--data_service={address}: the dispatcher was started again, and does not know this run; {_RESUME}"
-    )
 
     def ask() -> None:
         try:
@@ -115,7 +112,7 @@ def parsed_elsewhere(
         except InputError as error:
             raise InputError(f"{error}; {_RESUME}") from None
 
-    return _watched(checked, silence, ask, anew)
+    return _watched(checked, silence, ask, message)
 
 
 def _expected(turn: Any, numbered: tuple[Any, dict[str, Any]], message: str) -> dict[str, Any]:
@@ -130,12 +127,12 @@ def _fail(spec: Any, message: str) -> Any:
         return tf.nest.map_structure(lambda part: tf.zeros(part.shape, part.dtype), spec)
 
 
-def _watched(dataset: Any, silence: float, ask: Callable[[], None], anew: str) -> Any:
+def _watched(dataset: Any, silence: float, ask: Callable[[], None], message: str) -> Any:
     """Returns a dataset with `ask` called when none of its elements has come for `silence` seconds.
 
     What waits for a lost worker cannot be ended, so it is a thread that waits, and a batch passes through
-    Python once, at about a millisecond's CPU time. `anew` is said of a dispatcher that has forgotten what is
-    read.
+    Python once, at about a millisecond's CPU time. `message` is said of a dispatcher that has forgotten what
+    is read.
     """
 
     def elements() -> Iterator[Any]:
@@ -166,7 +163,7 @@ def _watched(dataset: Any, silence: float, ask: Callable[[], None], anew: str) -
                     ask()
                     continue
                 if isinstance(element, Exception):
-                    raise InputError(anew) if "dispatcher restart" in str(element) else element
+                    raise InputError(message) if "dispatcher restart" in str(element) else element
                 yield element
         finally:
             ended.set()

@@ -166,6 +166,7 @@ def restart_dispatcher(service):
 
 NAMED = "that the dispatcher's --workers names; start all that do not run"
 SILENT = f"no answer from number 2 of the 2 workers {NAMED}"
+MISSING = "a worker or the dispatcher died or was started again, and batches are missing; see that all "
 HELD_UP = f"no answer from any of the workers (one may hold up the rest) {NAMED}"
 
 
@@ -175,8 +176,8 @@ HELD_UP = f"no answer from any of the workers (one may hold up the rest) {NAMED}
     [
         (kill_worker, SILENT),
         (stop_worker, HELD_UP),
-        (restart_worker, "a worker died or was started again, and its batches are missing; see that all "),
-        (restart_dispatcher, "the dispatcher was started again, and does not know this run"),
+        (restart_worker, MISSING),
+        (restart_dispatcher, MISSING),
     ],
 )
 def test_what_is_lost_while_training_ends_it_and_it_goes_on_when_it_is_there(
