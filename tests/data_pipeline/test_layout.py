@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -54,6 +56,15 @@ def test_fields_are_found_in_many_records_at_once(size):
         for name, (first, end) in layout.strings.items():
             assert data[first[row] : end[row]].tobytes() == getattr(record, name)
     assert {*layout.numbers, *layout.strings} == {"copy", "group", "id", "label", "source"}
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_an_image_cut_out_beside_its_place_is_told_apart(shift):
+    """Equal bytes, so that what is left reads the same: only the place is wrong."""
+    data = encode(replace(records(100)[0], image=b"\x0a" * 100))
+    at = place(data, 100)
+    assert layout_of([data], 100, at)[1].usual.all()
+    assert not layout_of([data], 100, at + shift)[1].usual.any()
 
 
 @pytest.mark.parametrize("size", [1, 100, 20_000])
