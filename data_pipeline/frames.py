@@ -58,6 +58,7 @@ class ShardFile:
         self._before_image = before_image(pixels) if pixels else b""
         self._start = np.zeros(described.records + 1, np.int64)  # of each frame, and the last one's end
         self._image = np.zeros(described.records if pixels else 0, np.int32)  # in its frame; 0: not found
+        self._most = max(1, min(_MOST_AT_ONCE, _AT_ONCE * described.records // described.bytes))
         self._known = 0  # records whose places are
         self._status: tuple[int, ...] = ()
 
@@ -71,15 +72,14 @@ class ShardFile:
             ValueError, OSError: the shard is missing, cut, damaged or has changed.
         """
         with self._opened(record) as file:
-            for run in self._runs(record):
-                start = self._start[run[0] : run[-1] + 2]
-                data = os.pread(file, int(start[-1] - start[0]), start[0])
-                if len(data) != start[-1] - start[0]:
-                    raise ValueError(f"{self._path}: is cut in record {run[0]} or one that follows")
-                place = (start - start[0]).tolist()
-                found = [data[at + HEADER_SIZE : end - FOOTER_SIZE] for at, end in pairwise(place)]
+            for first, last in self._runs(record):
+                start = self._start[first : last + 2] - self._start[first]
+                data = os.pread(file, int(start[-1]), self._start[first])
+                if len(data) != start[-1]:
+                    raise ValueError(f"{self._path}: is cut in record {first} or one that follows")
+                found = [data[at + HEADER_SIZE : end - FOOTER_SIZE] for at, end in pairwise(start.tolist())]
                 crc = np.array([google_crc32c.value(one) for one in found], np.int64)
-                self._verify(run, np.frombuffer(data, np.uint8), start - start[0], crc)
+                self._verify(np.arange(first, last + 1), np.frombuffer(data, np.uint8), start, crc)
                 yield from found
 
     def read_images(self, record: Integers, rows: list[Bytes]) -> tuple[Integers, Around]:
@@ -103,26 +103,24 @@ class ShardFile:
             # A record's end and the start of the next lie side by side, here as in the file.
             start = np.concatenate([[0], np.cumsum(before + behind)])
             data = np.empty(start[-1], np.uint8)
-            crc = np.empty(len(record), np.int64)
             places, gaps = start.tolist(), (start[:-1] + before).tolist()
-            done = 0
-            for run in self._runs(record):
-                first, done = done, done + len(run)
-                around = [
-                    data[at:end] for at, end in pairwise([places[first], *gaps[first:done], places[done]])
-                ]
-                pieces: list[Any] = [
-                    piece for pair in zip(around, rows[first:done], strict=False) for piece in pair
-                ]
-                pieces.append(around[-1])
-                size = self._start[run[-1] + 1] - self._start[run[0]]
-                if os.preadv(file, pieces, self._start[run[0]]) != size:
-                    raise ValueError(f"{self._path}: is cut in record {run[0]} or one that follows")
-                for one in range(first, done):
+            crc: list[int] = []
+            for first, last in self._runs(record):
+                done = len(crc)
+                end = done + last + 1 - first
+                cuts = pairwise([places[done], *gaps[done:end], places[end]])
+                around = [data[at:after] for at, after in cuts]
+                pieces: list[Any] = [None] * (2 * len(around) - 1)
+                pieces[::2], pieces[1::2] = around, rows[done:end]
+                size = self._start[last + 1] - self._start[first]
+                if os.preadv(file, pieces, self._start[first]) != size:
+                    raise ValueError(f"{self._path}: is cut in record {first} or one that follows")
+                for one in range(done, end):
                     found = google_crc32c.value(data[places[one] + HEADER_SIZE : gaps[one]])
                     found = google_crc32c.extend(found, rows[one])
-                    crc[one] = google_crc32c.extend(found, data[gaps[one] : places[one + 1] - FOOTER_SIZE])
-        self._verify(record, data, start, crc)
+                    after = places[one + 1] - FOOTER_SIZE
+                    crc.append(google_crc32c.extend(found, data[gaps[one] : after]))
+        self._verify(record, data, start, np.array(crc, np.int64))
         return read, Around(data, start[:-1] + HEADER_SIZE, before - HEADER_SIZE, behind - FOOTER_SIZE)
 
     def _verify(self, record: Integers, data: Bytes, start: Integers, crc: Integers) -> None:
@@ -134,33 +132,36 @@ class ShardFile:
             start: int64 [N + 1], of each frame in the data, and the last one's end.
             crc: int64 [N], of each record.
         """
-        sizes = self._start[record + 1] - self._start[record] - HEADER_SIZE - FOOTER_SIZE
-        kinds, kind = np.unique(sizes, return_inverse=True)
-        headers = np.frombuffer(b"".join(map(header, kinds.tolist())), np.uint8).reshape(-1, HEADER_SIZE)
+        sizes = (self._start[record + 1] - self._start[record] - HEADER_SIZE - FOOTER_SIZE).tolist()
+        made = {size: header(size) for size in set(sizes)}
+        headers = np.frombuffer(b"".join([made[size] for size in sizes]), np.uint8).reshape(-1, HEADER_SIZE)
         footers = masked(crc).astype("<u4").view(np.uint8).reshape(-1, FOOTER_SIZE)
-        right = (data[start[:-1, None] + np.arange(HEADER_SIZE)] == headers[kind]).all(1)
+        right = (data[start[:-1, None] + np.arange(HEADER_SIZE)] == headers).all(1)
         right &= (data[start[1:, None] + np.arange(-FOOTER_SIZE, 0)] == footers).all(1)
         if not right.all():
             raise ValueError(f"{self._path}: record {record[~right][0]} is damaged")
 
-    def _runs(self, record: Integers) -> Iterator[Integers]:
-        """Yields neighbours that are read with one call."""
-        most = max(1, min(_MOST_AT_ONCE, _AT_ONCE * self._described.records // self._described.bytes))
-        for neighbours in np.split(record, np.flatnonzero(np.diff(record) != 1) + 1):
-            for first in range(0, len(neighbours), most):
-                yield neighbours[first : first + most]
+    def _runs(self, record: Integers) -> Iterator[tuple[int, int]]:
+        """Yields the first and the last of neighbours that are read with one call."""
+        cuts = (np.flatnonzero(np.diff(record) != 1) + 1).tolist()
+        for first, end in pairwise([0, *cuts, len(record)]):
+            for one in range(first, end, self._most):
+                yield int(record[one]), int(record[min(one + self._most, end) - 1])
 
     @contextmanager
     def _opened(self, record: Integers) -> Iterator[int]:
         """Opens the shard, and finds the places of records."""
-        with self._path.open("rb", buffering=0) as file:
-            found = os.fstat(file.fileno())
+        file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            found = os.fstat(file)
             status = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
             if self._status and status != self._status:
                 raise ValueError(f"{self._path}: was changed while it was read")
             self._status = status
-            self._find(file.fileno(), int(record[0]), int(record[-1]) + 1, found.st_size)
-            yield file.fileno()
+            self._find(file, int(record[0]), int(record[-1]) + 1, found.st_size)
+            yield file
+        finally:
+            os.close(file)
 
     def _find(self, file: int, first: int, end: int, file_size: int) -> None:
         """Finds where the records up to `end` are, from their headers alone."""
