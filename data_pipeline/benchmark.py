@@ -16,12 +16,13 @@ from tqdm import tqdm
 
 from data_pipeline.options import CACHES, PipelineOptions
 from data_pipeline.quiet import quiet_start
+from data_pipeline.remote import local
 from data_pipeline.settings import load_settings
 from tfrecords.command import run
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest, write_atomically
 
-_DATA = flags.DEFINE_string("data", None, "Folder with manifest.json.", required=True)
+_DATA = flags.DEFINE_string("data", None, "Folder with manifest.json, or its URL.", required=True)
 _SPLIT = flags.DEFINE_string("split", "train", "Split to read, as training does.")
 _BATCH = flags.DEFINE_integer("global_batch_size", PipelineOptions().global_batch_size, "Records a step.")
 _MODEL = flags.DEFINE_string(
@@ -31,6 +32,9 @@ _MODEL = flags.DEFINE_string(
     "run, or a .keras file; none for no step.",
 )
 _CACHE = flags.DEFINE_enum("cache", "auto", CACHES, "As in trainer.main. Default: pipeline.json's, or auto.")
+_CACHE_DIR = flags.DEFINE_string(
+    "cache_dir", "", "Folder for remote data and for the file of --cache=disk. Default: ~/.cache/shardlight."
+)
 _SECONDS = flags.DEFINE_float("seconds", 45, "About how long it takes, TensorFlow's start aside.")
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Of each measurement, after one that warms up.", lower_bound=1)
 _OUT = flags.DEFINE_string("out", None, "Folder for the files. Default: benchmark-NAME-SPLIT.")
@@ -42,13 +46,13 @@ def main(_: list[str]) -> None:
     """Parses the flags, measures, prints the table and writes the files."""
     if not _LEAST_SECONDS <= _SECONDS.value < float("inf"):
         raise InputError(f"--seconds={_SECONDS.value:g}: must be {_LEAST_SECONDS} or more; 45 is usual")
-    data = Path(_DATA.value)
-    manifest = Manifest.load(data)
-    manifest.split(_SPLIT.value)
+    data = local(_DATA.value, [_SPLIT.value], cache_dir=_CACHE_DIR.value)
+    manifest = Manifest.load(data, check_shards=False)
+    manifest.check_shards(data, _SPLIT.value)
     settings = dict(load_settings(data, manifest))
     if _CACHE.present:
         settings.pop("cache", None)
-    options = PipelineOptions(global_batch_size=_BATCH.value, cache=_CACHE.value)
+    options = PipelineOptions(global_batch_size=_BATCH.value, cache=_CACHE.value, cache_dir=_CACHE_DIR.value)
     options = replace(options, **settings)  # type: ignore[arg-type]  # checked by load_settings
     out = Path(_OUT.value or f"benchmark-{manifest.name}-{_SPLIT.value}")
     try:

@@ -58,6 +58,15 @@ def user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shardlight"
 
 
+def local(
+    data: str, splits: Collection[str], *, cache_dir: str = "", limit: int = 0, check: bool = False
+) -> Path:
+    """Returns the folder of a data set, `fetched` if a URL names it: with its arguments and errors."""
+    if not is_remote(data):
+        return Path(data)
+    return fetched(data, splits, cache_dir=Path(cache_dir) if cache_dir else None, limit=limit, check=check)
+
+
 def fetched(
     url: str,
     splits: Collection[str],

@@ -9,7 +9,7 @@ from pathlib import Path
 from absl import flags
 
 from data_pipeline.quiet import quiet_start
-from data_pipeline.remote import end_process, fetched, is_remote, without_secrets
+from data_pipeline.remote import end_process, is_remote, local, without_secrets
 from tfrecords.command import run
 from trainer.run import Run
 
@@ -44,10 +44,7 @@ def main(_: list[str]) -> None:
 
 
 def _local(data: str, splits: tuple[str, ...]) -> Path:
-    if not is_remote(data):
-        return Path(data)
-    folder = Path(_CACHE_DIR.value) if _CACHE_DIR.value else None
-    return fetched(data, splits, cache_dir=folder, limit=_CACHE_LIMIT_MB.value << 20)
+    return local(data, splits, cache_dir=_CACHE_DIR.value, limit=_CACHE_LIMIT_MB.value << 20)
 
 
 if __name__ == "__main__":

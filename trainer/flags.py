@@ -5,7 +5,7 @@ from pathlib import Path
 from absl import flags
 
 from data_pipeline.options import CACHES, COPIES
-from data_pipeline.remote import fetched, is_remote, without_secrets
+from data_pipeline.remote import is_remote, local, without_secrets
 from data_pipeline.settings import load_settings
 from tfrecords.augment import PRESETS
 from tfrecords.errors import InputError
@@ -251,12 +251,12 @@ def data_flag(*, check: bool = False) -> Path | None:
     Raises:
         InputError: the data cannot be fetched.
     """
-    if not _DATA.value or not is_remote(_DATA.value):
-        return Path(_DATA.value) if _DATA.value else None
-    return fetched(
+    if not _DATA.value:
+        return None
+    return local(
         _DATA.value,
         ("train", "val", "test") if _REMOTE.value == "fetch" else (),
-        cache_dir=Path(_CACHE_DIR.value) if _CACHE_DIR.value else None,
+        cache_dir=_CACHE_DIR.value,
         limit=_CACHE_LIMIT_MB.value << 20,
         check=check,
     )

@@ -9,7 +9,7 @@ import pytest
 
 from data_pipeline.options import PipelineOptions, Tier
 from data_pipeline.search import PAIRS, Trial, candidates
-from data_pipeline.settings import TUNED, load_settings
+from data_pipeline.settings import TUNED, in_words, load_settings
 from data_pipeline.tuning import Tuned, encoding_advice, images_per_second, tune
 from tfrecords.errors import InputError
 
@@ -99,6 +99,22 @@ def test_the_command(harmed, run_command):
     assert f"written: {harmed.directory / 'pipeline.json'}\n" in done.stdout
     assert "\nbest: " in done.stdout
     load_settings(harmed.directory, harmed.manifest)
+
+
+def test_of_remote_data_the_options_are_kept_with_what_is_fetched(data, tmp_path, run_command):
+    place = (f"--data=file://{data.directory}", f"--cache_dir={tmp_path}", "--global_batch_size=16")
+    done = run_command("data_pipeline.tune", *place, "--budget_seconds=10", "--cache=memory")
+    assert done.returncode == 0, done.stderr
+    assert f"  python -m trainer.main --data=file://{data.directory}" in done.stdout
+    (written,) = tmp_path.glob("remote/*/pipeline.json")
+    settings = load_settings(written.parent, data.manifest)
+    assert (written.parent / data.manifest.split("train").shards[0].name).exists()
+    assert not (written.parent / data.manifest.split("val").shards[0].name).exists()
+    out = ("--model=none", "--seconds=5", "--repeats=1", f"--out={tmp_path / 'out'}")
+    done = run_command("data_pipeline.benchmark", *place, *out)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((tmp_path / "out/benchmark.json").read_bytes())["facts"]
+    assert facts["input"].endswith(f"pipeline.json: {in_words(settings)}")
 
 
 @pytest.mark.parametrize(
