@@ -127,6 +127,10 @@ def make_dataset(
     config.deterministic = True
     if options.threads:
         config.threading.private_threadpool_size = options.threads
+    # For them TensorFlow rewrites the dataset's graph, and copies every tensor that it holds: a split in
+    # memory would be there twice, one mapped from disk once in each process. What they do is done by hand
+    # here. (Deterministic ops make TensorFlow rewrite the graph all the same.)
+    config.experimental_optimization.apply_default_optimizations = False
     # Each worker takes its own rows already.
     config.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     if tier == "stream":
@@ -234,8 +238,8 @@ def _gathered(
         # The dataset holds no data and no buffer of indices: a step's number says all.
         tf.data.Dataset.range(start * worker.replicas, end)
         .batch(at_once)
-        # One thread gathers as fast as memory gives; more would take cores from the training.
-        .map(records_of)
+        # In the order of the steps all the same. A training that is not starved never needs a second thread.
+        .map(records_of, num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(max(ahead, 2) if at_once > 1 else ahead)
         .rebatch(rows, drop_remainder=True)
     )

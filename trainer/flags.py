@@ -153,8 +153,9 @@ _SEED = flags.DEFINE_integer("seed", _DEFAULT.seed, "Of weights, order, augmenta
 _DETERMINISTIC = flags.DEFINE_bool(
     "deterministic",
     _DEFAULT.deterministic,
-    "Same command, same weights, to the bit; slower. On CPUs of several workers also set "
-    "TF_ENABLE_ONEDNN_OPTS=0: oneDNN's sums depend on which of TensorFlow's threads is free.",
+    "Same command, same weights, to the bit; slower, and a split in memory takes twice its size. On CPUs "
+    "of several workers also set TF_ENABLE_ONEDNN_OPTS=0: oneDNN's sums depend on which of TensorFlow's "
+    "threads is free.",
 )
 _KEEP = flags.DEFINE_integer("keep", _DEFAULT.keep, "Checkpoints kept besides that of the best epoch.")
 _CHECKPOINT_STEPS = flags.DEFINE_integer(

@@ -191,8 +191,9 @@ def test_a_folder_that_cannot_be_made_is_named(data, tmp_path):
 SHARING = """
 import ctypes, json, sys
 from pathlib import Path
-import tensorflow as tf
-from data_pipeline import decoded, resident
+from data_pipeline import resident
+from data_pipeline.dataset import make_dataset
+from data_pipeline.options import PipelineOptions
 from tfrecords.manifest import Manifest
 
 reads, read = [], resident.read
@@ -220,10 +221,10 @@ def mapped():
 directory = Path(sys.argv[1])
 resident.load(Path(sys.argv[3]), Manifest.load(Path(sys.argv[3])), "train", ("image", "label"))
 before = anonymous()
-image = decoded.load(directory, Manifest.load(directory), "train", ("image", "label"), sys.argv[2])["image"]
-for first in range(0, 200, 2):  # as a training gathers it; what it gathers is not to be counted
-    batch = tf.gather(image, tf.range(first, first + 2))
-del batch
+options = PipelineOptions(global_batch_size=2, cache="disk", cache_dir=sys.argv[2])
+batches = iter(make_dataset(directory, Manifest.load(directory), "train", options, training=True))
+for _ in range(100):  # an epoch; then the iterator still holds all that it needs
+    next(batches)
 print("gathered", flush=True)
 sys.stdin.readline()  # until all have
 print(json.dumps({"reads": len(reads), "anonymous": anonymous() - before} | mapped()), flush=True)
@@ -259,4 +260,4 @@ def test_processes_share_one_copy_of_what_one_of_them_has_read(large, data, comm
         assert size <= each["Rss"] <= 1.01 * size
         assert each["Pss"] <= 0.51 * size
         assert each["Private_Dirty"] == 0
-        assert each["anonymous"] < 0.2 * size
+        assert each["anonymous"] < 0.5 * size  # a few batches made ahead; a copy would be all of it
