@@ -58,7 +58,8 @@ class ShardFile:
         self._before_image = before_image(pixels) if pixels else b""
         self._start = np.zeros(described.records + 1, np.int64)  # of each frame, and the last one's end
         self._image = np.zeros(described.records if pixels else 0, np.int32)  # in its frame; 0: not found
-        self._most = max(1, min(_MOST_AT_ONCE, _AT_ONCE * described.records // described.bytes))
+        mean = described.bytes // max(1, described.records)
+        self._most = max(1, min(_MOST_AT_ONCE, _AT_ONCE // max(1, mean)))  # records of one call
         self._known = 0  # records whose places are
         self._status: tuple[int, ...] = ()
 
