@@ -19,6 +19,10 @@ from trainer.report import read_report, render_text, write_report, write_summari
 from trainer.run import Run
 
 _MISTAKES: Final = 12  # pictures in the report
+_NOTHING_LEARNED: Final = (
+    "The model gives all images the same probabilities: it has learned nothing from them. Train anew with "
+    "another --seed, a lower --learning_rate, or --schedule=cosine --warmup_epochs=1"
+)
 _STREAM: Final = PipelineOptions(global_batch_size=BATCH_SIZE, cache="off")  # one pass only
 
 
@@ -80,7 +84,8 @@ def evaluate_run(run: Run, *, split: str, data: Path | None = None) -> Evaluatio
         threshold=threshold,
         step=len(history),
     )
-    return Evaluation(page, render_text(read_report(folder)))
+    text = render_text(read_report(folder))
+    return Evaluation(page, f"{text}\n{_NOTHING_LEARNED}" if predictions.alike else text)
 
 
 def predict_split(

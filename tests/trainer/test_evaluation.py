@@ -2,6 +2,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 
@@ -50,6 +51,16 @@ def test_each_record_is_predicted_once_beside_its_own_id_group_and_label(trained
     alone = np.concatenate([predictor.probabilities(record["image"]) for record in records])
     assert np.array_equal(found.probabilities, alone)
     assert {int(record["copy"][0]) for record in records} == ({0, 1} if split == "train" else {0})
+
+
+def test_a_model_that_has_learned_nothing_is_told(run):
+    told = "The model gives all images the same probabilities: it has learned nothing from them."
+    assert told not in evaluate_run(run, split="test").text
+    model = keras.models.load_model(run.model)
+    for weight in model.layers[-1].weights + model.layers[-2].weights:
+        weight.assign(weight * 0)
+    model.save(run.model)
+    assert told in evaluate_run(run, split="test").text
 
 
 def test_the_threshold_comes_from_validation_only(run):
