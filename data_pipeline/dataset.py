@@ -29,6 +29,7 @@ from tfrecords.manifest import Manifest
 BATCH = ("image", "label", "weight")
 _AT_ONCE = 8 << 20  # bytes gathered by one call
 _MOST_AT_ONCE = 32  # batches
+_GATHERING = 2  # threads, as fast as memory gives; more would take cores from the training
 _FOREVER = np.iinfo(np.int64).max
 
 
@@ -238,8 +239,7 @@ def _gathered(
         # The dataset holds no data and no buffer of indices: a step's number says all.
         tf.data.Dataset.range(start * worker.replicas, end)
         .batch(at_once)
-        # In the order of the steps all the same. A training that is not starved never needs a second thread.
-        .map(records_of, num_parallel_calls=tf.data.AUTOTUNE)
+        .map(records_of, num_parallel_calls=_GATHERING)
         .prefetch(max(ahead, 2) if at_once > 1 else ahead)
         .rebatch(rows, drop_remainder=True)
     )

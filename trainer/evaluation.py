@@ -19,6 +19,7 @@ from trainer.report import read_report, render_text, write_report, write_summari
 from trainer.run import Run
 
 _MISTAKES: Final = 12  # pictures in the report
+_ALIKE: Final = 0.01  # probabilities this close tell nothing apart
 _NOTHING_LEARNED: Final = (
     "The model gives all images the same probabilities: it has learned nothing from them. Train anew with "
     "another --seed, a lower --learning_rate, or --schedule=cosine --warmup_epochs=1"
@@ -85,7 +86,13 @@ def evaluate_run(run: Run, *, split: str, data: Path | None = None) -> Evaluatio
         step=len(history),
     )
     text = render_text(read_report(folder))
-    return Evaluation(page, f"{text}\n{_NOTHING_LEARNED}" if predictions.alike else text)
+    return Evaluation(page, f"{text}\n{_NOTHING_LEARNED}" if _alike(predictions) else text)
+
+
+def _alike(predictions: Predictions) -> bool:
+    """Returns whether nearly all records get the same probabilities, so that they are not told apart."""
+    low, high = np.quantile(predictions.probabilities, (0.01, 0.99), axis=0)
+    return len(predictions.ids) > 1 and bool((high - low < _ALIKE).all())
 
 
 def predict_split(

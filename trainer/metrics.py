@@ -19,7 +19,6 @@ Ints = npt.NDArray[np.int64]
 
 POSITIVE = 1  # Of two classes in sorted order (NORMAL, PNEUMONIA), the second is the finding.
 _SUM_TOLERANCE = 1e-4  # A float32 softmax over a thousand classes stays well inside.
-_ALIKE = 0.01  # Probabilities this close tell nothing apart.
 _CHUNK_CELLS = 2**20  # Resamples x records weighed at once: 8 MB an array, a few arrays alive.
 _SMALLEST = float(np.finfo(np.float64).eps)  # Where scikit-learn's log_loss clips, too.
 
@@ -69,12 +68,6 @@ class Predictions:
             )
         object.__setattr__(self, "labels", labels.astype(np.int64))
         object.__setattr__(self, "probabilities", probabilities)
-
-    @property
-    def alike(self) -> bool:
-        """Whether nearly all records get the same probabilities: the model tells them apart by nothing."""
-        low, high = np.quantile(self.probabilities, (0.01, 0.99), axis=0)
-        return len(self.ids) > 1 and bool((high - low < _ALIKE).all())
 
     @property
     def binary(self) -> bool:
