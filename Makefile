@@ -21,8 +21,8 @@ install-extras: $(VENV)-extras/installed $(VENV)-tfio/installed
 
 # A skipped test fails here.
 test-extras: install-extras
-	NO_SKIPS=1 $(VENV)-extras/bin/python -m pytest -n 2 tests/tfrecords/test_engines.py::TestBeam \
-	    tests/tfrecords/test_remote.py tests/data_pipeline/test_remote.py tests/trainer/test_remote.py \
+	NO_SKIPS=1 $(VENV)-extras/bin/python -m pytest -n 2 tests/tfrecords/convert/test_engines.py::TestBeam \
+	    tests/tfrecords/convert/test_remote.py tests/data_pipeline/test_fetch.py tests/trainer/test_remote.py \
 	    -k 'not tensorflow_reads_s3_itself'
 	NO_SKIPS=1 $(VENV)-tfio/bin/python -m pytest tests/data_pipeline/test_order.py tests/trainer/test_remote.py \
 	    -k 'golden or tensorflow_reads_s3_itself'

@@ -167,7 +167,8 @@ def _decode_only(least: int, paths: list[Path]) -> None:
 
 def _ours(copies: int) -> Callable[[Path, Path], None]:
     def convert(images: Path, out: Path) -> None:
-        from tfrecords.conversion import ConvertOptions, convert_images
+        from tfrecords.convert.conversion import convert_images
+        from tfrecords.convert.options import ConvertOptions
 
         convert_images(ConvertOptions(images, out / "data", copies=copies, size=(_SIZE, _SIZE)))
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from input_copies import SIZE, Source
 
-from tfrecords.index import index_name
+from tfrecords.interop.index import index_name
 from tfrecords.manifest import Manifest
 
 Take = Callable[[int], int]  # batches -> images in them
@@ -89,7 +89,7 @@ def ours(source: Source, *, cache: str, encoding: str) -> Take:
     """
     table = None
     if cache == "device":
-        from data_pipeline import device
+        from data_pipeline.tiers import device
 
         data = source.data / encoding
         table = device.load(data, Manifest.load(data), "train", ["CPU:0"])[0]

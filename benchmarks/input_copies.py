@@ -36,7 +36,8 @@ class Source:
 
 def convert(images: Path, data: Path) -> None:
     """Converts the images to `data`/raw, png and jpeg, those that are not there yet."""
-    from tfrecords.conversion import ConvertOptions, convert_images
+    from tfrecords.convert.conversion import convert_images
+    from tfrecords.convert.options import ConvertOptions
 
     for encoding in ENCODINGS:
         if not (data / encoding / MANIFEST_NAME).exists():

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from tfrecords.augment import Augmentation
+from tfrecords.convert.shards import ImageJob, Rendering, ShardJob, plan_split
 from tfrecords.example import Record, decode, encode
-from tfrecords.interop import write_companions
+from tfrecords.interop.companions import write_companions
 from tfrecords.manifest import MANIFEST_NAME, SOURCES_NAME, Manifest, Shard, Split
 from tfrecords.records import frame, read_records
-from tfrecords.shards import ImageJob, Rendering, ShardJob, plan_split
 
 _NAME = "scale"
 _CLASSES = ("a", "b")

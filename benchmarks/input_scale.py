@@ -11,7 +11,7 @@ start: seconds to the first batch of 32 with 10,000 records of 180x180x1 (the im
     in a new process that has imported TensorFlow, from the call of `make_dataset` on.
 memory: memory of a process (RSS) after each of 20 epochs of streaming the images.
 step: a step of the notebook's CNN, as `trainer` builds it and in the precision that it chooses, on real input
-    over the same step on one constant batch of 32, by `data_pipeline.step`, side by side in each repeat.
+    over the same step on one constant batch of 32, by `data_pipeline.benchmark.step`, in turn.
 
 Files are in the page cache. Each part prints its table when it is done; all of them need 2.5 GB of disk.
 """
@@ -198,8 +198,8 @@ def _epochs(source: Source) -> list[float]:
 
 
 def _step(source: Source, cache: str, encoding: str, seconds: float, repeats: int) -> dict[str, Any]:
+    from data_pipeline.benchmark.step import TimedStep
     from data_pipeline.options import PipelineOptions
-    from data_pipeline.step import TimedStep
     from trainer.models import build_model
     from trainer.precision import choose_precision, cpu_flags, gpu_capabilities
 

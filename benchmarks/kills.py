@@ -37,10 +37,10 @@ from typing import Any
 from absl import flags
 
 from tfrecords.command import run
-from tfrecords.conversion import convert_images
-from tfrecords.demo import write_images
+from tfrecords.convert.conversion import convert_images
+from tfrecords.convert.options import ConvertOptions
+from tfrecords.demo.dataset import write_images
 from tfrecords.errors import InputError
-from tfrecords.options import ConvertOptions
 
 _DATA = flags.DEFINE_string("data", None, "Converted data with train, val and test. Default: drawn.")
 _RUNS = flags.DEFINE_integer("runs", 20, "Runs that are killed.", lower_bound=1)

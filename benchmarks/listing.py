@@ -19,12 +19,13 @@ from absl import flags
 from PIL import Image
 
 from tfrecords.command import run
-from tfrecords.contents import identical_files
-from tfrecords.conversion import ConvertOptions, plan_images
-from tfrecords.listing import read_listing
+from tfrecords.convert.conversion import plan_images
+from tfrecords.convert.options import ConvertOptions
+from tfrecords.duplicates.before_split import identical_files
 from tfrecords.pool import Pool
-from tfrecords.sources import list_images
-from tfrecords.splits import assign_splits
+from tfrecords.sources.class_folders import list_images
+from tfrecords.sources.splits import assign_splits
+from tfrecords.sources.tables import read_listing
 
 _FILES = flags.DEFINE_integer("files", 1_000_000, "Images in all.", lower_bound=10_000)
 _CLASSES = flags.DEFINE_integer("classes", 10, "Class folders.", lower_bound=2)

@@ -22,7 +22,8 @@ from absl import flags
 
 from data_pipeline.quiet import quiet_start
 from tfrecords.command import run
-from tfrecords.conversion import ConvertOptions, convert_images
+from tfrecords.convert.conversion import convert_images
+from tfrecords.convert.options import ConvertOptions
 from tfrecords.manifest import Manifest
 
 _IMAGES = flags.DEFINE_string("images", None, "Class folders of images.", required=True)

@@ -21,7 +21,40 @@ ARROWS = {
 # Of conversion, the pipeline knows only what describes the result.
 KNOWN_TO_PIPELINE = {
     "tfrecords",
-    *(f"tfrecords.{name}" for name in ("augment", "command", "errors", "example", "manifest", "records")),
+    *(
+        f"tfrecords.{name}"
+        for name in ("augment", "command", "errors", "example", "files", "manifest", "records")
+    ),
+}
+# Arrows inside a package: which of its folders the rooms of each folder may import, their own aside. The
+# rooms that stand in the package itself are free to be imported; the package's own row says what they import.
+FOLDERS = {
+    "tfrecords": {"duplicates", "interop", "sources"},
+    "tfrecords.convert": {"duplicates", "images", "interop", "sources"},
+    "tfrecords.demo": {"convert"},
+    "tfrecords.duplicates": {"images", "sources"},
+    "tfrecords.images": set(),
+    "tfrecords.interop": set(),
+    "tfrecords.show": {"duplicates"},
+    "tfrecords.sources": {"images"},
+    "data_pipeline": {"stream", "tiers"},
+    "data_pipeline.benchmark": {"stream", "tiers"},
+    "data_pipeline.stream": set(),
+    "data_pipeline.tiers": {"stream"},
+    "data_pipeline.tune": {"tiers"},
+    "trainer": {"evaluation"},
+    "trainer.evaluation": set(),
+    "trainer.predict": {"evaluation"},
+}
+# What stands in a command's folder is that command's; the demo data are made by a conversion, as any others.
+ALSO_USED_BY = {"tfrecords.convert": {"tfrecords.demo.dataset"}}
+MOST_ROOMS = 16  # of a folder, __init__ and __main__ aside
+# Tests of what no single module does.
+SUBJECTS = {
+    "tfrecords/convert": {"crash"},
+    "tfrecords/duplicates": {"duplicates"},
+    "tfrecords/images": {"fuzz"},
+    "trainer": {"parity", "remote", "service"},
 }
 MAY_TOUCH_FLAGS = {"tfrecords.command", "trainer.flags"}  # aside from the commands
 LONGEST = 400  # lines
@@ -55,6 +88,31 @@ def imports(source, module="", *, package=False):
     return found
 
 
+def command_of(module):
+    """Returns what follows `python -m` for a command: of a folder's `__main__` it is the folder."""
+    return module.removesuffix(".__main__")
+
+
+def folder_of(module):
+    """Returns the package or the folder of a package in which a module stands."""
+    is_folder = FILES[module].stem == "__init__"
+    return module if is_folder else module.rpartition(".")[0]
+
+
+def circles(arrows):
+    """Returns the modules that import themselves by way of others."""
+
+    def reached(module):
+        seen, left = set(), [module]
+        while left:
+            for name in arrows[left.pop()] - seen:
+                seen.add(name)
+                left.append(name)
+        return seen
+
+    return sorted(module for module in arrows if module in reached(module))
+
+
 def is_command(source):
     return any(
         isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
@@ -66,6 +124,17 @@ IMPORTS = {
     name: imports(path.read_text(), name, package=path.stem == "__init__") for name, path in FILES.items()
 }
 COMMANDS = {name for name, path in FILES.items() if is_command(path.read_text())}
+COMMAND_FOLDERS = {command_of(name) for name in COMMANDS if name.endswith(".__main__")}
+# A name in `from a.b import c` may be a module or not: of those found, what is a module of ours.
+ARROWS_OF_MODULES = {name: IMPORTS[name] & set(MODULES) for name in MODULES}
+ROOMS = {
+    folder: sorted(
+        name
+        for name in MODULES
+        if folder_of(name) == folder and FILES[name].stem not in ("__init__", "__main__")
+    )
+    for folder in {folder_of(name) for name in MODULES}
+}
 
 
 def inside(name, package):
@@ -101,12 +170,23 @@ def test_commands_are_found():
     assert is_command('import a\n\nif __name__ == "__main__":\n    a.run()\n')
     assert not is_command("def main():\n    pass\n")
     assert {
-        "tfrecords.convert",
-        "tfrecords.show",
+        "tfrecords.convert.__main__",
+        "tfrecords.verify",
+        "tfrecords.show.__main__",
         "trainer.main",
         "trainer.evaluate",
-        "trainer.predict",
+        "trainer.predict.__main__",
     } <= COMMANDS
+
+
+def test_circles_are_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
+
+
+def test_no_circles():
+    # A package's `__init__` imports nothing: that its modules name it draws no arrow.
+    assert not any(ARROWS_OF_MODULES[name] for name in MODULES if FILES[name].stem == "__init__")
+    assert circles(ARROWS_OF_MODULES) == []
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -121,6 +201,50 @@ def test_each_arrow_is_there():
     for package in ("data_pipeline", "trainer"):
         used = {root for module in MODULES if inside(module, package) for root in roots(IMPORTS[module])}
         assert used >= ARROWS[package]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_arrows_inside_a_package(module):
+    package = module.split(".")[0]
+    own = folder_of(module)
+    found = {
+        folder_of(name) for name in ARROWS_OF_MODULES[module] if inside(name, package) and name != package
+    }
+    allowed = {package, own, *(f"{package}.{folder}" for folder in FOLDERS[own])}
+    assert found <= allowed
+
+
+def test_each_arrow_inside_a_package_is_there():
+    for folder, allowed in FOLDERS.items():
+        package = folder.split(".")[0]
+        used = {folder_of(name) for module in ROOMS[folder] for name in ARROWS_OF_MODULES[module]}
+        assert {f"{package}.{name}" for name in allowed} <= used, folder
+    assert set(FOLDERS) == set(ROOMS) - {"launch"}
+
+
+@pytest.mark.parametrize("folder", sorted(COMMAND_FOLDERS & set(ROOMS)))
+def test_what_stands_in_a_commands_folder_is_that_commands(folder):
+    used_by = {name for name in MODULES if ARROWS_OF_MODULES[name] & set(ROOMS[folder])}
+    assert {name for name in used_by if not inside(name, folder)} == ALSO_USED_BY.get(folder, set())
+
+
+@pytest.mark.parametrize("folder", sorted(ROOMS))
+def test_a_folder_is_worth_its_door(folder):
+    """Neither a crowd nor a single room, but for a command that has one room beside it."""
+    least = 1 if folder in COMMAND_FOLDERS else 2
+    assert least <= len(ROOMS[folder]) <= MOST_ROOMS
+
+
+@pytest.mark.parametrize(
+    "path", sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").glob("*/**/test_*.py"))
+)
+def test_tests_mirror_the_tree(path):
+    """tests/PACKAGE/FOLDER/test_MODULE.py tests PACKAGE/FOLDER/MODULE.py, or a subject of that folder."""
+    place = ROOT / Path(path).relative_to("tests").parent
+    name = Path(path).stem.removeprefix("test_")
+    there = {module.stem.strip("_") for module in place.glob("*.py")}
+    folder = Path(path).parent.relative_to("tests").as_posix()
+    assert name in there or name in SUBJECTS.get(folder, ()), f"no module {place}/{name}.py"
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if inside(name, "data_pipeline")])
@@ -177,7 +301,7 @@ def test_only_commands_touch_flags(module):
 @pytest.mark.parametrize("module", sorted(COMMANDS & set(MODULES)))
 def test_a_command_opens_with_how_it_is_called(module):
     docstring = ast.get_docstring(ast.parse(MODULES[module].read_text()))
-    assert re.search(rf"^ *python -m {re.escape(module)} --", docstring, re.MULTILINE)
+    assert re.search(rf"^ *python -m {re.escape(command_of(module))} --", docstring, re.MULTILINE)
 
 
 def test_no_grab_bags():
@@ -207,8 +331,8 @@ def test_no_record_passes_through_python(module):
     source = ast.parse(MODULES[module].read_text())
     used = [node.attr for node in ast.walk(source) if isinstance(node, ast.Attribute)]
     assert not {"py_function", "py_func"} & {*used}
-    assert used.count("from_generator") == (module == "data_pipeline.service")
-    assert used.count("numpy_function") == (module == "data_pipeline.dataset")
+    assert used.count("from_generator") == (module == "data_pipeline.stream.service")
+    assert used.count("numpy_function") == (module == "data_pipeline.stream.in_place")
 
 
 def test_the_installed_packages_are_listed():

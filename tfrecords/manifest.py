@@ -2,17 +2,16 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
 from tfrecords.errors import InputError
 from tfrecords.example import SCHEMA_VERSION
-from tfrecords.trust import Trust
+from tfrecords.files import write_atomically
+from tfrecords.quality import Trust
 
 MANIFEST_NAME: Final = "manifest.json"
 SOURCES_NAME: Final = "sources.csv"
@@ -213,48 +212,9 @@ class Manifest:
                     )
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file so that under its name there is the old content or all of the new.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    try:
-        replace_atomically(path, data)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written: {error.strerror}; make room or choose another folder"
-        ) from None
-
-
-def replace_atomically(path: Path, data: bytes) -> None:
-    """Does what `write_atomically` does, for those who know better what to advise.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-
-
 def is_shard(name: str) -> bool:
     """Returns whether a file name is a shard's: NAME-SPLIT.tfrecord-00000-of-00008."""
     return bool(re.fullmatch(r"\w+-\w+\.tfrecord-\d{5,}-of-\d{5,}", name))
-
-
-def file_sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _no_manifest(directory: Path) -> str:

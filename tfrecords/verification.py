@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tfrecords.duplicates import DROPPED, DUPLICATES_NAME
+from tfrecords.duplicates.table import DROPPED, DUPLICATES_NAME
 from tfrecords.errors import InputError
+from tfrecords.files import file_sha256
 from tfrecords.inspection import NAMED, Inspected, Inspector, SourceTable, counted, shortened
-from tfrecords.interop import check_companions
-from tfrecords.manifest import MANIFEST_NAME, SOURCES_NAME, Manifest, Shard, file_sha256, is_shard
+from tfrecords.interop.companions import check_companions
+from tfrecords.manifest import MANIFEST_NAME, SOURCES_NAME, Manifest, Shard, is_shard
 from tfrecords.pool import Pool
 from tfrecords.records import read_spans
-from tfrecords.rejection import REJECTED
+from tfrecords.sources.rejection import REJECTED
 
 _SHOWN = 20  # problems listed in an error
 

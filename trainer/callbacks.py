@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from tfrecords.errors import InputError
-from tfrecords.manifest import write_atomically
+from tfrecords.files import write_atomically
 from trainer.checkpoint import Checkpoints, State, callback_state
 
 History = list[dict[str, float]]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from absl import flags
 
+from data_pipeline.fetch import end_process, is_remote, local, without_secrets
 from data_pipeline.quiet import quiet_start
-from data_pipeline.remote import end_process, is_remote, local, without_secrets
 from tfrecords.command import run
 from trainer.run import Run
 
@@ -34,7 +34,7 @@ def main(_: list[str]) -> None:
         needed = () if opened.config.direct else ("val", *(() if data else (_SPLIT.value,)))
         opened = replace(opened, config=replace(opened.config, data=str(_local(url, needed))))
     with quiet_start():
-        from trainer.evaluation import evaluate_run
+        from trainer.evaluation.evaluate_run import evaluate_run
     evaluation = evaluate_run(
         opened, split=_SPLIT.value, data=_local(data, (_SPLIT.value,)) if data else None
     )

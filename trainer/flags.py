@@ -4,8 +4,8 @@ from pathlib import Path
 
 from absl import flags
 
+from data_pipeline.fetch import is_remote, local, without_secrets
 from data_pipeline.options import CACHES, COPIES
-from data_pipeline.remote import is_remote, local, without_secrets
 from data_pipeline.settings import load_settings
 from tfrecords.augment import PRESETS
 from tfrecords.errors import InputError

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from data_pipeline.device import look_up
+from data_pipeline.tiers.device import look_up
 from trainer.seeds import differ_by_replica
 
 _BLOCK: Final = 50  # steps inside one call: Python and callbacks run between, at a step's cost or less

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from absl import flags
 
+from data_pipeline.fetch import end_process
 from data_pipeline.quiet import quiet_start
-from data_pipeline.remote import end_process
 from tfrecords.command import run
 from tfrecords.manifest import Manifest
 from tfrecords.verification import require_sound
@@ -31,7 +31,7 @@ def main(_: list[str]) -> None:
     """Parses the flags and trains."""
     data = run_flags.data_flag(check=_VERIFY_DATA.value)
     if data is None:
-        from tfrecords.demo import demo_data
+        from tfrecords.demo.dataset import demo_data
 
         data = demo_data()
     config = run_flags.config_from_flags(data)
@@ -39,10 +39,10 @@ def main(_: list[str]) -> None:
     if _VERIFY_DATA.value and not config.data_url:
         require_sound(data, quick=True)
     with quiet_start():
-        from data_pipeline import decoded
+        from data_pipeline.tiers import disk
         from trainer.training import train
     if _VERIFY_DATA.value:
-        decoded.require_sound(config.cache_dir, Manifest.load(Path(config.data), check_shards=False))
+        disk.require_sound(config.cache_dir, Manifest.load(Path(config.data), check_shards=False))
     evaluation = train(config)
     if evaluation is None:  # a helping worker: the chief reports
         return

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from data_pipeline.options import Tier
+from data_pipeline.tiers.choice import Tier
 from tfrecords.errors import InputError
-from tfrecords.manifest import Manifest, write_atomically
+from tfrecords.files import write_atomically
+from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
 
 CONFIG_NAME: Final = "config.json"

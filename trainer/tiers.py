@@ -6,9 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from data_pipeline import device
 from data_pipeline.dataset import tier_of
-from data_pipeline.options import Tier
+from data_pipeline.tiers import device
+from data_pipeline.tiers.choice import Tier
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
 from trainer.run import CONFIG_NAME, Run

@@ -12,18 +12,19 @@ import tensorflow as tf
 
 from data_pipeline.augment import augmenter
 from data_pipeline.copies import class_weights
+from data_pipeline.damage import named_damage
 from data_pipeline.dataset import epoch_steps, make_dataset, tier_of
-from data_pipeline.decoded import folder_of
-from data_pipeline.options import Machine, Tier, Worker
-from data_pipeline.parse import named_damage
+from data_pipeline.options import Worker
 from data_pipeline.settings import in_words
-from tfrecords.demo import DEMO_NAME
+from data_pipeline.tiers.choice import Machine, Tier
+from data_pipeline.tiers.disk import folder_of
+from tfrecords.demo.dataset import DEMO_NAME
 from tfrecords.errors import InputError
 from tfrecords.manifest import PIPELINE_NAME, Manifest
 from trainer import callbacks as own
 from trainer.checkpoint import Checkpoints, State, set_callback_state
 from trainer.config import TrainConfig
-from trainer.evaluation import Evaluation, evaluate_run
+from trainer.evaluation.evaluate_run import Evaluation, evaluate_run
 from trainer.loop import Data, Loop
 from trainer.models import build_model
 from trainer.precision import choose_precision, cpu_flags, gpu_capabilities

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfrecords.conversion import ConvertOptions, convert_images
+from tfrecords.convert.conversion import convert_images
+from tfrecords.convert.options import ConvertOptions
 from tfrecords.example import Record, decode, encode
 from tfrecords.manifest import Manifest, Shard
 from tfrecords.records import frame, read_records

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from data_pipeline import copies
+from data_pipeline.damage import named_damage
 from data_pipeline.dataset import epoch_steps, make_dataset
 from data_pipeline.options import PipelineOptions
-from data_pipeline.parse import named_damage
 from tfrecords.errors import InputError
 from tfrecords.records import read_records
 

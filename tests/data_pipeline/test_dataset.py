@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from data_pipeline.damage import named_damage
 from data_pipeline.dataset import epoch_steps, make_dataset, tier_of
 from data_pipeline.options import PipelineOptions, Worker
-from data_pipeline.parse import named_damage
 from tfrecords.errors import InputError
 from tfrecords.records import read_records
 

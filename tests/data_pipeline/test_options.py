@@ -3,7 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from data_pipeline.options import Machine, PipelineOptions, Tier, Worker, choose_tier, free_memory
+from data_pipeline.options import PipelineOptions, Worker
+from data_pipeline.tiers.choice import Machine, Tier, choose_tier
+from data_pipeline.tiers.free_memory import free_memory
 from tfrecords.errors import InputError
 
 MEMINFO = "MemTotal:       16000000 kB\nMemFree:         1000000 kB\nMemAvailable:    4000000 kB\n"

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data_pipeline.parse import named_damage, parse_batch
+from data_pipeline.damage import named_damage
+from data_pipeline.parse import parse_batch
 from tfrecords.errors import InputError
 from tfrecords.example import FIELDS
 from tfrecords.records import frame, read_records

@@ -6,7 +6,8 @@ import pytest
 
 from data_pipeline.options import PipelineOptions
 from data_pipeline.settings import TUNED, in_words, load_settings, save_settings
-from tfrecords.conversion import ConvertOptions, convert_images
+from tfrecords.convert.conversion import convert_images
+from tfrecords.convert.options import ConvertOptions
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 from tfrecords.verification import verify

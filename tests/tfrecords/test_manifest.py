@@ -4,7 +4,8 @@ import json
 import pytest
 
 from tfrecords.errors import InputError
-from tfrecords.manifest import Manifest, Shard, Split, write_atomically
+from tfrecords.files import write_atomically
+from tfrecords.manifest import Manifest, Shard, Split
 
 MANIFEST = Manifest(
     name="xray",

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfrecords.conversion import ConvertOptions, convert_images
+from tfrecords.convert.conversion import convert_images
+from tfrecords.convert.options import ConvertOptions
+from tfrecords.convert.shards import encode_image
 from tfrecords.errors import InputError
 from tfrecords.example import decode, encode
-from tfrecords.interop import write_companions
+from tfrecords.interop.companions import write_companions
 from tfrecords.manifest import Manifest, Shard
 from tfrecords.records import frame, read_records
-from tfrecords.shards import encode_image
 from tfrecords.verification import require_sound, verify
 
 SIZE = (40, 48)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tfrecords.conversion import ConvertOptions, convert_images
+from tfrecords.convert.conversion import convert_images
+from tfrecords.convert.options import ConvertOptions
 from tfrecords.manifest import Manifest
 
 

@@ -42,7 +42,8 @@ def _alone(folder, name):
 @pytest.fixture(scope="session")
 def converted(image_folder, shared_folder):
     """The drawn images at 24x24 with train, val and test; read only."""
-    from tfrecords.conversion import ConvertOptions, convert_images
+    from tfrecords.convert.conversion import convert_images
+    from tfrecords.convert.options import ConvertOptions
 
     with _alone(shared_folder, "data"):
         out = shared_folder / "data"

@@ -143,16 +143,16 @@ def test_a_flipped_byte_and_a_missing_shard_at_the_server_are_named(store, conve
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from data_pipeline import remote
+from data_pipeline import fetch
 url, cache, blocks = sys.argv[1:]
-real, read = remote._Source.read, []
+real, read = fetch._Source.read, []
 def dying(self, name, start=None, stop=None):
     read.append(name)
     if len(read) > int(blocks):
         os.kill(os.getpid(), signal.SIGKILL)
     return real(self, name, start, stop)
-remote._Source.read, remote._BLOCK, remote._THREADS = dying, 5000, 1
-print(remote.fetched(url, ["train", "val", "test"], cache_dir=Path(cache)))
+fetch._Source.read, fetch._BLOCK, fetch._THREADS = dying, 5000, 1
+print(fetch.fetched(url, ["train", "val", "test"], cache_dir=Path(cache)))
 """
 
 

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 import tensorflow as tf
 
-from data_pipeline import device
-from data_pipeline.options import Tier
+from data_pipeline.tiers import device
+from data_pipeline.tiers.choice import Tier
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig

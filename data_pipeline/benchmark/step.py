@@ -1,0 +1,232 @@
+"""A training step on real input against the same step on one constant batch: what the input costs it."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from data_pipeline.damage import named_damage
+from data_pipeline.dataset import make_dataset
+from data_pipeline.options import PipelineOptions, Worker
+from data_pipeline.tiers import device
+from tfrecords.errors import InputError
+from tfrecords.manifest import Manifest
+
+BUILT_IN: Final = "cnn"
+_SUFFIX: Final = ".keras"
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """Seconds a step, one entry for each repeat; the entries of one repeat follow upon each other.
+
+    Attributes:
+        constant: on a batch that is there already.
+        real: on batches from the pipeline.
+        waited: of `real`, before the batch is there.
+    """
+
+    constant: tuple[float, ...]
+    real: tuple[float, ...]
+    waited: tuple[float, ...]
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """Real over constant, of each repeat."""
+        return tuple(real / same for real, same in zip(self.real, self.constant, strict=True))
+
+    @property
+    def ratio(self) -> float:
+        """The median of `ratios`."""
+        return statistics.median(self.ratios)
+
+    @property
+    def share(self) -> float:
+        """The share of a step's time that the input takes; noise can make it negative."""
+        return 1 - 1 / self.ratio
+
+    @property
+    def waited_share(self) -> float:
+        """The share of a step's time that passes before its batch is there."""
+        return statistics.median(wait / real for wait, real in zip(self.waited, self.real, strict=True))
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain values for JSON."""
+        return {
+            "constant_seconds": list(self.constant),
+            "real_seconds": list(self.real),
+            "waited_seconds": list(self.waited),
+            "ratio": self.ratio,
+            "input_share": self.share,
+            "waited_share": self.waited_share,
+        }
+
+
+def open_model(name: str, manifest: Manifest) -> keras.Model:
+    """Returns the model whose step is timed: uint8 [B, H, W, C] to float32 logits [B, classes].
+
+    Args:
+        name: "cnn" for the built-in one, a .keras file, or a run's folder with one.
+        manifest: of the data set.
+
+    Raises:
+        InputError: no such file, none that Keras' safe mode loads, or a model of other data.
+    """
+    if name == BUILT_IN:
+        return _notebook_cnn(manifest)
+    path = Path(name) / "model.keras" if Path(name).is_dir() else Path(name)
+    if path.suffix != _SUFFIX or not path.is_file():
+        raise InputError(
+            f"--model={name}: must be {BUILT_IN}, none, a {_SUFFIX} file or the folder of a finished run"
+        )
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise InputError(f"--model={path}: cannot be loaded: {str(error).splitlines()[0]}") from None
+    wanted = ((None, *manifest.image_shape), (None, len(manifest.class_names)))
+    if (model.input_shape, model.output_shape) != wanted:
+        raise InputError(
+            f"--model={path}: takes {model.input_shape} and gives {model.output_shape}, this data set needs "
+            f"{wanted[0]} and {wanted[1]}; take a model that was trained on it"
+        )
+    return model
+
+
+def _notebook_cnn(manifest: Manifest) -> keras.Model:
+    """The convolutional net of three layers and 128 units that `trainer` calls cnn, in float32.
+
+    Written out here, for `trainer` builds on this package; the file of a run stands for any other model.
+    """
+    x = inputs = keras.Input(manifest.image_shape, dtype="uint8")
+    x = layers.Rescaling(1 / 255)(x)
+    try:
+        for filters in (16, 32, 64):
+            x = layers.MaxPooling2D()(layers.Conv2D(filters, 3, activation="relu")(x))
+    except ValueError:
+        raise InputError(
+            f"--model={BUILT_IN}: cannot take images of {manifest.image_shape}; use --model=none"
+        ) from None
+    x = layers.Dense(128, activation="relu")(layers.Flatten()(x))
+    return keras.Model(inputs, layers.Dense(len(manifest.class_names))(x), name=BUILT_IN)
+
+
+class TimedStep:
+    """Steps of one model with Adam on one device, in blocks inside a `tf.function` as `trainer` runs them.
+
+    Args:
+        directory: of the data set.
+        manifest: of it.
+        split: whose records.
+        options: of the pipeline; `cache` is not "auto".
+        model: name; see `open_model`.
+        place: the device, "/gpu:0" or "/cpu:0".
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        manifest: Manifest,
+        split: str,
+        options: PipelineOptions,
+        *,
+        model: str,
+        place: str,
+    ) -> None:
+        def named() -> AbstractContextManager[None]:
+            return named_damage(directory, manifest, split)
+
+        self._named = named
+        self._prefetch = options.prefetch
+        self._strategy = tf.distribute.OneDeviceStrategy(place)
+        with self._strategy.scope():
+            self.model = open_model(model, manifest)
+            self._optimizer = keras.optimizers.Adam()
+            self._optimizer.build(self.model.trainable_variables)
+        self._loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="none")
+        with self._named():
+            self._batches = iter(
+                self._strategy.distribute_datasets_from_function(
+                    lambda _: make_dataset(
+                        directory, manifest, split, options, training=True, worker=Worker()
+                    )
+                )
+            )
+            self._table = None
+            if options.cache == "device":
+                (self._table,) = device.load(directory, manifest, split, [place])
+            first = device.look_up(next(self._batches), self._table)
+        with self._strategy.scope():
+            # Variables: what follows from a constant alone would be computed once, before the steps.
+            self._same = {name: tf.Variable(value, trainable=False) for name, value in first.items()}
+        self._constant_block = tf.function(self._constant)
+        self._real_block = tf.function(self._real)
+
+    def measure(self, seconds: float, repeats: int) -> StepTimes:
+        """Times blocks of about `seconds`, constant and real side by side, after one of each that warms up.
+
+        Which of the two comes first alternates, so that a machine that slows down favours neither.
+
+        Raises:
+            InputError: a shard is missing, cut or damaged; names it and the record.
+        """
+        with self._named():
+            self._time(self._constant_block, 1)  # traces
+            steps = max(2, round(seconds / self._time(self._constant_block, 2)[0]))
+            self._time_real(1)
+            constant, real = [], []
+            for repeat in range(repeats):
+                if repeat % 2:
+                    real.append(self._time_real(steps))
+                constant.append(self._time(self._constant_block, steps))
+                if not repeat % 2:
+                    real.append(self._time_real(steps))
+        return StepTimes(_first(constant), _first(real), tuple(waited for _, waited in real))
+
+    def _time_real(self, steps: int) -> tuple[float, float]:
+        for _ in range(self._prefetch):  # made while the other block ran: they cost this one nothing
+            next(self._batches)
+        return self._time(lambda count: self._real_block(self._batches, count), steps)
+
+    def _time(self, block: Any, steps: int) -> tuple[float, float]:
+        """Returns the seconds a step and of these the seconds of waiting for batches."""
+        started = time.perf_counter()
+        waited = float(block(tf.constant(steps)))  # waits for the block's end
+        self._optimizer.iterations.numpy()
+        return (time.perf_counter() - started) / steps, waited / steps
+
+    def _train(self, given: dict[str, Any]) -> None:
+        # The constant batch has its images already, from any tier.
+        batch = device.look_up(given, self._table) if "index" in given else given
+        with tf.GradientTape() as tape:
+            losses = self._loss(batch["label"], self.model(batch["image"], training=True))
+            loss = tf.reduce_sum(losses * batch["weight"]) / tf.reduce_sum(batch["weight"])
+        variables = self.model.trainable_variables
+        self._optimizer.apply(tape.gradient(loss, variables), variables)
+
+    def _constant(self, count: Any) -> Any:
+        for _ in tf.range(count):
+            batch = {name: value.read_value() for name, value in self._same.items()}
+            self._strategy.run(self._train, args=(batch,))
+        return tf.constant(0.0, tf.float64)
+
+    def _real(self, batches: Any, count: Any) -> Any:
+        waited = tf.constant(0.0, tf.float64)
+        for _ in tf.range(count):
+            asked = tf.timestamp()
+            with tf.control_dependencies([asked]):
+                batch = next(batches)
+            with tf.control_dependencies(tf.nest.flatten(batch)):
+                waited += tf.timestamp() - asked
+            self._strategy.run(self._train, args=(batch,))
+        return waited
+
+
+def _first(pairs: Sequence[tuple[float, float]]) -> tuple[float, ...]:
+    return tuple(first for first, _ in pairs)

@@ -1,0 +1,86 @@
+"""The tf.data chain of a stream that is read in place: windows of local shards, then batches of them."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from data_pipeline.augment import id_hashes, record_keys
+from data_pipeline.parse import parse_batch
+from data_pipeline.request import FOREVER, Request
+from data_pipeline.stream.local import LocalShards
+from tfrecords.example import FIELDS
+
+
+def read_in_place(request: Request) -> tf.data.Dataset:
+    """A stream from local shards: a step's number says which records, as it does for `gathered`."""
+    options, worker, rows, steps = request.options, request.worker, request.rows, request.steps
+    size = request.manifest.split(request.split).records
+    shards = LocalShards(
+        request.directory,
+        request.manifest,
+        request.split,
+        window=options.shuffle_window,
+        seed=options.seed,
+        shuffle=request.training,
+        threads=options.parallel_reads,
+    )
+    names = tuple(name for name in request.fields if name != "weight")
+    read = tuple(dict.fromkeys((*names, *(("id", "copy") if request.keyed else ()))))
+    raw = request.manifest.encoding == "raw"
+    kinds = {name: tf.int64 if kind == "int64" else tf.string for name, kind in FIELDS.items()}
+    kinds["image"] = tf.uint8
+    shown, first_position = steps * options.global_batch_size, request.start_step * options.global_batch_size
+    windows = -(-shown // shards.window)  # of an epoch
+    first_window = first_position // shown * windows + first_position % shown // shards.window
+
+    def own_records(number: int) -> list[Any]:
+        """Returns weight and records of this worker's rows in a window of the run, in their order."""
+        epoch, window = divmod(int(number), windows)
+        first = window * shards.window
+        position = np.arange(first, min(first + shards.window, shown))
+        if number == first_window and request.training:
+            position = position[position >= first_position % shown]
+        own = position % options.global_batch_size // (rows * worker.replicas) == worker.index
+        position = position[own]
+        weight = (position < size) | request.training
+        # "wrap": positions past the end show the epoch's first records; in an evaluation they count nothing.
+        position = position % size if request.training else np.minimum(position, size - 1)
+        if not raw:
+            return [weight.astype(np.float32), shards.serialized(epoch, position)]
+        found = shards.parsed(epoch, position, read)
+        return [weight.astype(np.float32), *(found[name] for name in read)]
+
+    def records_of(number: Any) -> tuple[Any, ...]:
+        output = [kinds[name] for name in read] if raw else [tf.string]
+        # Its result follows from its argument alone: so TensorFlow may call it ahead, also where ops must
+        # be deterministic.
+        weight, *found = tf.numpy_function(own_records, [number], [tf.float32, *output], stateful=False)
+        shapes = [request.manifest.image_shape if name == "image" else () for name in (read if raw else [""])]
+        found = [tf.ensure_shape(one, (None, *shape)) for one, shape in zip(found, shapes, strict=True)]
+        weight = tf.ensure_shape(weight, (None,))
+        return weight, tf.fill(tf.shape(weight), number // windows), *found
+
+    def finished(weight: Any, epoch: Any, *found: Any) -> dict[str, Any]:
+        if raw:
+            parsed = dict(zip(read, found, strict=True))
+            if "label" in parsed:
+                parsed["label"] = tf.cast(parsed["label"], tf.int32)
+        else:
+            parsed = parse_batch(found[0], request.manifest, read)
+        made = {name: weight if name == "weight" else parsed[name] for name in request.fields}
+        if request.keyed:
+            hashes = id_hashes(parsed["id"])
+            made["key"] = record_keys(hashes, parsed["copy"], seed=options.seed, epoch=epoch)
+        return made
+
+    numbers = tf.data.Dataset.range(first_window, FOREVER if request.training else windows)
+    # One window is read while the one before is handed out.
+    read_ahead = numbers.map(records_of, num_parallel_calls=1)
+    if raw:  # all that is left is small: at once for the window
+        made = read_ahead.map(finished).rebatch(rows, drop_remainder=True)
+    else:
+        made = read_ahead.rebatch(rows, drop_remainder=True).map(
+            finished, num_parallel_calls=tf.data.AUTOTUNE
+        )
+    return made.prefetch(options.prefetch * worker.replicas)

@@ -1,0 +1,316 @@
+"""Windows of a stream, read in place: each image goes from its shard straight into its row.
+
+The shards lie on this machine, or are mounted as if they did. Each record of a window (see `windows`) is
+read into the row of its position, its checksum verified: so a window is shuffled when it is read,
+and batches are slices of it.
+
+Everything follows from the epoch and the position, so what is kept, where records are, only makes it
+fast. A start in mid-epoch reads nothing that was shown before but headers.
+"""
+
+import atexit
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from itertools import chain
+from operator import itemgetter
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Thread
+from typing import Any, Final, TypeVar
+from weakref import WeakSet, finalize
+
+import numpy as np
+import numpy.typing as npt
+
+from data_pipeline import windows
+from data_pipeline.stream.frames import Around, ShardFile
+from data_pipeline.stream.layout import located
+from tfrecords.example import FIELDS, decode
+from tfrecords.manifest import Manifest
+
+_THREADS: Final = 2  # read a window's shards
+_UNSHUFFLED_WINDOW: Final = 16 << 20  # bytes at most: nothing is shuffled, so a batch need not wait for more
+_BUFFERS_KEPT: Final = 4  # of those that TensorFlow holds, to be used again
+_UNUSED: Final = 2  # references
+_ALIGNMENT: Final = 64  # bytes: TensorFlow reads a foreign buffer in place only if it starts so
+_STILL: Final = 0.2  # seconds without a call: what is made ahead is made
+_PATIENCE: Final = 60.0  # seconds, after which somebody still takes batches while Python ends
+
+Array = npt.NDArray[Any]
+Integers = npt.NDArray[np.int64]
+_T = TypeVar("_T")
+_ending = Event()
+_all: WeakSet["LocalShards"] = WeakSet()
+
+
+class LocalShards:
+    """The records of a split at positions of an epoch.
+
+    Attributes:
+        window: positions from one multiple of it to the next are best asked for at once.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        manifest: Manifest,
+        split: str,
+        *,
+        window: int,
+        seed: int,
+        shuffle: bool = True,
+        threads: int = 0,
+    ) -> None:
+        """Reads nothing yet.
+
+        Args:
+            directory: folder of the data set.
+            manifest: of the data set.
+            split: name of the split.
+            window: bytes of records that are shuffled among themselves.
+            seed: of the run.
+            shuffle: False: each epoch is in the order of the shards.
+            threads: that read shards; 0: two.
+        """
+        shards, self._records = manifest.split(split).shards, manifest.split(split).records
+        self._shape, self._pixels = manifest.image_shape, int(np.prod(manifest.image_shape))
+        raw = self._pixels if manifest.encoding == "raw" else 0
+        self._files = [ShardFile(directory / shard.name, shard, raw) for shard in shards]
+        self._sizes = [shard.records for shard in shards]
+        self._seed, self._shuffle = seed, shuffle
+        window = window if shuffle else min(window, _UNSHUFFLED_WINDOW)
+        self.window = windows.records_per_window(window, shards, self._records)
+        self._sequence = lru_cache(2)(self._sequenced)
+        self._buffers: list[Array] = []
+        # No executor: it holds a lock of all executors while it allocates. If garbage is collected just then,
+        # and an iterator is in it, TensorFlow waits for that iterator's call, and the call for the lock.
+        self._tasks: SimpleQueue[Any] = SimpleQueue()
+        threads = threads or _THREADS
+        for _ in range(threads):
+            Thread(target=_work, args=(self._tasks,), name="read", daemon=True).start()
+        finalize(self, _end, self._tasks, threads)
+        self._calls: list[int] = []  # of threads
+        self._last_call = 0.0
+        _all.add(self)
+
+    def serialized(self, epoch: int, position: Integers) -> Array:
+        """Returns the records at positions of an epoch; objects of bytes [B].
+
+        Raises:
+            ValueError, OSError, InputError: a shard is missing, cut or damaged; `damage.named_damage`
+                says which.
+        """
+        found = np.empty(len(position), object)
+        with self._called():
+            wanted = _Wanted.sorted(*self._places(epoch, position))
+            for row, data in zip(wanted.row, self._serialized(wanted), strict=True):
+                found[row] = data
+        return found[wanted.shown]
+
+    def parsed(
+        self, epoch: int, position: Integers, fields: tuple[str, ...], images: Array | None = None
+    ) -> dict[str, Array]:
+        """Returns raw records at positions of an epoch by field, [B]; the image is uint8 [B, H, W, C].
+
+        Args:
+            epoch: of the order.
+            position: int64 [B].
+            fields: names out of `tfrecords.example.FIELDS`.
+            images: uint8 [B, P], to be filled with the images and given as them; None: a new one, or one
+                that TensorFlow has given back.
+
+        Raises:
+            as `serialized`.
+        """
+        with self._called():
+            images = self._rows(len(position)) if images is None else images
+            wanted = _Wanted.sorted(*self._places(epoch, position))
+
+            def read_images(file: ShardFile, record: Integers, row: Integers) -> tuple[Integers, Around]:
+                read, around = file.read_images(record, [images[one] for one in row.tolist()])
+                return row[read], around
+
+            parts = self._by_shard(read_images, wanted)
+            found = {
+                name: np.empty(len(position), np.int64 if FIELDS[name] == "int64" else object)
+                for name in fields
+                if name != "image"
+            }
+            filled = _fill(found, *_joined(parts), self._pixels)
+            other = wanted.part(np.flatnonzero(~np.isin(wanted.row, filled)))
+            for row, data in zip(other.row, self._serialized(other), strict=True):
+                record = decode(data)
+                images[row] = np.frombuffer(record.image, np.uint8)
+                for name, column in found.items():
+                    column[row] = getattr(record, name)
+        again = np.flatnonzero(wanted.shown != np.arange(len(position)))
+        for column in (images, *found.values()):
+            column[again] = column[wanted.shown[again]]
+        return found | {"image": images.reshape(-1, *self._shape)} if "image" in fields else found
+
+    def _serialized(self, wanted: "_Wanted") -> Iterator[bytes]:
+        return chain.from_iterable(self._by_shard(lambda file, record, _: list(file.read(record)), wanted))
+
+    def _by_shard(self, read: Callable[[ShardFile, Integers, Integers], _T], wanted: "_Wanted") -> list[_T]:
+        """Calls (shard, its records, their rows) for each shard, in threads, and returns what they give."""
+        cuts = np.flatnonzero(np.diff(wanted.shard)) + 1
+        parts = [wanted.part(part) for part in np.split(np.arange(len(wanted.shard)), cuts) if len(part)]
+        done: SimpleQueue[tuple[int, _T | None, BaseException | None]] = SimpleQueue()
+        for number, part in enumerate(parts):
+            call = partial(read, self._files[part.shard[0]], part.record, part.row)
+            self._tasks.put((number, call, done))
+        found = sorted((done.get() for _ in parts), key=itemgetter(0))
+        for _, _, error in found:
+            if error is not None:
+                raise error
+        return [result for _, result, _ in found]  # type: ignore[misc]  # without an error there is one
+
+    def _places(self, epoch: int, position: Integers) -> tuple[Integers, Integers]:
+        """Returns shard and record at positions of an epoch, int64 [B] each."""
+        place = position.copy()
+        if self._shuffle:
+            numbers = position // self.window
+            for number in np.unique(numbers).tolist():
+                first, rows = number * self.window, numbers == number
+                size = min(self.window, self._records - first)
+                order = windows.permutation(size, seed=self._seed, epoch=epoch, window=number)
+                place[rows] = first + order[position[rows] - first]
+        return self._sequence(epoch if self._shuffle else 0).at(place)
+
+    def _sequenced(self, epoch: int) -> windows.Sequenced:
+        if not self._shuffle:
+            return windows.one_after_another(self._sizes)
+        turn = windows.permutation(len(self._sizes), seed=self._seed, epoch=epoch, window=-1)
+        return windows.side_by_side(self._sizes, turn.tolist())
+
+    def _rows(self, count: int) -> Array:
+        """Returns uint8 [count, P] that becomes a tensor without being copied: given back ones, if any.
+
+        Memory that is new costs the system more than reading into it.
+        """
+        for _ in range(len(self._buffers)):
+            try:
+                buffer = self._buffers.pop(0)  # another call does not see it
+            except IndexError:
+                break
+            # One that `buffer` holds, one for the call: TensorFlow and numpy hold it no more.
+            unused = sys.getrefcount(buffer.base) == _UNUSED
+            rows = buffer[:count]
+            self._buffers.append(buffer)
+            if unused and len(rows) == count:
+                return rows
+        buffer = aligned((max(count, self.window), self._pixels))
+        rows = buffer[:count]
+        self._buffers = [*self._buffers[1 - _BUFFERS_KEPT :], buffer]
+        return rows
+
+    @contextmanager
+    def _called(self) -> Iterator[None]:
+        if _ending.is_set():
+            raise RuntimeError("Python ends")
+        self._calls.append(0)
+        try:
+            yield
+        finally:
+            self._calls.pop()
+            self._last_call = time.monotonic()
+
+    @property
+    def still(self) -> bool:
+        """Whether nobody has called for a moment."""
+        return not self._calls and time.monotonic() - self._last_call > _STILL
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Records to be read, each once, in the order of the shards.
+
+    Attributes:
+        shard: of each, int64 [U].
+        record: its number in the shard, int64 [U].
+        row: the first of the rows that show it, int64 [U].
+        shown: for each of all rows the one that is read for it, int64 [B].
+    """
+
+    shard: Integers
+    record: Integers
+    row: Integers
+    shown: Integers
+
+    @classmethod
+    def sorted(cls, shard: Integers, record: Integers) -> "_Wanted":
+        """Returns what is to be read for rows of these records, int64 [B] each."""
+        key = shard * (record.max(initial=0) + 1) + record
+        _, row, again = np.unique(key, return_index=True, return_inverse=True)
+        return cls(shard[row], record[row], row, row[again])
+
+    def part(self, place: Integers) -> "_Wanted":
+        """Returns some of the records."""
+        return replace(self, shard=self.shard[place], record=self.record[place], row=self.row[place])
+
+
+def aligned(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Returns an array, not filled, that TensorFlow can use as it lies in memory."""
+    size = int(np.prod(shape))
+    buffer = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % _ALIGNMENT
+    return buffer[start : start + size].reshape(shape)
+
+
+def _joined(parts: list[tuple[Integers, Around]]) -> tuple[Integers, Around]:
+    """Returns the rows of all parts, and what is around their images."""
+    none = np.empty(0, np.int64)
+    first = np.cumsum([0, *(len(around.data) for _, around in parts)])
+    starts = [around.start + at for at, (_, around) in zip(first, parts, strict=False)]
+    return np.concatenate([none, *(row for row, _ in parts)]), Around(
+        np.concatenate([np.empty(0, np.uint8), *(around.data for _, around in parts)]),
+        np.concatenate([none, *starts]),
+        np.concatenate([none, *(around.before for _, around in parts)]),
+        np.concatenate([none, *(around.behind for _, around in parts)]),
+    )
+
+
+def _fill(found: dict[str, Array], row: Integers, around: Around, pixels: int) -> Integers:
+    """Fills fields of records in, [B] each, and returns the rows of those that are laid out as usual."""
+    layout = located(around.data, around.start, around.before, around.behind, pixels)
+    usual = layout.usual
+    for name, column in found.items():
+        if FIELDS[name] == "int64":
+            column[row[usual]] = layout.numbers[name][usual]
+        else:
+            first, end = (side[usual].tolist() for side in layout.strings[name])
+            for one, at, after in zip(row[usual].tolist(), first, end, strict=True):
+                column[one] = around.data[at:after].tobytes()
+    return row[usual]
+
+
+def _work(tasks: "SimpleQueue[Any]") -> None:
+    """Does (number, call, where its result or error goes) until there is None."""
+    while (task := tasks.get()) is not None:
+        number, call, done = task
+        try:
+            done.put((number, call(), None))
+        except Exception as error:  # is raised where it is waited for
+            done.put((number, None, error))
+        del task, call, done  # what was read is given back while this thread waits
+
+
+def _end(tasks: "SimpleQueue[Any]", threads: int) -> None:
+    for _ in range(threads):
+        tasks.put(None)
+
+
+@atexit.register
+def _wait_until_still() -> None:
+    """Lets TensorFlow make the batches ahead that it began, while it can still call Python.
+
+    A thread of its that would do so later, when Python ends, would wait for ever, and the end for it.
+    """
+    _ending.set()  # the calls that follow end at once
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end and not all(one.still for one in _all):
+        time.sleep(_STILL / 10)

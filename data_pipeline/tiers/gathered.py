@@ -1,0 +1,72 @@
+"""The tf.data chain of the tiers memory, disk and device: batches of records that are looked up by index.
+
+It has two stages: a step's number gives the indices and weights of its records, then the tier looks them
+up. Only the second differs, so these tiers share one order.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from data_pipeline.augment import id_hashes, record_keys
+from data_pipeline.copies import Choice, records_per_epoch
+from data_pipeline.order import shuffled
+from data_pipeline.request import FOREVER, Request
+
+_AT_ONCE = 8 << 20  # bytes gathered by one call
+_MOST_AT_ONCE = 32  # batches
+_GATHERING = 2  # threads, as fast as memory gives; more would take cores from the training
+
+
+def gathered(
+    request: Request, columns: dict[str, Any], look_up: Callable[[Any, Any], dict[str, Any]]
+) -> tf.data.Dataset:
+    """Batches of records that are looked up by (index int64 [N] in the split's order, weight float32 [N]).
+
+    Args:
+        request: of the dataset.
+        columns: `request.columns` of the split by name, [N].
+        look_up: to fields by name.
+    """
+    options, worker, rows, steps = request.options, request.worker, request.rows, request.steps
+    size, seed = records_per_epoch(request.manifest, request.split, request.copies), options.seed
+    choice = None
+    if request.copies != "all":
+        choice = Choice.of(columns, request.manifest, request.split, request.copies)
+    hashes = id_hashes(columns["id"]) if request.keyed else None
+
+    def records_of(element: Any) -> dict[str, Any]:
+        """Returns the records of some elements, int64 [E], one after another."""
+        step, replica = element // worker.replicas, element % worker.replicas
+        first = step % steps * options.global_batch_size
+        first += (worker.index * worker.replicas + replica) * rows
+        position = tf.reshape(first[:, None] + tf.range(rows, dtype=tf.int64), [-1])
+        epoch = tf.repeat(step // steps, rows)
+        if not request.training:
+            return look_up(tf.minimum(position, size - 1), tf.cast(position < size, tf.float32))
+        position %= size  # "wrap": positions past the end show the epoch's first records
+        if choice:
+            index = choice.records_at(position, seed=seed, epoch=epoch)
+        else:
+            index = shuffled(position, seed=seed, epoch=epoch, size=size)
+        found = look_up(index, tf.ones_like(position, tf.float32))
+        if request.keyed:
+            of_these = tf.gather(hashes, index), tf.gather(columns["copy"], index)
+            found["key"] = record_keys(*of_these, seed=seed, epoch=epoch)
+        return found
+
+    start, end = (request.start_step, FOREVER) if request.training else (0, steps * worker.replicas)
+    # Small batches are made several at once, and cut apart without being copied: a call costs as much as
+    # copying a dozen images.
+    at_once = max(1, min(_AT_ONCE // (rows * int(np.prod(request.manifest.image_shape))), _MOST_AT_ONCE))
+    ahead = -(-options.prefetch * worker.replicas // at_once)
+    return (
+        # The dataset holds no data and no buffer of indices: a step's number says all.
+        tf.data.Dataset.range(start * worker.replicas, end)
+        .batch(at_once)
+        .map(records_of, num_parallel_calls=_GATHERING)
+        .prefetch(max(ahead, 2) if at_once > 1 else ahead)
+        .rebatch(rows, drop_remainder=True)
+    )

@@ -1,0 +1,62 @@
+"""Searches the input's fastest options for a data set on this machine; trainer.main then uses them.
+
+    python -m data_pipeline.tune --data=data/chest_xray --budget_seconds=120
+
+Writes pipeline.json beside the manifest. A flag that is given to trainer.main wins over it.
+"""
+
+from absl import flags
+
+from data_pipeline.fetch import is_remote, local, without_secrets
+from data_pipeline.options import CACHES, PipelineOptions
+from data_pipeline.quiet import quiet_start
+from tfrecords.command import run
+from tfrecords.errors import InputError
+from tfrecords.manifest import Manifest
+
+_DATA = flags.DEFINE_string(
+    "data",
+    None,
+    "Folder with manifest.json, or its URL: then pipeline.json is kept with what is fetched.",
+    required=True,
+)
+_SPLIT = flags.DEFINE_string("split", "train", "Split to read, as training does.")
+_BATCH = flags.DEFINE_integer("global_batch_size", PipelineOptions().global_batch_size, "Records a step.")
+_CACHE = flags.DEFINE_enum(
+    "cache", "auto", CACHES, "As in trainer.main; other than auto, it is not searched."
+)
+_CACHE_DIR = flags.DEFINE_string(
+    "cache_dir", "", "Folder for remote data and for the file of --cache=disk. Default: ~/.cache/shardlight."
+)
+_BUDGET = flags.DEFINE_float("budget_seconds", 120, "How long to search, TensorFlow's start aside.")
+
+_LEAST_SECONDS = 10
+
+
+def main(_: list[str]) -> None:
+    """Parses the flags, searches, and prints the gain."""
+    if not _LEAST_SECONDS <= _BUDGET.value < float("inf"):
+        raise InputError(
+            f"--budget_seconds={_BUDGET.value:g}: must be {_LEAST_SECONDS} or more; 120 is usual"
+        )
+    data = local(_DATA.value, [_SPLIT.value], cache_dir=_CACHE_DIR.value)
+    shown = without_secrets(_DATA.value) if is_remote(_DATA.value) else _DATA.value
+    manifest = Manifest.load(data, check_shards=False)
+    manifest.check_shards(data, _SPLIT.value)
+    options = PipelineOptions(global_batch_size=_BATCH.value, cache=_CACHE.value, cache_dir=_CACHE_DIR.value)
+    with quiet_start():
+        from data_pipeline.tune.tuning import tune
+    print(f"{shown}: {_SPLIT.value}, {_BUDGET.value:g} s", flush=True)
+    tuned, path = tune(
+        data,
+        manifest,
+        _SPLIT.value,
+        options,
+        seconds=_BUDGET.value,
+        report=lambda line: print(line, flush=True),
+    )
+    print(f"{tuned.text()}\nwritten: {path}\nNext:\n  python -m trainer.main --data={shown}")
+
+
+if __name__ == "__main__":
+    run(main)

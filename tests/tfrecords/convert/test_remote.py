@@ -1,0 +1,199 @@
+import importlib.util
+import re
+
+import pytest
+
+MISSING = [name for name in ("fsspec", "s3fs", "moto", "boto3") if importlib.util.find_spec(name) is None]
+FLAGS = ("--size=96x90", "--shard_size=64KB")
+KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+
+needs_s3 = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+
+
+def content(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+class Store:
+    """A bucket on an S3 server of this machine."""
+
+    def __init__(self, endpoint):
+        import boto3
+
+        self.environment = KEYS | {"AWS_ENDPOINT_URL": endpoint, "NO_PROXY": "127.0.0.1"}
+        self.client = boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            region_name="us-east-1",
+        )
+
+    def put(self, bucket, files):
+        for name, data in files.items():
+            self.client.put_object(Bucket=bucket, Key=name, Body=data)
+
+    def objects(self, bucket, prefix):
+        found = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return {o["Key"]: o for page in found for o in page.get("Contents", [])}
+
+    def content(self, bucket, prefix):
+        return {
+            key.removeprefix(prefix): self.client.get_object(Bucket=bucket, Key=key)["Body"].read()
+            for key in self.objects(bucket, prefix)
+        }
+
+
+@pytest.fixture(scope="module")
+def store(image_folder):
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    store = Store(f"http://{host}:{port}")
+    store.client.create_bucket(Bucket="bucket")
+    store.put("bucket", {f"chest_xray/{name}": data for name, data in content(image_folder).items()})
+    yield store
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def local(run_command, image_folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("local") / "data"
+    done = run_command("tfrecords.convert", f"--images={image_folder}", f"--out={out}", *FLAGS)
+    assert done.returncode == 0, done.stderr
+    return content(out)
+
+
+@needs_s3
+def test_from_s3_to_s3_the_local_bytes(store, local, run_command, tmp_path):
+    def convert(*arguments):
+        return run_command(
+            "tfrecords.convert",
+            "--images=s3://bucket/chest_xray",
+            "--out=s3://bucket/data",
+            f"--work={tmp_path / 'work'}",
+            *FLAGS,
+            *arguments,
+            **store.environment,
+        )
+
+    done = convert()
+    assert done.returncode == 0, done.stderr
+    assert store.content("bucket", "data/") == local
+    times = {key: found["LastModified"] for key, found in store.objects("bucket", "data/").items()}
+    manifest = times.pop("data/manifest.json")
+    assert max(times.values()) <= manifest
+
+    again = convert()
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.startswith("s3://bucket/data: complete already, left alone\n")
+    other = convert("--seed=1")
+    assert other.returncode == 2
+    assert "holds a conversion of other images or with other options" in other.stderr
+    assert store.content("bucket", "data/") == local
+
+    # An upload that was killed: no manifest yet, one shard missing.
+    lost = next(name for name in sorted(local) if ".tfrecord-" in name)
+    plan = re.search(rb'"plan": "(\w+)"', local["manifest.json"])[1].decode()
+    for name in ("manifest.json", lost):
+        store.client.delete_object(Bucket="bucket", Key=f"data/{name}")
+    store.put("bucket", {"data/plan.json": f'{{"plan": "{plan}"}}'.encode()})
+    before = store.objects("bucket", "data/")
+    resumed = convert()
+    assert resumed.returncode == 0, resumed.stderr
+    assert store.content("bucket", "data/") == local
+    after = store.objects("bucket", "data/")
+    kept = [key for key in before if ".tfrecord-" in key]
+    assert kept
+    assert {key: before[key]["LastModified"] for key in kept} == {
+        key: after[key]["LastModified"] for key in kept
+    }
+
+    replaced = convert("--seed=1", "--overwrite")
+    assert replaced.returncode == 0, replaced.stderr
+    there = store.content("bucket", "data/")
+    assert "plan.json" not in there
+    fresh = convert("--seed=1", "--out=s3://bucket/fresh")
+    assert fresh.returncode == 0, fresh.stderr
+    assert there == store.content("bucket", "fresh/")
+    assert there["manifest.json"] != local["manifest.json"]
+
+
+@needs_s3
+def test_a_foreign_place_is_refused_untouched(store, image_folder, run_command, tmp_path):
+    store.put("bucket", {"theirs/notes.txt": b"mine"})
+    done = run_command(
+        "tfrecords.convert",
+        f"--images={image_folder}",
+        "--out=s3://bucket/theirs",
+        f"--work={tmp_path / 'work'}",
+        "--overwrite",
+        *FLAGS,
+        **store.environment,
+    )
+    assert done.returncode == 2
+    assert "--out=s3://bucket/theirs: is not empty (notes.txt) and holds no conversion" in done.stderr
+    assert store.content("bucket", "theirs/") == {"notes.txt": b"mine"}
+
+
+@needs_s3
+def test_killed_while_it_replaced_another(store, image_folder, local, run_command, tmp_path):
+    """The old manifest is gone, some old shards are not: only --overwrite goes on, and it leaves none."""
+    old = {f"half/{name}": b"old" for name in local if ".tfrecord-" in name}
+    store.put("bucket", old | {"half/plan.json": b'{"plan": "being replaced"}'})
+
+    def convert(*arguments):
+        return run_command(
+            "tfrecords.convert",
+            f"--images={image_folder}",
+            "--out=s3://bucket/half",
+            f"--work={tmp_path / 'work'}",
+            *FLAGS,
+            *arguments,
+            **store.environment,
+        )
+
+    assert convert().returncode == 2
+    done = convert("--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert store.content("bucket", "half/") == local
+
+
+@needs_s3
+def test_a_changed_image_is_copied_again(store, image_folder, tmp_path, monkeypatch):
+    from tfrecords.convert.remote import fetch
+
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
+    files = content(image_folder)
+    store.put("bucket", {f"copy/{name}": data for name, data in files.items()})
+    copy, journal = tmp_path / "copy", tmp_path / "fetched.json"
+    fetch("s3://bucket/copy", copy, journal=journal)
+    assert content(copy) == files
+    first, second, *_ = sorted(files)
+    store.put("bucket", {f"copy/{first}": files[second]})
+    store.client.delete_object(Bucket="bucket", Key=f"copy/{second}")
+    untouched = sorted(files)[2]
+    before = (copy / untouched).stat().st_mtime_ns
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    fetch("s3://bucket/copy", copy, journal=journal)
+    assert content(copy) == {name: data for name, data in files.items() if name != second} | {
+        first: files[second]
+    }
+    assert (copy / untouched).stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("flag", ["--images=s3://bucket/a", "--out=s3://bucket/a"])
+def test_a_remote_place_needs_a_work_folder(image_folder, run_command, tmp_path, flag):
+    flags = {"--images": str(image_folder), "--out": str(tmp_path / "data")} | dict([flag.split("=")])
+    done = run_command("tfrecords.convert", *(f"{name}={value}" for name, value in flags.items()))
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "error: --work: is missing; a remote --images or --out needs a local folder"
+    )

@@ -1,0 +1,187 @@
+"""The demo data: reproducible, named as real data, not told apart by brightness, made once."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from tfrecords.demo import dataset as demo
+from tfrecords.demo import phantom
+from tfrecords.errors import InputError
+from tfrecords.manifest import Manifest
+from tfrecords.sources.groups import CHEST_XRAY_GROUP
+
+NAME = {
+    "NORMAL": re.compile(r"IM-\d{4}-\d{4}\.png"),
+    "PNEUMONIA": re.compile(r"person[1-9]\d*_bacteria_[1-9]\d*\.png"),
+}
+
+
+PATIENTS = 40
+
+
+def read(directory: Path) -> dict[str, np.ndarray]:
+    return {
+        path.relative_to(directory).as_posix(): np.asarray(Image.open(path))
+        for path in sorted(directory.rglob("*.png"))
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("demo") / "images"
+    count = demo.write_images(directory, patients=PATIENTS)
+    return directory, count
+
+
+@pytest.fixture(scope="module")
+def images(folder):
+    return read(folder[0])
+
+
+def test_every_image_is_counted_and_is_a_grayscale_png(folder, images):
+    directory, count = folder
+    assert count == len(images) == sum(path.is_file() for path in directory.rglob("*"))
+    for path in directory.rglob("*.png"):
+        with Image.open(path) as image:
+            assert (image.format, image.mode, image.size) == ("PNG", "L", (phantom.SIDE, phantom.SIDE))
+
+
+def test_names_are_those_of_the_chest_x_ray_data(images):
+    for name in images:
+        kind, file = name.split("/")
+        assert NAME[kind].fullmatch(file), name
+
+
+def test_a_patient_has_several_images_of_one_class(images):
+    groups: dict[str, list[str]] = {}
+    for name in images:
+        kind, file = name.split("/")
+        groups.setdefault(re.search(CHEST_XRAY_GROUP, file)[1], []).append(kind)
+    assert len(groups) == PATIENTS
+    least, most = demo.IMAGES_PER_PATIENT
+    assert {len(kinds) for kinds in groups.values()} == set(range(least, most + 1))
+    assert all(len(set(kinds)) == 1 for kinds in groups.values())
+    numbers = [int(re.search(r"\d+", group)[0]) for group in groups]
+    assert sorted(numbers) == list(range(1, PATIENTS + 1))  # no number is in both classes
+    normal = sum(kinds[0] == "NORMAL" for kinds in groups.values())
+    assert normal == 0.4 * PATIENTS
+
+
+def test_same_seed_same_pixels(images, tmp_path):
+    demo.write_images(tmp_path, patients=8)
+    again = read(tmp_path)
+    first = {name: image for name, image in images.items() if int(re.search(r"\d+", name)[0]) <= 8}
+    assert again.keys() == first.keys()
+    for name, image in again.items():
+        np.testing.assert_array_equal(image, first[name], err_msg=name)
+
+
+def test_another_seed_draws_other_patients(images, tmp_path):
+    demo.write_images(tmp_path, patients=8, seed=1)
+    shared = read(tmp_path).keys() & images.keys()
+    assert shared
+    for name in shared:
+        image = np.asarray(Image.open(tmp_path / name))
+        assert np.abs(image.astype(int) - images[name]).mean() > 5, name
+
+
+def test_no_two_images_are_alike(images):
+    assert len({image.tobytes() for image in images.values()}) == len(images)
+
+
+def test_images_of_a_patient_are_closer_than_those_of_others():
+    # Over many films of each, so that pose and exposure average out and the anatomy is left.
+    def film(anatomy: phantom.Anatomy, first: int) -> np.ndarray:
+        return np.mean(
+            [
+                phantom.draw(np.random.default_rng(seed), anatomy, opacities=False)
+                for seed in range(first, first + 12)
+            ],
+            axis=0,
+        )
+
+    one, other = (phantom.Anatomy.draw(np.random.default_rng(seed)) for seed in (1, 2))
+    within = np.abs(film(one, 0) - film(one, 100)).mean()
+    between = np.abs(film(one, 0) - film(other, 100)).mean()
+    assert within < between
+
+
+def test_brightness_does_not_tell_the_classes_apart(images):
+    sick = [name.startswith("PNEUMONIA/") for name in images]
+    for measure in (np.mean, np.std, np.median):
+        area = roc_auc_score(sick, [measure(image) for image in images.values()])
+        assert 0.35 < area < 0.65, measure.__name__
+
+
+def test_exposure_and_pose_vary(images):
+    means = np.array([image.mean() for image in images.values()])
+    assert means.std() > 8
+    healthy = [image for name, image in images.items() if name.startswith("NORMAL/")]
+    assert np.std(healthy, axis=0)[40:100, 30:115].mean() > 15
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path):
+    kept = tmp_path / "notes.txt"
+    kept.write_text("mine")
+    message = (
+        f"{tmp_path}: found a file or a folder that is not empty, allowed is a new or an empty folder. "
+        "Remove it or name another."
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        demo.write_images(tmp_path, patients=3)
+    assert list(tmp_path.iterdir()) == [kept]
+    with pytest.raises(InputError, match=r"notes\.txt: found a file or a folder that is not empty"):
+        demo.write_images(kept, patients=3)
+    assert kept.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seed": -1}, "seed: found -1, allowed is 0 or more. Give another seed."),
+        (
+            {"patients": 2},
+            "patients: found 2, allowed is 3 or more, so that both classes have one. Ask for more.",
+        ),
+    ],
+)
+def test_an_impossible_order_is_refused(tmp_path, arguments, message):
+    directory = tmp_path / "images"
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        demo.write_images(directory, **arguments)
+    assert not directory.exists()
+
+
+def test_three_patients_make_both_classes(tmp_path):
+    demo.write_images(tmp_path, patients=3)
+    assert {name.split("/")[0] for name in read(tmp_path)} == {"NORMAL", "PNEUMONIA"}
+
+
+def test_demo_data_is_made_once_and_again_when_damaged(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(demo, "PATIENTS", PATIENTS)
+    out = demo.demo_data()
+    manifest = Manifest.load(out)
+    assert manifest.name == demo.DEMO_NAME
+    assert {"train", "val", "test"} == set(manifest.splits)
+    assert "drawing demo data" in capsys.readouterr().err
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert demo.demo_data() == out
+    assert capsys.readouterr().err == ""
+    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
+    shard = out / manifest.splits["val"].shards[0].name
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1])
+    assert demo.demo_data() == out
+    assert shard.read_bytes() == whole
+
+
+def test_demo_data_names_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="XDG_CACHE_HOME"):
+        demo.demo_data()

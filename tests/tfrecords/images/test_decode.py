@@ -1,0 +1,543 @@
+import ast
+import io
+import itertools
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfrecords.demo import phantom
+from tfrecords.images.decode import check_header, decode, decode_fingerprinted
+from tfrecords.images.kinds import HEAD_BYTES, MAX_PIXELS, DecodeError, check_kind
+
+
+def saved(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def array_image(values, mode=None):
+    array = np.array(values, np.uint8)
+    return Image.fromarray(array) if mode is None else Image.fromarray(array).convert(mode)
+
+
+def png(width, height, depth, colour, rows=b"", *, extra=b"", interlaced=False):
+    """Builds a PNG from its raw rows: for what Pillow does not write."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + extra
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def tiff(width, height, strip, *, bits=(8,), photometric=1, order="<", **more):
+    """Builds an uncompressed TIFF of one strip: for what Pillow does not write. TIFF 6.0, section 2."""
+    tags = {
+        256: ("I", (width,)),
+        257: ("I", (height,)),
+        258: ("H", bits),
+        259: ("H", (1,)),
+        262: ("H", (photometric,)),
+        273: ("I", (8,)),
+        277: ("H", (len(bits),)),
+        278: ("I", (height,)),
+        279: ("I", (len(strip),)),
+        **{int(tag[1:]): ("H", values) for tag, values in more.items()},
+    }
+    entries, extra = b"", b""
+    start = 8 + len(strip) + 2 + 12 * len(tags) + 4
+    for tag, (kind, values) in sorted(tags.items()):
+        data = struct.pack(f"{order}{len(values)}{kind}", *values)
+        if len(data) > 4:
+            data, extra = struct.pack(f"{order}I", start + len(extra)), extra + data
+        entries += struct.pack(f"{order}HHI", tag, {"H": 3, "I": 4}[kind], len(values)) + data.ljust(4, b"\0")
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8 + len(strip))
+    return head + strip + struct.pack(f"{order}H", len(tags)) + entries + b"\0" * 4 + extra
+
+
+def pixels(data, channels, *, height=1, width=4):
+    return decode(data, height=height, width=width, channels=channels)
+
+
+RULE = "allowed are JPEG, PNG, BMP, WebP, TIFF, DICOM"
+COLOURS = [[[255, 0, 0], [0, 255, 0], [0, 0, 255], [200, 100, 50]]]
+TRIPLES = bytes(np.ravel(COLOURS).tolist())
+LUMA = [76, 150, 29, 124]  # ITU-R 601-2: (299 R + 587 G + 114 B) / 1000, rounded
+GREYS = [[0, 1, 128, 255]]
+ALPHA = [[[255, 0, 0, 255], [255, 255, 255, 0], [255, 255, 255, 51], [200, 100, 50, 255]]]
+ON_BLACK = [[255, 0, 0], [0, 0, 0], [51, 51, 51], [200, 100, 50]]
+WIDE = [0, 511, 0x8080, 65535]
+
+
+def wide_png(values, colour):
+    return png(4, 1, 16, colour, b"\x00" + struct.pack(f">{len(values)}H", *values))
+
+
+@pytest.mark.parametrize(
+    ("data", "grey", "colour"),
+    [
+        pytest.param(saved(array_image(GREYS)), GREYS[0], None, id="grayscale PNG"),
+        pytest.param(saved(array_image(GREYS), "BMP"), GREYS[0], None, id="grayscale BMP"),
+        pytest.param(saved(array_image(COLOURS)), LUMA, COLOURS[0], id="RGB PNG"),
+        pytest.param(saved(array_image(COLOURS), "BMP"), LUMA, COLOURS[0], id="RGB BMP"),
+        # round(v * 255 / 65535), where the high byte alone would give 0, 1, 128, 255
+        pytest.param(wide_png(WIDE, 0), [0, 2, 128, 255], None, id="16-bit grayscale"),
+        pytest.param(
+            wide_png([*[65535, 0, 0], *[0, 511, 0], *[0x8080, 0x8080, 0x8080], *[1, 255, 256]], 2),
+            [76, 1, 128, 0],
+            [[255, 0, 0], [0, 1, 0], [128, 128, 128], [0, 0, 1]],
+            id="16-bit RGB",
+        ),
+        pytest.param(
+            png(4, 1, 2, 3, b"\x00" + bytes([0b00011011]), extra=chunk(b"PLTE", TRIPLES)),
+            LUMA,
+            COLOURS[0],
+            id="palette",
+        ),
+        pytest.param(
+            png(
+                4,
+                1,
+                2,
+                3,
+                b"\x00" + bytes([0b00011011]),
+                extra=chunk(b"PLTE", bytes(np.array(ALPHA)[0, :, :3].ravel().tolist()))
+                + chunk(b"tRNS", bytes([255, 0, 51, 255])),
+            ),
+            [76, 0, 51, 124],
+            ON_BLACK,
+            id="palette with alpha",
+        ),
+        pytest.param(saved(array_image(ALPHA)), [76, 0, 51, 124], ON_BLACK, id="RGBA"),
+        pytest.param(
+            saved(Image.fromarray(np.array([[[200, 255], [200, 0], [255, 51], [7, 255]]], np.uint8), "LA")),
+            [200, 0, 51, 7],
+            None,
+            id="grayscale with alpha",
+        ),
+        pytest.param(
+            png(4, 1, 8, 2, b"\x00" + TRIPLES, extra=chunk(b"tRNS", b"\0\0\0\xff\0\0")),
+            [76, 0, 29, 124],
+            [[255, 0, 0], [0, 0, 0], [0, 0, 255], [200, 100, 50]],
+            id="RGB with one transparent colour",
+        ),
+        pytest.param(png(4, 1, 1, 0, b"\x00\x50"), [0, 255, 0, 255], None, id="1 bit"),
+        pytest.param(
+            saved(array_image([[0, 255, 0, 255]]).convert("1"), "BMP"), [0, 255, 0, 255], None, id="1-bit BMP"
+        ),
+        pytest.param(png(4, 1, 2, 0, b"\x00\x1b"), [0, 85, 170, 255], None, id="2 bits"),
+        pytest.param(
+            png(4, 1, 16, 0, b"\x00" + struct.pack(">4H", *WIDE), extra=chunk(b"tRNS", b"\xff\xff")),
+            [0, 2, 128, 0],
+            None,
+            id="16-bit grayscale with one transparent value",
+        ),
+        pytest.param(
+            png(
+                4,
+                1,
+                8,
+                2,
+                b"\0" + TRIPLES[:3] + b"\0" + TRIPLES[6:9] + b"\0" + TRIPLES[3:6] + TRIPLES[9:],
+                interlaced=True,
+            ),
+            LUMA,
+            COLOURS[0],
+            id="interlaced PNG",
+        ),
+        pytest.param(saved(array_image(GREYS), "TIFF"), GREYS[0], None, id="grayscale TIFF"),
+        pytest.param(saved(array_image(COLOURS), "TIFF"), LUMA, COLOURS[0], id="RGB TIFF"),
+        pytest.param(saved(array_image(COLOURS), "TIFF", big_tiff=True), LUMA, COLOURS[0], id="BigTIFF"),
+        pytest.param(
+            saved(array_image(COLOURS), "TIFF", compression="tiff_lzw"), LUMA, COLOURS[0], id="LZW TIFF"
+        ),
+        pytest.param(saved(array_image(ALPHA), "TIFF"), [76, 0, 51, 124], ON_BLACK, id="RGBA TIFF"),
+        pytest.param(
+            tiff(
+                4,
+                1,
+                bytes(np.ravel(np.column_stack([ON_BLACK, [255, 0, 51, 255]])).tolist()),
+                bits=(8,) * 4,
+                photometric=2,
+                t338=(1,),
+            ),
+            [76, 0, 51, 124],
+            ON_BLACK,
+            id="TIFF with colours multiplied by alpha",
+        ),
+        pytest.param(
+            tiff(
+                4,
+                1,
+                bytes([255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 0, 255, 0, 55]),
+                bits=(8,) * 4,
+                photometric=5,
+            ),
+            [179, 255, 0, 83],
+            [[0, 255, 255], [255, 255, 255], [0, 0, 0], [200, 0, 200]],
+            id="CMYK TIFF",
+        ),
+        pytest.param(
+            tiff(4, 1, struct.pack("<4H", *WIDE), bits=(16,)), [0, 2, 128, 255], None, id="16-bit TIFF"
+        ),
+        pytest.param(
+            tiff(4, 1, struct.pack(">4H", *WIDE), bits=(16,), order=">"),
+            [0, 2, 128, 255],
+            None,
+            id="16-bit TIFF of the other byte order",
+        ),
+        pytest.param(
+            tiff(
+                4,
+                1,
+                struct.pack("<12H", 65535, 0, 0, 0, 511, 0, 0x8080, 0x8080, 0x8080, 1, 255, 256),
+                bits=(16, 16, 16),
+                photometric=2,
+            ),
+            [76, 1, 128, 0],
+            [[255, 0, 0], [0, 1, 0], [128, 128, 128], [0, 0, 1]],
+            id="16-bit RGB TIFF",
+        ),
+        # 0, 24, 2048, 4095: round(v * 255 / 4095)
+        pytest.param(
+            tiff(4, 1, bytes([0x00, 0x00, 0x18, 0x80, 0x0F, 0xFF]), bits=(12,)),
+            [0, 1, 128, 255],
+            None,
+            id="12-bit TIFF",
+        ),
+        pytest.param(
+            tiff(4, 1, bytes(GREYS[0]), photometric=0), [255, 254, 127, 0], None, id="white is zero"
+        ),
+        pytest.param(
+            tiff(4, 1, b"\x50", bits=(1,), photometric=0), [255, 0, 255, 0], None, id="1-bit, white is zero"
+        ),
+        pytest.param(
+            tiff(4, 1, struct.pack("<4H", *WIDE), bits=(16,), photometric=0),
+            [255, 253, 127, 0],
+            None,
+            id="16-bit, white is zero",
+        ),
+        pytest.param(saved(array_image(COLOURS), "WEBP", lossless=True), LUMA, COLOURS[0], id="WebP"),
+        pytest.param(
+            saved(array_image(ALPHA), "WEBP", lossless=True, exact=True),
+            [76, 0, 51, 124],
+            ON_BLACK,
+            id="RGBA WebP",
+        ),
+    ],
+)
+def test_pixels_by_the_kind_of_image(data, grey, colour):
+    assert pixels(data, 1)[0, :, 0].tolist() == grey
+    assert pixels(data, 3)[0].tolist() == (colour or [[value] * 3 for value in grey])
+
+
+def flat(mode, colour):
+    return Image.new(mode, (16, 16), colour)
+
+
+@pytest.mark.parametrize(
+    ("image", "grey", "colour"),
+    [
+        (flat("L", 90), 90, (90, 90, 90)),
+        (flat("RGB", (200, 100, 50)), 124, (200, 100, 50)),
+        (flat("RGB", (255, 0, 0)), 76, (254, 0, 0)),
+        (flat("CMYK", (0, 0, 0, 0)), 255, (255, 255, 255)),
+        (flat("CMYK", (255, 0, 0, 0)), 179, (0, 255, 255)),
+        (flat("CMYK", (0, 0, 0, 155)), 100, (100, 100, 100)),
+    ],
+)
+def test_jpeg_pixels(image, grey, colour):
+    data = saved(image, "JPEG", quality=100, subsampling=0)
+    for channels, expected in ((1, [grey]), (3, colour)):
+        found = pixels(data, channels, height=16, width=16)
+        np.testing.assert_allclose(found.astype(int), np.broadcast_to(expected, found.shape), atol=1)
+
+
+def test_a_jpegs_own_luma_is_taken():
+    random = np.random.default_rng(0)
+    data = saved(Image.fromarray(random.integers(0, 256, (16, 24, 3), dtype=np.uint8)), "JPEG", quality=60)
+    with Image.open(io.BytesIO(data)) as image:
+        image.draft("YCbCr", image.size)
+        luma = np.asarray(image)[..., 0]
+    with Image.open(io.BytesIO(data)) as image:
+        by_way_of_colour = np.asarray(image.convert("L"))
+    found = pixels(data, 1, height=16, width=24)[..., 0]
+    np.testing.assert_array_equal(found, luma)
+    assert (found != by_way_of_colour).any()
+
+
+@pytest.mark.parametrize(
+    ("orientation", "turned"),
+    [
+        (1, lambda a: a),
+        (2, np.fliplr),
+        (3, lambda a: np.rot90(a, 2)),
+        (4, np.flipud),
+        (5, np.transpose),
+        (6, lambda a: np.rot90(a, -1)),
+        (7, lambda a: np.rot90(a, 2).T),
+        (8, np.rot90),
+    ],
+)
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_exif_orientation_is_applied(orientation, turned, kind):
+    blocks = np.kron(np.array([[10, 80, 160], [210, 250, 40]], np.uint8), np.ones((16, 16), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    expected = turned(blocks)
+    found = pixels(
+        saved(Image.fromarray(blocks), kind, exif=exif), 1, height=expected.shape[0], width=expected.shape[1]
+    )
+    np.testing.assert_allclose(found[..., 0].astype(int), expected, atol=2)
+
+
+def test_a_progressive_jpeg_is_as_any_other():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (33, 47, 3), dtype=np.uint8))
+    plain, progressive = (saved(image, "JPEG", progressive=value) for value in (False, True))
+    assert b"\xff\xc0" in plain
+    assert b"\xff\xc2" in progressive
+    for channels in (1, 3):
+        np.testing.assert_array_equal(
+            pixels(progressive, channels, height=33, width=47), pixels(plain, channels, height=33, width=47)
+        )
+
+
+def fully_decoded(data, side):
+    with Image.open(io.BytesIO(data)) as image:
+        image.draft("L", image.size)
+        return np.asarray(image.convert("L").resize((side, side), Image.Resampling.BILINEAR)).astype(int)
+
+
+@pytest.mark.parametrize("size", [(1857, 1317), (2000, 900), (3100, 2900)])
+def test_a_large_jpeg_is_nearly_its_full_decoding(size):
+    """The bound that the docstring states; a scale of one step more breaks it."""
+    for seed in range(4):
+        film = phantom.draw(
+            np.random.default_rng(seed), phantom.Anatomy.draw(np.random.default_rng(seed)), opacities=True
+        )
+        noise = np.random.default_rng(seed).normal(0, 12, (size[1], size[0]))
+        large = np.asarray(Image.fromarray(film).resize(size, Image.Resampling.BICUBIC)) + noise
+        data = saved(Image.fromarray(np.clip(large, 0, 255).astype(np.uint8)), "JPEG", quality=90)
+        found = decode_fingerprinted(data, height=180, width=180, channels=1)
+        difference = np.abs(found.pixels[..., 0].astype(int) - fully_decoded(data, 180))
+        assert 0 < difference.max() <= 24  # 0 would be full decoding
+        assert difference.mean() < 1
+        assert found.size == (size[1], size[0])  # its own, not what it was decoded at
+
+
+def test_a_jpeg_below_four_times_the_target_is_decoded_in_full():
+    values = np.random.default_rng(0).integers(0, 256, (719, 719), dtype=np.uint8)
+    data = saved(Image.fromarray(values), "JPEG")
+    np.testing.assert_array_equal(pixels(data, 1, height=180, width=180)[..., 0], fully_decoded(data, 180))
+
+
+def test_a_large_turned_jpeg_keeps_its_own_size():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    data = saved(Image.new("L", (1600, 1200), 90), "JPEG", exif=exif)
+    assert decode_fingerprinted(data, height=180, width=180, channels=1).size == (1600, 1200)
+
+
+def test_an_interlaced_png_is_as_any_other():
+    image = np.random.default_rng(0).integers(0, 256, (13, 11), dtype=np.uint8)
+    passes = [
+        (0, 0, 8, 8),
+        (0, 4, 8, 8),
+        (4, 0, 8, 4),
+        (0, 2, 4, 4),
+        (2, 0, 4, 2),
+        (0, 1, 2, 2),
+        (1, 0, 2, 1),
+    ]
+    rows = b"".join(b"\0" + row.tobytes() for y, x, dy, dx in passes for row in image[y::dy, x::dx])
+    found = pixels(png(11, 13, 8, 0, rows, interlaced=True), 1, height=13, width=11)
+    np.testing.assert_array_equal(found[..., 0], image)
+
+
+def test_the_resize_is_antialiased():
+    checkerboard = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    for channels in (1, 3):
+        found = pixels(saved(Image.fromarray(checkerboard)), channels, height=16, width=16)
+        assert (found.shape, found.dtype) == ((16, 16, channels), np.uint8)
+        assert set(np.unique(found)) <= {127, 128}
+
+
+def test_the_aspect_ratio_is_not_kept():
+    halves = np.repeat(np.array([[0, 255]], np.uint8), [20, 20], axis=1).repeat(10, axis=0)
+    found = pixels(saved(Image.fromarray(halves)), 1, height=30, width=10)[..., 0]
+    assert (found[:, :4] == 0).all()
+    assert (found[:, 6:] == 255).all()
+
+
+def test_the_same_size_is_not_resampled():
+    image = np.random.default_rng(0).integers(0, 256, (9, 7), dtype=np.uint8)
+    np.testing.assert_array_equal(pixels(saved(Image.fromarray(image)), 1, height=9, width=7)[..., 0], image)
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        (b"", "the file is empty (0 bytes)"),
+        (b"GIF89a", f"a GIF file; {RULE}"),
+        (saved(flat("L", 0), "GIF"), f"a GIF file; {RULE}"),
+        (b"%PDF-1.7", f"a PDF file; {RULE}"),
+        (b"just some words", f"not an image: it starts with b'just som'; {RULE}"),
+        (b"\x89PNX\r\n", f"not an image: it starts with b'\\x89PNX\\r\\n'; {RULE}"),
+        (b"RIFF\x04\0\0\0WAVE", f"not an image: it starts with b'RIFF\\x04\\x00\\x00\\x00'; {RULE}"),
+        (b"12345678WEBPVP8 ", f"not an image: it starts with b'12345678'; {RULE}"),
+    ],
+)  # fmt: skip
+def test_other_kinds_are_named(head, reason):
+    for attempt in (lambda: check_kind(head[:HEAD_BYTES]), lambda: pixels(head, 1)):
+        with pytest.raises(DecodeError) as caught:
+            attempt()
+        assert str(caught.value) == reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("PNG", "an animation; save the frame that is meant as an image of its own"),
+        ("WEBP", "an animation; save the frame that is meant as an image of its own"),
+        ("TIFF", "a TIFF file of 2 pictures; save the one that is meant as an image of its own"),
+        ("MPO", "a JPEG file (MPO) of 2 pictures; save the one that is meant as an image of its own"),
+    ],
+)
+def test_several_pictures_are_refused(kind, reason):
+    frames = [flat("RGB", (9, 9, 9)), flat("RGB", (200, 9, 9))]
+    data = saved(frames[0], kind, save_all=True, append_images=frames[1:])
+    for attempt in (lambda: pixels(data, 1), lambda: check_header(io.BytesIO(data))):
+        with pytest.raises(DecodeError) as caught:
+            attempt()
+        assert str(caught.value) == reason
+
+
+@pytest.mark.parametrize(
+    ("bits", "sample_format", "kind"),
+    [(32, 3, "f"), (32, 1, "I"), (32, 2, "i"), (16, 2, "h"), (8, 2, "b")],
+)
+def test_numbers_whose_range_is_not_known_are_refused(bits, sample_format, kind):
+    data = tiff(4, 1, struct.pack(f"<4{kind}", 0, 1, 2, 3), bits=(bits,), t339=(sample_format,))
+    with pytest.raises(DecodeError) as caught:
+        pixels(data, 1)
+    assert str(caught.value) == (
+        "a TIFF file whose pixels are of 32 bits, signed or floating: their range is not known; scale them "
+        "to 8 or 16 bits without sign"
+    )
+
+
+def webp_header(form, width, height):
+    if form == b"VP8X":
+        body = b"\0" * 4 + struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
+    elif form == b"VP8L":
+        body = b"\x2f" + struct.pack("<I", width - 1 | height - 1 << 14)
+    else:
+        body = b"\0\0\0\x9d\x01\x2a" + struct.pack("<HH", width, height)
+    body = form + struct.pack("<I", len(body)) + body + b"\0" * 40
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
+@pytest.mark.parametrize(
+    ("data", "width", "height"),
+    [
+        (webp_header(b"VP8X", 10_000, 9_999), 10_000, 9_999),
+        (webp_header(b"VP8X", 1 << 24, 1 << 24), 1 << 24, 1 << 24),
+        (webp_header(b"VP8L", 16_384, 16_383), 16_384, 16_383),
+        (webp_header(b"VP8 ", 16_383, 16_382), 16_383, 16_382),
+        (tiff(10_000, 9_000, b"\0"), 10_000, 9_000),
+        (tiff(16, 16, b"\0", t322=(60_000,), t323=(60_000,)), 60_000, 60_000),
+    ],
+)
+def test_other_huge_images_are_refused_from_their_headers(data, width, height):
+    for attempt in (lambda: pixels(data, 1), lambda: check_header(io.BytesIO(data))):
+        with pytest.raises(DecodeError) as caught:
+            attempt()
+        assert (
+            str(caught.value)
+            == f"its header announces {width}x{height} pixels; at most {MAX_PIXELS} are read"
+        )
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "reason"),
+    [
+        (100_000, 100_000, "cannot be decoded: Image size (10000000000 pixels) exceeds limit"),
+        (10_000, 10_000, f"its header announces 10000x10000 pixels; at most {MAX_PIXELS} are read"),
+        (MAX_PIXELS + 1, 1, f"its header announces {MAX_PIXELS + 1}x1 pixels; at most {MAX_PIXELS} are read"),
+    ],
+)  # fmt: skip
+def test_a_huge_image_is_refused_from_its_header(width, height, reason):
+    with pytest.raises(DecodeError) as caught:
+        pixels(png(width, height, 8, 0, b"no rows at all"), 1)  # decoding it would say: truncated
+    assert str(caught.value).startswith(reason)
+
+
+def test_just_below_the_limit_it_is_decoded():
+    with pytest.raises(DecodeError, match=r"^cannot be decoded: .*(truncated|broken|decoder)"):
+        pixels(png(MAX_PIXELS // 100, 100, 8, 0, b"\x00"), 1)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP"])
+def test_every_cut_is_refused_or_harmless(kind):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 12), dtype=np.uint8))
+    data = saved(image, kind)
+    whole = pixels(data, 1, height=12, width=12)
+    harmless = []
+    for size in range(len(data)):
+        try:
+            found = pixels(data[:size], 1, height=12, width=12)
+        except DecodeError as error:
+            assert str(error).startswith(("cannot be decoded: ", "the file is empty", "not an image"))  # noqa: PT017
+        else:
+            np.testing.assert_array_equal(found, whole)
+            harmless.append(size)
+    # A PNG's pixels are whole without its last checksums and its end mark: 20 bytes.
+    assert harmless == list(range(len(data) - 20, len(data)) if kind == "PNG" else [])
+
+
+def test_every_damaged_byte_of_a_png_is_refused_or_harmless():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 12), dtype=np.uint8))
+    data = saved(image)
+    whole = pixels(data, 1, height=12, width=12)
+    refused = 0
+    for at, bit in itertools.product(range(len(data)), (1, 128)):
+        damaged = bytearray(data)
+        damaged[at] ^= bit
+        try:
+            found = pixels(bytes(damaged), 1, height=12, width=12)
+        except DecodeError:
+            refused += 1
+        else:
+            np.testing.assert_array_equal(found, whole)
+    assert refused > len(data)
+
+
+def rows(text):
+    lines = (line.strip() for line in text.splitlines())
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+
+
+def test_the_page_on_images_is_the_tables_of_the_modules_and_names_their_tests():
+    root = Path(__file__).parent.parent.parent
+    page = rows((root / "docs" / "images.md").read_text())
+    documented = []
+    for name in ("decode", "dicom"):
+        documented += rows(ast.get_docstring(ast.parse((root / "tfrecords" / f"{name}.py").read_text())))
+    assert [row[:2] for row in page] == documented
+    for *_, test in page:
+        if test.startswith("`"):
+            file, _, function = test.strip("`").rpartition("::")
+            text = Path(__file__).with_name(file or "test_dicom.py").read_text()
+            assert f"\ndef {function}(" in text
+    assert sum(row[-1].startswith("`") for row in page) == len(page) - 2  # the two headings

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+
+from tfrecords.convert.shards import encode_image
+from tfrecords.errors import InputError
+from tfrecords.example import Record, encode
+from tfrecords.manifest import Manifest, Shard, Split
+from tfrecords.records import frame
+from tfrecords.show.contact_sheet import contact_sheet, pixels
+
+BLUE = (38, 92, 158)
+
+
+def build(folder, *, shape=(30, 20, 1), encoding="raw", copies=1, images=6):
+    """Writes one train shard of flat images: image n is 20 n + 10 grey, its copies one more each."""
+    records = [
+        Record(
+            image=encode_image(np.full(shape, 20 * number + 10 + copy, np.uint8), encoding),
+            label=number % 2,
+            id=f"{'A' if number % 2 == 0 else 'B'}/{number}.png".encode(),
+            source=number,
+            copy=copy,
+            group=b"0",
+        )
+        for copy in reversed(range(1 + copies))
+        for number in range(images)
+    ]
+    data = b"".join(frame(encode(record)) for record in records)
+    name = "flat-train.tfrecord-00000-of-00001"
+    (folder / name).write_bytes(data)
+    split = Split((Shard(name, len(records), len(data), "-"),), len(records), images, images, (0, 0))
+    return Manifest(
+        name="flat", class_names=("A", "B"), image_shape=shape, encoding=encoding, splits={"train": split},
+        copies=copies, augmentation={}, seed=0, sources_sha256="", plan="", rejected=(), versions={},
+    )  # fmt: skip
+
+
+def greys(sheet):
+    """Returns the grey values of the pictures' pixels on a sheet with their counts."""
+    values, counts = np.unique(np.asarray(sheet).reshape(-1, 3), axis=0, return_counts=True)
+    return {int(v[0]): int(n) for v, n in zip(values, counts, strict=True) if v[0] == v[1] == v[2]}
+
+
+@pytest.mark.parametrize("encoding", ["raw", "png", "jpeg"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_picture_is_on_the_sheet(tmp_path, encoding, channels):
+    manifest = build(tmp_path, shape=(30, 20, channels), encoding=encoding)
+    found = greys(contact_sheet(tmp_path, manifest, split="train", count=6))
+    for number in range(6):
+        assert found[20 * number + 10] == 120 * 180  # originals: the longer side is 180 pixels
+        assert found[20 * number + 11] == (120 - 4) * (180 - 4)  # copies have a frame of 2 pixels
+
+
+def test_copies_are_framed(tmp_path):
+    sheet = contact_sheet(tmp_path, build(tmp_path, copies=2), split="train", count=3)
+    frames = (np.asarray(sheet) == BLUE).all(axis=-1).sum()
+    assert frames == 3 * 2 * (120 * 180 - 116 * 176)
+    without = contact_sheet(tmp_path, build(tmp_path, copies=0), split="train", count=3)
+    assert not (np.asarray(without) == BLUE).all(axis=-1).any()
+
+
+def test_classes_take_turns(tmp_path):
+    manifest = build(tmp_path, copies=0)
+    assert {10, 30} <= greys(contact_sheet(tmp_path, manifest, split="train", count=2)).keys()
+    found = greys(contact_sheet(tmp_path, manifest, split="train", count=3))
+    assert 50 in found
+    assert 70 not in found
+
+
+def test_more_than_there_is(tmp_path):
+    manifest = build(tmp_path)
+    many = contact_sheet(tmp_path, manifest, split="train", count=1000)
+    assert many.tobytes() == contact_sheet(tmp_path, manifest, split="train", count=6).tobytes()
+
+
+def test_a_sheet_is_not_too_wide(tmp_path):
+    sheet = contact_sheet(tmp_path, build(tmp_path, images=12), split="train", count=12)
+    assert sheet.width <= 1500
+    assert sheet.height > 2 * 180
+
+
+@pytest.mark.parametrize(
+    ("split", "count", "message"),
+    [
+        ("train", 0, "--count=0: must be 1 or more"),
+        ("val", 3, "split 'val' is not in data set 'flat'; it has train: "),
+    ],
+)
+def test_what_cannot_be_drawn(tmp_path, split, count, message):
+    manifest = build(tmp_path)
+    with pytest.raises(InputError) as caught:
+        contact_sheet(tmp_path, manifest, split=split, count=count)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_damaged_shard_is_named(tmp_path):
+    manifest = build(tmp_path)
+    path = tmp_path / manifest.splits["train"].shards[0].name
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError) as caught:
+        contact_sheet(tmp_path, manifest, split="train", count=3)
+    assert str(caught.value) == (f"{path}: record 0 at byte 0 has damaged data (CRC mismatch); convert again")
+
+
+@pytest.mark.parametrize("encoding", ["raw", "png"])
+def test_pixels_of_a_record(tmp_path, encoding):
+    manifest = build(tmp_path, shape=(4, 5, 3), encoding=encoding)
+    image = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    record = Record(encode_image(image, encoding), 0, b"", 0, 0, b"")
+    np.testing.assert_array_equal(pixels(record, manifest), image)

@@ -1,0 +1,352 @@
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from tfrecords.errors import InputError
+from trainer.evaluation import figures, metrics, report
+from trainer.evaluation.intervals import Estimate, estimates, point_values
+from trainer.evaluation.predictions import Predictions, decide, worst_mistakes
+
+PICTURES = {
+    "training_curves.png",
+    "confusion_matrix.png",
+    "roc.png",
+    "precision_recall.png",
+    "reliability.png",
+}
+FILES = PICTURES | {"report.json", "predictions.csv", "report.html"}
+HISTORY = [
+    {"epoch": 1.0, "loss": 0.9, "val_loss": 0.8, "val_auc": 0.7, "learning_rate": 1e-3},
+    {"epoch": 2.0, "loss": 0.5, "val_loss": 0.6, "val_auc": 0.8, "learning_rate": 1e-3},
+    {"epoch": 3.0, "loss": 0.2, "val_loss": 0.7, "val_auc": float("nan"), "learning_rate": 1e-4},
+]
+
+
+def drawn(names=("NORMAL", "PNEUMONIA"), records=60, seed=0):
+    random = np.random.default_rng(seed)
+    labels = random.integers(len(names), size=records)
+    logits = random.normal(size=(records, len(names)))
+    logits[np.arange(records), labels] += 1
+    rows = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    ids = tuple(f"id{i}" for i in range(records))
+    groups = tuple(f"group {i // 2}" for i in range(records))
+    return Predictions(names, ids, groups, labels, rows)
+
+
+def write(directory, predictions=None, threshold: float | None = 0.4, **changes):
+    arguments = {
+        "split": "test",
+        "predictions": predictions or drawn(),
+        "threshold": threshold,
+        "threshold_source": "Youden's J on the val split",
+        "history": HISTORY,
+        "facts": {"data": "demo data: drawn phantoms", "precision": "float32"},
+    }
+    return report.write_report(directory, **{**arguments, **changes})
+
+
+def contents(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A report directory for tests that only read it."""
+    return write(tmp_path_factory.mktemp("written")).parent
+
+
+class Page(HTMLParser):
+    """Collects the tags, their attributes and the text; complains of tags that do not match."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.text, self._open = [], [], [], []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in ("meta", "img"):
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if self._open and self._open[-1] != "style":
+            self.text.append(data)
+
+
+def test_the_report_is_complete(tmp_path):
+    predictions = drawn()
+    wrong = worst_mistakes(predictions, 0.4, 5)
+    images = np.random.default_rng(0).integers(256, size=(len(wrong), 12, 10, 1), dtype=np.uint8)
+    path = write(tmp_path / "run" / "report", predictions, mistakes=images)
+    assert path == tmp_path / "run" / "report" / "report.html"
+    assert set(contents(path.parent)) == FILES | {"mistakes.png"}
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["report"]  # Nothing temporary is left.
+    for name in PICTURES | {"mistakes.png"}:
+        height, width = imread(path.parent / name).shape[:2]
+        assert min(height, width) > 300, name
+
+
+def test_the_numbers_are_those_of_metrics(written):
+    predictions = drawn()
+    numbers = report.read_report(written)
+    assert numbers["classes"] == {
+        "NORMAL": int((predictions.labels == 0).sum()),
+        "PNEUMONIA": int((predictions.labels == 1).sum()),
+    }
+    assert (numbers["records"], numbers["groups"], numbers["split"]) == (60, 30, "test")
+    assert numbers["facts"] == {"data": "demo data: drawn phantoms", "precision": "float32"}
+    assert (numbers["best_epoch"], numbers["resamples"], numbers["seed"]) == (2, 2000, 0)
+    for key, threshold in (("default", 0.5), ("chosen", 0.4)):
+        decision = numbers["decisions"][key]
+        assert decision["threshold"] == threshold
+        assert decision["confusion"] == metrics.confusion(predictions, threshold).tolist()
+        for name, estimate in estimates(predictions, threshold, seed=0).items():
+            assert Estimate(**decision["estimates"][name]) == estimate
+
+
+def test_the_table_of_predictions_gives_them_back_exactly(written):
+    predictions = drawn()
+    with (written / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "id",
+        "group",
+        "label",
+        "predicted",
+        "correct",
+        "probability_NORMAL",
+        "probability_PNEUMONIA",
+    ]
+    called = decide(predictions, 0.4)
+    for i, row in enumerate(rows):
+        assert (row["id"], row["group"]) == (predictions.ids[i], predictions.groups[i])
+        assert row["label"] == predictions.class_names[predictions.labels[i]]
+        assert row["predicted"] == predictions.class_names[called[i]]
+        assert row["correct"] == str(int(called[i] == predictions.labels[i]))
+        read = [float(row[f"probability_{name}"]) for name in predictions.class_names]
+        assert read == predictions.probabilities[i].tolist()
+    assert len(rows) == 60
+
+
+def test_the_page_needs_nothing_else(written):
+    text = (written / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert re.search(r"https?:|//[a-z]|url\(|@import", re.sub(r"base64,[^\"]*", "", text)) is None
+    sources = [value for name, value in page.attributes if name == "src"]
+    assert len(sources) == len(PICTURES)
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert not {"script", "link", "iframe", "a", "object"} & set(page.tags)
+    assert not {"href", "srcset", "action"} & {name for name, _ in page.attributes}
+
+
+def test_the_page_says_what_was_measured(written):
+    page = Page((written / "report.html").read_text(encoding="utf-8"))
+    said = " ".join("".join(page.text).split())
+    for decision in report.read_report(written)["decisions"].values():
+        for estimate in decision["estimates"].values():
+            assert f"{estimate['value']:.3f}[{estimate['low']:.3f}, {estimate['high']:.3f}]" in said
+    for part in (
+        "Data: demo data: drawn phantoms",
+        "0.4 (Youden's J on the val split), or 0.5",
+        "60 records of 30 groups",
+        "not for clinical use",
+    ):
+        assert part in said
+
+
+def test_names_are_escaped_and_drawn_as_they_are(tmp_path):
+    # Broken TeX, and letters that the font lacks: neither may stop or warn.
+    names = ("<script>alert(1)</script>", "$\\frac{&'\" \u80ba\u708e$")
+    path = write(tmp_path, drawn(names=names), history=[], facts={"data": "<img src=x>", "<b>": "<i>"})
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert "script" not in page.tags
+    assert all(value.startswith("data:") for name, value in page.attributes if name == "src")
+    said = "".join(page.text)
+    for name in (*names, "<img src=x>", "<b>", "<i>"):
+        assert name in said
+
+
+@pytest.mark.parametrize(
+    ("predictions", "threshold", "decisions"),
+    [
+        (drawn(), None, {"default": 0.5}),
+        (drawn(names=("A", "B", "C")), None, {"default": None}),
+        (drawn(names=tuple(f"class {i}" for i in range(25)), records=80), None, {"default": None}),
+        (
+            Predictions(("A", "B"), ("1", "2"), ("1", "2"), np.array([1, 1]), np.full((2, 2), 0.5)),
+            0.3,
+            {"default": 0.5, "chosen": 0.3},
+        ),
+        (
+            Predictions(("A", "B"), ("1", "2"), ("1", "1"), np.array([0, 1]), np.eye(2)),
+            0.5,
+            {"default": 0.5, "chosen": 0.5},
+        ),
+    ],
+    ids=["no threshold", "three classes", "25 classes", "one class has no records", "one group"],
+)
+def test_every_kind_of_predictions_gets_a_whole_report(tmp_path, predictions, threshold, decisions):
+    path = write(tmp_path, predictions, threshold, history=[])
+    assert set(contents(tmp_path)) == FILES
+    Page(path.read_text(encoding="utf-8"))
+    written = json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
+    assert {key: d["threshold"] for key, d in written["decisions"].items()} == decisions
+    assert written["best_epoch"] is None
+    text = report.render_text(written)
+    assert len(text.splitlines()) == 13 + ("chosen" in decisions)
+
+
+def test_the_same_input_gives_the_same_bytes(written, tmp_path):
+    write(tmp_path)
+    assert contents(tmp_path) == contents(written)
+
+
+def test_a_failing_figure_leaves_the_earlier_report_whole(written, tmp_path, monkeypatch):
+    before = contents(shutil.copytree(written, tmp_path / "report"))
+
+    def fail(*_):
+        raise RuntimeError("no such font")
+
+    monkeypatch.setattr(figures, "reliability", fail)
+    with pytest.raises(RuntimeError, match="no such font"):
+        write(tmp_path / "report", drawn(seed=1))
+    assert contents(tmp_path / "report") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+def test_the_page_is_replaced_last(written, tmp_path):
+    directory = shutil.copytree(written, tmp_path / "report")
+    (directory / "reliability.png").unlink()
+    (directory / "reliability.png").mkdir()  # No file can take this name.
+    with pytest.raises(InputError, match=r"cannot write the report to .*: Is a directory"):
+        write(directory, drawn(seed=1))
+    assert (directory / "report.html").read_bytes() == (written / "report.html").read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+def test_a_gallery_of_an_earlier_report_goes(tmp_path):
+    (tmp_path / "mistakes.png").write_bytes(b"of an earlier report")
+    write(tmp_path)
+    assert set(contents(tmp_path)) == FILES
+
+
+def test_images_that_are_not_the_mistakes_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="61 images of mistakes, but"):
+        write(tmp_path / "report", mistakes=np.zeros((61, 8, 8, 1), np.uint8))
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(InputError) as caught:
+        write(tmp_path / "file" / "report")
+    assert str(caught.value) == (
+        f"cannot write the report to {tmp_path}/file/report: Not a directory. "
+        "Give a directory that can be written, on a disk with free space"
+    )
+    assert (tmp_path / "file").read_text() == "kept"
+    with pytest.raises(InputError, match=r"cannot read .*report\.json: .*trainer\.evaluate"):
+        report.read_report(tmp_path)
+
+
+def test_text():
+    predictions = Predictions(
+        ("NORMAL", "PNEUMONIA"),
+        ("a", "b", "c", "d"),
+        ("g", "g", "g", "g"),
+        np.array([0, 0, 1, 1]),
+        np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]]),
+    )
+    numbers = report.summarise(
+        split="test",
+        predictions=predictions,
+        threshold=0.65,
+        threshold_source="Youden's J on the val split",
+        facts={},
+    )
+    text = report.render_text(numbers)
+    assert text == (
+        "test: 4 records of 1 groups (NORMAL 2, PNEUMONIA 2); 95% intervals by group\n"
+        "                    threshold 0.65          threshold 0.5\n"
+        "accuracy            1.000                   0.750\n"
+        "auroc               1.000                   1.000\n"
+        "auprc               1.000                   1.000\n"
+        "sensitivity         1.000                   1.000\n"
+        "specificity         1.000                   0.500\n"
+        "precision           1.000                   0.667\n"
+        "f1                  1.000                   0.800\n"
+        "balanced_accuracy   1.000                   0.750\n"
+        "loss                0.400                   0.400\n"
+        "brier               0.125                   0.125\n"
+        "threshold 0.65: Youden's J on the val split\n"
+        "For research only: this model and its predictions are not a medical device and not for clinical use."
+    )
+    estimate = {"value": 0.9123, "low": 0.8894, "high": 0.9336}
+    assert report.interval_text(estimate) == "0.912 [0.889, 0.934]"
+
+
+@pytest.mark.parametrize(("names", "shown"), [(("A", "B"), ["B"]), (("A", "B", "C"), ["A", "B", "C"])])
+def test_tensorboard_reads_the_summaries_back(tmp_path, names, shown):
+    from tensorboard.backend.event_processing import plugin_event_multiplexer
+    from tensorboard.plugins.pr_curve import metadata
+    from tensorboard.util import tensor_util
+
+    predictions = drawn(names=names)
+    predictions.probabilities[:20] = [0.5, *[0.5 / (len(names) - 1)] * (len(names) - 1)]  # At a threshold.
+    threshold = 0.4 if len(names) == 2 else None
+    report.write_summaries(
+        tmp_path / "run", split="test", predictions=predictions, threshold=threshold, step=70
+    )
+    read = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
+
+    def content(tag):
+        (event,) = read.Tensors("run", tag)
+        assert event.step == 70
+        return tensor_util.make_ndarray(event.tensor_proto)
+
+    scalars = read.PluginRunToTagToContent("scalars")["run"]
+    values = point_values(predictions, threshold)
+    assert {tag: float(content(tag)) for tag in scalars} == pytest.approx(
+        {f"test/report/{name}": value for name, value in values.items()}, abs=1e-6
+    )
+    images = read.PluginRunToTagToContent("images")["run"]
+    assert set(images) == {f"test/report/{name[:-4]}" for name in PICTURES - {"training_curves.png"}}
+    assert all(content(tag)[2].startswith(b"\x89PNG") for tag in images)
+    curves = read.PluginRunToTagToContent(metadata.PLUGIN_NAME)["run"]
+    assert set(curves) == {f"test/{name}/pr_curves" for name in shown}
+    for name in shown:
+        index = names.index(name)
+        truth, scores = predictions.labels == index, predictions.probabilities[:, index]
+        table = content(f"test/{name}/pr_curves")
+        assert table.shape == (6, 201)
+        for column, at in ((0, 0.0), (50, 0.25), (100, 0.5), (137, 0.685), (200, 1.0)):
+            called = scores >= at
+            found, alarms = (called & truth).sum(), (called & ~truth).sum()
+            expected = [found, alarms, (~called & ~truth).sum(), (~called & truth).sum()]
+            rates = [found / max(called.sum(), 1), found / truth.sum()]
+            np.testing.assert_allclose(table[:, column], [*expected, *rates], rtol=1e-6)
+        parsed = metadata.parse_plugin_metadata(curves[f"test/{name}/pr_curves"])
+        assert parsed.num_thresholds == 201
+
+
+def test_the_modules_import_without_their_heavy_friends():
+    code = (
+        "import sys; import trainer.evaluation.report; "
+        "print(sorted({'tensorflow', 'sklearn', 'matplotlib.pyplot', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,115 @@
+"""What to convert, and how: the options of a conversion, checked when they are made."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tfrecords.augment import Augmentation
+from tfrecords.convert.engines import Engine
+from tfrecords.duplicates.sets import POLICIES
+from tfrecords.errors import InputError
+from tfrecords.manifest import ENCODINGS
+from tfrecords.sources.rejection import MaxRejects
+
+_LARGEST_SIDE: Final = 8192
+_SMALLEST_SHARD: Final = 1 << 16
+_LARGEST_SEED: Final = 2**32 - 1  # RandomState's
+_UNITS: Final = {"": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """What to convert, and how.
+
+    Attributes:
+        images: the image folder; with a listing, the folder that its paths are below.
+        out: folder of the result.
+        name: of the data set, for the shard names; "" takes the image folder's name.
+        size: (height, width), pixels.
+        channels: 1 or 3.
+        listing: CSV or Parquet file that names the images; see `read_listing`. None: all in the folder.
+        allow_columns: whether the listing may have columns of other names.
+        group_regex: see `list_images`.
+        group_key_file: file of the secret that groups and ids are hashed with; DICOM files need it.
+        val_fraction: see `assign_splits`.
+        test_fraction: see `assign_splits`.
+        copies: augmented copies of each train image.
+        balance: more copies of the smaller classes, so that all are level; see `balanced_copies`.
+        augmentation: their strengths.
+        encoding: "raw", "png" or "jpeg".
+        shard_size: bytes, about; 0: see `plan_split`.
+        seed: of splits, order and copies.
+        max_rejects: how many images may be left out because they cannot be used; changes no shard.
+        duplicates: images that are the same to the pixel, in two splits or with two labels: "refuse"
+            them, "keep" them, or "drop" all but the first of each set, wherever they are.
+        dali_index: write index files too; changes no shard, and may be asked for later.
+        overwrite: replace a conversion of another plan.
+        workers: processes; 0 takes one for each core that this process may use.
+        engine: who writes the shards; changes no shard.
+    """
+
+    images: Path
+    out: Path
+    name: str = ""
+    size: tuple[int, int] = (180, 180)
+    channels: int = 1
+    listing: Path | None = None
+    allow_columns: bool = False
+    group_regex: str | None = None
+    group_key_file: Path | None = None
+    val_fraction: float = 0.15
+    test_fraction: float | None = None
+    copies: int = 1
+    balance: bool = False
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    encoding: str = "raw"
+    shard_size: int = 0
+    seed: int = 0
+    max_rejects: MaxRejects = field(default_factory=MaxRejects)
+    duplicates: str = "refuse"
+    dali_index: bool = False
+    overwrite: bool = False
+    workers: int = 0
+    engine: Engine = field(default_factory=Engine)
+
+    def __post_init__(self) -> None:
+        if self.overwrite and (self.engine.task or self.engine.finish):
+            raise InputError(
+                f"--overwrite with {'--task' if self.engine.task else '--finish'}: tasks share the folder, "
+                f"and one cannot replace what the others write; choose another --out"
+            )
+        if self.allow_columns and self.listing is None:
+            raise InputError("--allow_columns: is for a --listing, and there is none; give one or leave it")
+        if not all(1 <= side <= _LARGEST_SIDE for side in self.size):
+            raise InputError(f"--size={self.size}: each side must be from 1 to {_LARGEST_SIDE} pixels")
+        if self.channels not in (1, 3):
+            raise InputError(f"--channels={self.channels}: must be 1 (grayscale) or 3 (RGB)")
+        if self.encoding not in ENCODINGS:
+            raise InputError(f"--encoding={self.encoding}: must be one of {', '.join(ENCODINGS)}")
+        if self.duplicates not in POLICIES:
+            raise InputError(f"--duplicates={self.duplicates}: must be one of {', '.join(POLICIES)}")
+        if self.copies < 0:
+            raise InputError(f"--copies={self.copies}: must be 0 or more")
+        if self.shard_size and self.shard_size < _SMALLEST_SHARD:
+            raise InputError(f"--shard_size={self.shard_size} bytes: must be 64KB or more")
+        if self.workers < 0:
+            raise InputError(f"--workers={self.workers}: must be 0 (one for each core) or more")
+        if not 0 <= self.seed <= _LARGEST_SEED:
+            raise InputError(f"--seed={self.seed}: must be from 0 to {_LARGEST_SEED}")
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Returns (height, width) from `180` or `180x240` (height x width)."""
+    if not re.fullmatch(r"\d+(x\d+)?", text):
+        raise InputError(f"--size={text}: must be pixels, as 180 or as HEIGHTxWIDTH, 180x240")
+    height, _, width = text.partition("x")
+    return int(height), int(width or height)
+
+
+def parse_bytes(text: str) -> int:
+    """Returns bytes from `64MB`, `512KB`, `1GB` or plain digits; units are powers of 1,024."""
+    match = re.fullmatch(r"(\d+)\s*(KB|MB|GB)?", text.strip(), re.IGNORECASE)
+    if not match:
+        raise InputError(f"--shard_size={text}: must be a number with KB, MB or GB, as 64MB")
+    return int(match[1]) * _UNITS[(match[2] or "").upper()]

@@ -1,0 +1,200 @@
+"""Images from, and the result to, what fsspec reaches: s3://, gs://, az:// and others.
+
+Remote images are copied to a local work folder and the result is written there too, for conversion reads
+and writes files. Each shard is then uploaded under its final name, which an object store does as a whole
+or not at all, and manifest.json last.
+"""
+
+import importlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from tfrecords.convert.conversion import Conversion, convert_images, plan_of
+from tfrecords.convert.options import ConvertOptions
+from tfrecords.convert.output import PLAN_NAME, is_ours
+from tfrecords.errors import InputError
+from tfrecords.files import write_atomically
+from tfrecords.manifest import MANIFEST_NAME, Manifest
+
+_FETCHED: Final = "fetched.json"  # what each copied image was when it was copied
+_BATCH: Final = 256  # files that are moved by one call, several at once
+
+
+def is_remote(place: str) -> bool:
+    """Returns whether a place is a URL, as s3://bucket/folder, and no local path."""
+    return "://" in place
+
+
+def convert_remote(options: ConvertOptions, *, images: str, out: str, work: Path) -> Conversion:
+    """Converts as `convert_images`, where the images or the result, or both, are remote.
+
+    The same call again goes on: images that were copied, and shards that were written or uploaded, are kept.
+
+    Args:
+        options: `images` and `out` are replaced where they are remote.
+        images: folder of the images, or its URL.
+        out: folder of the result, or its URL.
+        work: local folder with room for both, for one conversion at a time. The copy of the images stays
+            there, that of the result goes when it is uploaded.
+
+    Raises:
+        InputError: a place cannot be read or written, `out` holds something else, or as `convert_images`.
+    """
+    if options.engine.task is not None or options.engine.finish:
+        raise InputError("--task and --finish: need an --out that all tasks share as a folder, not a URL")
+    if is_remote(images):
+        copy = work / "images" / (PurePosixPath(images.rstrip("/")).name or "images")
+        fetch(images, copy, journal=work / _FETCHED)
+        options = replace(options, images=copy)
+    if not is_remote(out):
+        return convert_images(options)
+    options = replace(options, out=work / "out")
+    manifest = _sealed(out, plan_of(options), overwrite=options.overwrite)
+    if manifest is not None:
+        return Conversion(manifest, True, 0.0)
+    conversion = convert_images(options)
+    _publish(options.out, out, conversion.manifest.plan)
+    shutil.rmtree(options.out)
+    return replace(conversion, was_complete=False)
+
+
+def fetch(url: str, folder: Path, *, journal: Path) -> None:
+    """Makes a local folder the copy of a remote one; what was copied and has not changed since stays.
+
+    Args:
+        url: of the remote folder.
+        folder: of the copy; a file there that the remote folder does not have is removed.
+        journal: file that keeps what each file was when it was copied.
+
+    Raises:
+        InputError: the folder is empty or cannot be read, or a name in it leads out of the copy.
+    """
+    with _opened(url) as (files, base):
+        there = {
+            path[len(base) + 1 :]: _version(info)
+            for path, info in files.find(base, detail=True).items()
+            if info["type"] == "file" and path != base and not path.endswith("/")
+        }
+        if not there:
+            raise InputError(f"--images={url}: no files there; give the folder that holds the class folders")
+        if odd := [name for name in sorted(there) if set(name.split("/")) & {"", ".", ".."}]:
+            raise InputError(f"--images={url}: {odd[0]!r} is no file name; rename it")
+        done = json.loads(journal.read_bytes()) if journal.exists() else {}
+        missing = [n for n in sorted(there) if done.get(n) != there[n] or not (folder / n).is_file()]
+        for path in [path for path in folder.rglob("*") if path.is_file()]:
+            if path.relative_to(folder).as_posix() not in there:
+                path.unlink()
+        for start in range(0, len(missing), _BATCH):
+            names = missing[start : start + _BATCH]
+            # Out of the journal first: killed in the middle of a file, it is copied again.
+            done = {name: version for name, version in done.items() if name in there and name not in names}
+            _keep(journal, done)
+            for name in names:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            files.get([f"{base}/{name}" for name in names], [str(folder / name) for name in names])
+            done |= {name: there[name] for name in names}
+        _keep(journal, done)
+
+
+def _keep(journal: Path, values: dict[str, Any]) -> None:
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(journal, json.dumps(values).encode())
+
+
+def _version(info: dict[str, Any]) -> list[str]:
+    """Returns what changes with a file's content, of what its store tells."""
+    return [str(info["size"]), *(str(info.get(key)) for key in ("ETag", "etag", "LastModified", "mtime"))]
+
+
+def _sealed(url: str, plan: str, *, overwrite: bool) -> Manifest | None:
+    """Returns the manifest of a complete result of this plan, or makes the place ready and returns None."""
+    with _opened(url) as (files, base):
+        files.invalidate_cache()
+        found = sorted(path[len(base) + 1 :] for path in files.find(base)) if files.exists(base) else []
+        marks = [name for name in (MANIFEST_NAME, PLAN_NAME) if name in found]
+        if marks and json.loads(files.cat_file(f"{base}/{marks[0]}")).get("plan") == plan:
+            if marks[0] != MANIFEST_NAME:
+                return None
+            if PLAN_NAME in found:  # killed after the manifest
+                files.rm_file(f"{base}/{PLAN_NAME}")
+            return _checked(files, base, url)
+        if found and not (overwrite and marks):
+            what = "a conversion of other images or with other options" if marks else "no conversion"
+            fix = ", or replace it with --overwrite" if marks else ""
+            raise InputError(
+                f"--out={url}: is not empty ({', '.join(found[:3])}{', ...' * (len(found) > 3)}) and holds "
+                f"{what}; choose another --out{fix}"
+            )
+        # Killed from here on, the place holds no data set, and it is still known as ours.
+        files.pipe_file(f"{base}/{PLAN_NAME}", b'{"plan": "being replaced"}')
+        old = [name for name in found if is_ours(name) and name != PLAN_NAME]
+        for name in sorted(old, key=lambda name: (name != MANIFEST_NAME, name)):
+            files.rm_file(f"{base}/{name}")
+        files.pipe_file(f"{base}/{PLAN_NAME}", json.dumps({"plan": plan}).encode())
+    return None
+
+
+def _checked(files: Any, base: str, url: str) -> Manifest:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / MANIFEST_NAME).write_bytes(files.cat_file(f"{base}/{MANIFEST_NAME}"))
+        manifest = Manifest.load(Path(folder), check_shards=False)
+    for shard in [shard for split in manifest.splits.values() for shard in split.shards]:
+        path = f"{base}/{shard.name}"
+        size = files.size(path) if files.exists(path) else None
+        if size != shard.bytes:
+            raise InputError(
+                f"{url}/{shard.name}: has {size} bytes, the manifest says {shard.bytes}; restore it, or "
+                f"remove {url}/{MANIFEST_NAME} and convert again"
+            )
+    return manifest
+
+
+def _publish(folder: Path, url: str, plan: str) -> None:
+    """Uploads a result, manifest.json last; what is there with its size is of this plan and is kept."""
+    with _opened(url) as (files, base):
+        names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        files.pipe_file(f"{base}/{PLAN_NAME}", json.dumps({"plan": plan}).encode())
+        files.invalidate_cache()
+        sizes = {path[len(base) + 1 :]: info["size"] for path, info in files.find(base, detail=True).items()}
+        data = [name for name in names if name != MANIFEST_NAME]
+        # Only a shard's size tells what it is: others are small and go again.
+        kept = {n for n in data if ".tfrecord-" in n and sizes.get(n) == (folder / n).stat().st_size}
+        _upload(files, base, folder, [name for name in data if name not in kept])
+        _upload(files, base, folder, [MANIFEST_NAME])
+        files.rm_file(f"{base}/{PLAN_NAME}")
+
+
+def _upload(files: Any, base: str, folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        files.put_file(str(folder / name), f"{base}/{name}")
+        if files.info(f"{base}/{name}", refresh=True)["size"] != (folder / name).stat().st_size:
+            raise InputError(f"{base}/{name}: arrived with another size; run the same command again")
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[tuple[Any, str]]:
+    """Gives the file system of a URL and its path there; what goes wrong inside is named by the URL."""
+    try:
+        fsspec = importlib.import_module("fsspec")
+        files, base = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise InputError(
+            f"{url}: cannot be reached ({error}); install the extra `remote`: "
+            f"pip install 'shardlight[remote]'"
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{url}: {error}") from None
+    try:
+        yield files, base.rstrip("/")
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(
+            f"{url}: cannot be read or written: {error}; the same command again goes on"
+        ) from None

@@ -1,0 +1,120 @@
+"""The embedded default: a data set of drawn radiograph phantoms, made once, to try the product on.
+
+They are drawings (see `tfrecords.demo.phantom`), written as an image folder and converted by the same
+code as any other data. Wherever the data set is shown it is called demo data.
+"""
+
+import fcntl
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from tfrecords.convert.conversion import convert_images
+from tfrecords.convert.options import ConvertOptions
+from tfrecords.demo.phantom import Anatomy, draw
+from tfrecords.errors import InputError
+from tfrecords.manifest import Manifest
+
+DEMO_NAME: Final = "demo_phantoms"
+
+PATIENTS = 350  # about 1,050 images: enough for a CNN to learn from, drawn in under ten seconds
+IMAGES_PER_PATIENT = (2, 4)  # least, most: a split by image would leak here as on real data
+NORMAL_OF_FIVE = 2  # in each five patients: unbalanced enough that class weights matter
+
+_VERSION: Final = 1  # to be raised when the drawings or their conversion change
+_SIZE: Final = (128, 128)  # pixels: half the work of the real size, so that a first run is short
+
+# glibc hands the heap's end back to the system when a temporary array dies, and faults it in again
+# for the next one: half of the time of an image. Freeing one block this large, never touched, raises
+# the threshold for the process. Other allocators take no harm.
+_HEAP_KEPT = 1 << 24
+
+
+def demo_data() -> Path:
+    """Returns the folder of the converted demo data; draws and converts them the first time.
+
+    They are kept below `$XDG_CACHE_HOME`, or `~/.cache`. Processes that start together make them
+    once.
+
+    Raises:
+        InputError: the cache directory cannot be written.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shardlight"
+    home = cache / f"demo-{_VERSION}"
+    images, out = home / "images", home / "tfrecords"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with (home / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _is_whole(out):
+                return out
+            print(f"no --data given: drawing demo data, once, in {home}", file=sys.stderr)
+            if not images.exists():
+                temporary = home / ".images.tmp"
+                shutil.rmtree(temporary, ignore_errors=True)
+                write_images(temporary)
+                temporary.rename(images)
+            convert_images(ConvertOptions(images, out, name=DEMO_NAME, size=_SIZE, overwrite=True))
+    except OSError as error:
+        raise InputError(
+            f"{home}: the demo data cannot be written: {error.strerror}; name another place with "
+            f"XDG_CACHE_HOME, or your own data with --data"
+        ) from None
+    return out
+
+
+def _is_whole(out: Path) -> bool:
+    try:
+        Manifest.load(out)
+    except InputError:  # not made yet, or cleaned in part: made anew
+        return False
+    return True
+
+
+def write_images(directory: Path, *, seed: int = 0, patients: int | None = None) -> int:
+    """Writes the images as class folders of PNGs, and returns how many they are.
+
+    The names are those of the chest X-ray data, `NORMAL/IM-0012-0003.png` and
+    `PNEUMONIA/person14_bacteria_3.png`: what stands before the last number is the patient. A patient
+    is the same for any number of patients.
+
+    Raises:
+        InputError: the seed is negative, there are too few patients for two classes, or the
+            directory is a file or holds something already.
+    """
+    if seed < 0:
+        raise InputError(f"seed: found {seed}, allowed is 0 or more. Give another seed.")
+    patients = PATIENTS if patients is None else patients
+    if patients <= NORMAL_OF_FIVE:
+        raise InputError(
+            f"patients: found {patients}, allowed is {NORMAL_OF_FIVE + 1} or more, so that both "
+            "classes have one. Ask for more."
+        )
+    if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
+        raise InputError(
+            f"{directory}: found a file or a folder that is not empty, allowed is a new or an empty "
+            "folder. Remove it or name another."
+        )
+    for name in ("NORMAL", "PNEUMONIA"):
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    np.empty(_HEAP_KEPT, np.uint8)
+    images = 0
+    for patient in range(patients):
+        rng = np.random.default_rng([seed, patient])
+        anatomy = Anatomy.draw(rng)
+        sick = patient % 5 >= NORMAL_OF_FIVE
+        count = int(rng.integers(*IMAGES_PER_PATIENT, endpoint=True))
+        for number in range(1, count + 1):
+            name = (
+                f"PNEUMONIA/person{patient + 1}_bacteria_{number}.png"
+                if sick
+                else f"NORMAL/IM-{patient + 1:04d}-{number:04d}.png"
+            )
+            Image.fromarray(draw(rng, anatomy, opacities=sick)).save(directory / name)
+        images += count
+    return images

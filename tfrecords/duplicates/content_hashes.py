@@ -1,0 +1,58 @@
+"""Hashes of images as decoded, before the resize, by all processes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from tfrecords.images.decode import content_hash
+from tfrecords.images.kinds import DecodeError
+from tfrecords.pool import Count, Pool, nothing
+from tfrecords.sources.listing import Listing
+
+_TASK: Final = 256  # images a task
+
+
+@dataclass(frozen=True)
+class _Hasher:
+    """Hashes what images of the root show, as they are read for records of one shape."""
+
+    root: Path
+    shape: tuple[int, int, int]
+
+    def __call__(self, paths: Sequence[str], count: Count) -> list[str]:
+        """Returns the hash of each image, "" of one that cannot be used: the conversion says why."""
+        found = []
+        height, width, channels = self.shape
+        for path in paths:
+            try:
+                data = (self.root / path).read_bytes()
+                found.append(content_hash(data, height=height, width=width, channels=channels))
+            except (DecodeError, OSError):
+                found.append("")
+            count(1)
+        return found
+
+
+def content_hashes(
+    listing: Listing,
+    numbers: Sequence[int],
+    *,
+    shape: tuple[int, int, int],
+    pool: Pool,
+    progress: Count = nothing,
+) -> list[str]:
+    """Returns the content hash of some images, "" of one that cannot be used; decodes each of them.
+
+    Args:
+        listing: the images.
+        numbers: of those to hash, positions in the listing.
+        shape: (height, width, channels) of the records: large JPEGs are decoded as they are read for it.
+        pool: who decodes.
+        progress: called with the number of images done since its last call.
+    """
+    paths = [listing.sources[number].path for number in numbers]
+    tasks = [paths[start : start + _TASK] for start in range(0, len(paths), _TASK)]
+    parts = pool.run(partial(_Hasher, listing.root, shape), tasks, progress=progress)
+    return [content for part in parts for content in part]

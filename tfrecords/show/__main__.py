@@ -1,0 +1,74 @@
+"""Shows a converted data set: the manifest in words, and images beside their copies as a picture or a page.
+
+python -m tfrecords.show --data=data/chest_xray --html=chest_xray.html
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from tfrecords.augment import Augmentation, describe, draw
+from tfrecords.command import run
+from tfrecords.errors import InputError
+from tfrecords.files import write_atomically
+from tfrecords.manifest import Manifest
+from tfrecords.show.contact_sheet import contact_sheet, dealt_families
+from tfrecords.show.page import data_page
+
+_DATA = flags.DEFINE_string("data", None, "Folder with manifest.json.", required=True)
+_SPLIT = flags.DEFINE_string("split", "train", "Split to draw.")
+_COUNT = flags.DEFINE_integer("count", 12, "Images to draw, each with its copies.")
+_PNG = flags.DEFINE_string("png", "", "File to draw to. Default: contact_sheet_SPLIT.png in --data.")
+_HTML = flags.DEFINE_string("html", "", "File for one page of everything, with --count images of each split.")
+_DRAWS = flags.DEFINE_bool("draws", False, "Print the draw of each copy of the images drawn.")
+
+
+def main(_: list[str]) -> None:
+    """Parses the flags, prints the manifest in words and saves the sheet."""
+    data = Path(_DATA.value)
+    manifest = Manifest.load(data)
+    sheet = contact_sheet(data, manifest, split=_SPLIT.value, count=_COUNT.value)
+    png = Path(_PNG.value) if _PNG.value else data / f"contact_sheet_{_SPLIT.value}.png"
+    try:
+        sheet.save(png, format="PNG")
+    except OSError as error:
+        raise InputError(f"--png={png}: cannot be written: {error.strerror}") from None
+    print(manifest.describe())
+    changes = ", ".join(f"{name} {value}" for name, value in manifest.augmentation.items())
+    print(f"copies: {changes}")
+    print(f"written with {', '.join(f'{name} {v}' for name, v in manifest.versions.items())}")
+    images = {name: split.images for name, split in manifest.splits.items()}
+    print("\n".join(manifest.trust.describe(images, manifest.class_names)))
+    if _DRAWS.value:
+        print("\n".join(_draws(data, manifest)))
+    print(f"contact sheet: {png}")
+    if _HTML.value:
+        write_atomically(Path(_HTML.value), data_page(data, manifest, count=_COUNT.value))
+        print(f"page: {_HTML.value}")
+
+
+def _draws(data: Path, manifest: Manifest) -> list[str]:
+    """Returns a line for each copy of the images on the sheet: drawn anew, as it was for the record."""
+    spec = Augmentation(**manifest.augmentation)  # type: ignore[arg-type]  # as the manifest was written
+    height, width, _ = manifest.image_shape
+    lines = []
+    for family in dealt_families(data, manifest, _SPLIT.value, _COUNT.value):
+        for record in family:
+            if record.copy:
+                record_id = record.id.decode()
+                drawn = draw(
+                    spec,
+                    seed=manifest.seed,
+                    record_id=record_id,
+                    copy=record.copy,
+                    height=height,
+                    width=width,
+                )
+                lines.append(
+                    f"{record_id}, copy {record.copy}: {describe(drawn, height=height, width=width)}"
+                )
+    return lines
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,26 @@
+"""The group of an image, told by its path: what must not be in two splits."""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from tfrecords.errors import InputError
+
+# personN_bacteria_M, personN_virus_M, IM-N-M, NORMAL2-IM-N-M: the counters run separately per series.
+CHEST_XRAY_GROUP: Final = r"(?:^|/)(person\d+_(?:bacteria|virus)|(?:NORMAL2-)?IM-\d+)[-_][^/]*$"
+
+
+def group_finder(expression: str | None) -> Callable[[str], str | None]:
+    """Returns what finds a path's group, or None; see `list_images` for the expression."""
+    try:
+        pattern = re.compile(CHEST_XRAY_GROUP if expression is None else expression)
+    except re.error as error:
+        raise InputError(f"--group_regex={expression!r} is no regular expression: {error}") from None
+
+    def find(path: str) -> str | None:
+        match = pattern.search(path)
+        if match is None:
+            return None
+        return next((found for found in match.groups() if found), match.group())
+
+    return find

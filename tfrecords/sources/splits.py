@@ -1,0 +1,115 @@
+"""Which split each source goes to: by group, stratified by class, no group in two splits."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tfrecords.errors import InputError
+from tfrecords.sources.folds import dealt_group_folds, group_folds, image_folds
+from tfrecords.sources.listing import SPLITS, Listing, Source
+
+_MOST_FOLDS: Final = 20  # a fraction is a number of whole folds, so 5% is the finest
+_MOST_TRIED: Final = 10_000  # groups for which every fold is tried: half a second
+
+
+def assign_splits(
+    listing: Listing, *, val_fraction: float, test_fraction: float | None, seed: int
+) -> tuple[str, ...]:
+    """Returns the split of each source, in the listing's order.
+
+    A split that the folders give is kept as it is. A missing one is carved from train by whole folds
+    (folds.py); where `splits_are_fixed`, from what has no split.
+
+    Args:
+        listing: the sources.
+        val_fraction: share of the images for a missing val; 0 for none.
+        test_fraction: share of the images for a missing test; 0 for none; None: 0.15 where the
+            folders name no splits, else 0.
+        seed: of the folds.
+
+    Raises:
+        InputError: a fraction that cannot be, a group in two splits, or a split without some class.
+    """
+    given = {source.split for source in listing.sources} - {None}
+    if test_fraction is None:
+        test_fraction = 0.0 if given else 0.15
+    fractions = {"val": val_fraction, "test": test_fraction}
+    if not (min(fractions.values()) >= 0 and sum(fractions.values()) < 1):  # so that NaN fails too
+        raise InputError(
+            f"--val_fraction={val_fraction} and --test_fraction={test_fraction}: each must be 0 or "
+            f"more and both together less than 1"
+        )
+    splits = np.array([source.split or "train" for source in listing.sources], dtype="U5")
+    if listing.splits_are_fixed:
+        train = np.flatnonzero([source.split is None for source in listing.sources])
+    else:
+        train = np.flatnonzero(splits == "train")
+    wanted = {name: share for name, share in fractions.items() if share and name not in given and train.size}
+    if wanted:
+        folds = _folds([listing.sources[i] for i in train], wanted, seed)
+        least = 0
+        for name, share in wanted.items():
+            count = max(1, round(share * (folds.max() + 1)))
+            splits[train[(least <= folds) & (folds < least + count)]] = name
+            least += count
+    result = tuple(map(sys.intern, splits.tolist()))  # one string for each split, not for each image
+    _refuse_shared_groups(listing.sources, result)
+    _refuse_missing_classes(listing, result)
+    return result
+
+
+def _folds(sources: Sequence[Source], wanted: Mapping[str, float], seed: int) -> npt.NDArray[np.int64]:
+    """Returns the fold of each source, int64 [N]: groups whole, classes in proportion."""
+    labels = np.array([source.label for source in sources])
+    groups = _numbered([source.group for source in sources])
+    smallest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
+    if smallest < len(wanted) + 1:
+        raise InputError(
+            f"too few groups to carve {' and '.join(wanted)} from train: the smallest class has {smallest}, "
+            f"{len(wanted) + 1} are needed; add images, or carve less with --val_fraction=0 or "
+            f"--test_fraction=0"
+        )
+    count = min(_MOST_FOLDS, smallest)
+    if groups.max() + 1 == len(groups):  # every image a group of its own
+        return image_folds(labels, folds=count, seed=seed)
+    deal = group_folds if groups.max() < _MOST_TRIED else dealt_group_folds
+    return deal(labels, groups, folds=count, seed=seed)
+
+
+def _numbered(groups: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Returns the rank of each group among the distinct ones, int64 [N].
+
+    An array of the names would be as wide as the longest of them.
+    """
+    ranks = {group: rank for rank, group in enumerate(sorted(set(groups)))}
+    return np.fromiter((ranks[group] for group in groups), np.int64, len(groups))
+
+
+def _refuse_shared_groups(sources: Sequence[Source], splits: Sequence[str]) -> None:
+    where: dict[str, str] = {}
+    shared_groups: set[str] = set()
+    for source, split in zip(sources, splits, strict=True):
+        if where.setdefault(source.group, split) != split:
+            shared_groups.add(source.group)
+    shared = sorted(shared_groups)
+    if shared:
+        example = [source.shown for source in sources if source.group == shared[0]]
+        raise InputError(
+            f"{len(shared)} of {len(where)} groups are in two splits, first {shared[0]!r} "
+            f"({example[0]}, {example[-1]}): a model would be tested on what it was trained on; "
+            f"move each group into one split, or give a --group_regex that tells the groups apart"
+        )
+
+
+def _refuse_missing_classes(listing: Listing, splits: Sequence[str]) -> None:
+    there = {(source.label, split) for source, split in zip(listing.sources, splits, strict=True)}
+    for split in [name for name in SPLITS if name in splits or name == "train"]:
+        for label, name in enumerate(listing.class_names):
+            if (label, split) not in there:
+                raise InputError(
+                    f"split {split!r} has no image of class {name!r}; every split needs all of "
+                    f"{', '.join(listing.class_names)}: add images or change the fractions"
+                )

@@ -1,0 +1,339 @@
+"""The report's pictures, drawn with matplotlib's object interface: no pyplot, no global state.
+
+Every function returns a `Figure`; `png` makes bytes of it. Colours are Okabe and Ito's, which
+colour-blind readers can tell apart. Class names are drawn as they are, never as TeX.
+"""
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.evaluation import metrics
+from trainer.evaluation.intervals import class_ranking
+from trainer.evaluation.predictions import POSITIVE, Floats, Ints, Predictions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+BLUE, ORANGE, GREEN, SKY = "#0072B2", "#D55E00", "#009E73", "#56B4E9"
+_CYCLE = (BLUE, ORANGE, GREEN, SKY, "#CC79A7", "#E69F00")
+_INK, _FAINT, _GRID, _LIGHT_BOX = "#1f2430", "#6b7280", "#e5e7eb", "#181818"
+_TITLES = {
+    "loss": "Loss",
+    "accuracy": "Accuracy",
+    "auc": "AUC",
+    "learning_rate": "Learning rate",
+}
+_POINT_STYLES = (("o", ORANGE), ("D", _INK))
+_LEGEND_LIMIT = 12  # Classes named in a legend; more would cover the curves.
+_TEXT_LIMIT = 20  # Classes whose cells a confusion matrix still writes out.
+
+
+def png(figure: "Figure", *, dpi: int = 144) -> bytes:
+    """The figure as PNG bytes; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # A class name in a script that the font lacks is drawn as boxes; the page has it right.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def best_epoch(history: Sequence[Mapping[str, float]]) -> int | None:
+    """The epoch with the lowest `val_loss`, if the history has one."""
+    losses = _column(history, "val_loss")
+    if not np.isfinite(losses).any():
+        return None
+    return int(_epochs(history)[np.nanargmin(losses)])
+
+
+def training_curves(history: Sequence[Mapping[str, float]], best: int | None = None) -> "Figure":
+    """Loss, accuracy, AUC and learning rate by epoch, whichever the history has.
+
+    Args:
+        history: One row an epoch: `epoch` (else counted from 1) and metrics, `val_` before those of
+            validation. Any metric with a validation partner gets a panel. NaN is a gap.
+        best: The epoch to mark; without it, the one with the lowest `val_loss`.
+    """
+    keys = list(dict.fromkeys(key for row in history for key in row))
+    drawn = [key for key in _TITLES if key in keys or f"val_{key}" in keys]
+    drawn += [key for key in keys if f"val_{key}" in keys and key not in _TITLES]
+    if not drawn:
+        return _message("No training history was kept for this run.")
+    epochs = _epochs(history)
+    best = best_epoch(history) if best is None else best
+    columns = min(len(drawn), 2)
+    rows = -(-len(drawn) // columns)
+    figure = _figure(4.8 * columns, 3.0 * rows)
+    for index, key in enumerate(drawn):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        _style(axes, _TITLES.get(key, key), "Epoch", "")
+        shape = "steps-mid" if key == "learning_rate" else "default"
+        _curve_panel(axes, epochs, _column(history, key), _column(history, f"val_{key}"), shape)
+        if best is not None and best in epochs:
+            axes.axvline(best, color=_FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+            at = _column(history, f"val_{key}")[epochs == best][0]
+            note = f"best epoch {best}" + (f": {at:.4g}" if np.isfinite(at) else "")
+            axes.set_title(note, loc="right", fontsize=9, color=_FAINT)
+    return figure
+
+
+def confusion_matrices(class_names: Sequence[str], matrices: Mapping[str, Ints]) -> "Figure":
+    """Confusion matrices side by side: counts, and each cell's share of its row (true class).
+
+    Args:
+        class_names: K names.
+        matrices: Title to int64 [K, K], true class by row.
+    """
+    names = [_short(name) for name in class_names]
+    size = min(max(3.9, 0.6 * len(names) + 1.6), 9)
+    figure = _figure((size + 0.2) * len(matrices), size)
+    for index, (title, matrix) in enumerate(matrices.items()):
+        axes = figure.add_subplot(1, len(matrices), index + 1)
+        of_row = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+        axes.imshow(of_row, cmap="Blues", vmin=0, vmax=1.15)
+        _style(axes, title, "Predicted", "True" if index == 0 else "")
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        axes.set_xticks(range(len(names)), names, rotation=0 if len(names) < 4 else 90)
+        axes.set_yticks(range(len(names)), names, rotation=90 if len(names) < 4 else 0, va="center")
+        _plain_text(*axes.get_xticklabels(), *axes.get_yticklabels())
+        if len(names) <= _TEXT_LIMIT:
+            _cell_texts(axes, matrix, of_row)
+    return figure
+
+
+def roc(predictions: Predictions, thresholds: Mapping[str, float], caption: str = "") -> "Figure":
+    """The ROC curve, or one a class where there are more than two.
+
+    Args:
+        predictions: The records.
+        thresholds: Of two classes, name to threshold of the decisions to mark on the curve.
+        caption: What the legend says of the curve of two classes, such as its AUROC.
+    """
+    figure = _figure(5.2, 5.2)
+    axes = figure.add_subplot()
+    _style(axes, "ROC curve", "1 - specificity (false positive rate)", "Sensitivity")
+    axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, linestyle=(0, (2, 3)), label="chance")
+    _class_curves(axes, predictions, metrics.roc_curve, "AUROC", caption)
+    for name, threshold, style in _marked(thresholds):
+        (correct, alarms), (missed, found) = metrics.confusion(predictions, threshold)
+        if correct + alarms and missed + found:
+            axes.plot(alarms / (alarms + correct), found / (found + missed), label=name, **style)
+    _unit_square(axes, "lower right", len(predictions.class_names))
+    return figure
+
+
+def precision_recall(
+    predictions: Predictions, thresholds: Mapping[str, float], caption: str = ""
+) -> "Figure":
+    """The precision-recall curve, or one a class; arguments as in `roc`."""
+    figure = _figure(5.2, 5.2)
+    axes = figure.add_subplot()
+    _style(axes, "Precision-recall curve", "Recall (sensitivity)", "Precision")
+    if predictions.binary:
+        share = float(predictions.labels.mean())
+        axes.axhline(share, color=_FAINT, linewidth=1, linestyle=(0, (2, 3)), label="chance")
+    _class_curves(axes, predictions, metrics.pr_curve, "AUPRC", caption)
+    for name, threshold, style in _marked(thresholds):
+        (_, alarms), (missed, found) = metrics.confusion(predictions, threshold)
+        if found + alarms and found + missed:
+            axes.plot(found / (found + missed), found / (found + alarms), label=name, **style)
+    _unit_square(axes, "lower left", len(predictions.class_names))
+    return figure
+
+
+def reliability(predictions: Predictions, thresholds: Mapping[str, float]) -> "Figure":
+    """Predicted probability against what came true, beside a histogram of the probabilities.
+
+    Of two classes the positive class's probability; of more, the highest one of each record.
+    """
+    curve = metrics.reliability_curve(predictions)
+    figure = _figure(9.6, 4.6)
+    left, right = figure.subplots(1, 2)
+    positive = _short(predictions.class_names[POSITIVE])
+    truth = f"Share that is {positive}" if predictions.binary else "Share that is right"
+    claim = f"Predicted probability of {positive}" if predictions.binary else "Highest probability"
+    _style(left, "Reliability", claim, truth)
+    left.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, linestyle=(0, (2, 3)), label="perfect")
+    left.vlines(curve.predicted, curve.low, curve.high, color=BLUE, linewidth=2, alpha=0.35)
+    label = f"observed, with 95% intervals (ECE {curve.error:.3f})"
+    left.plot(curve.predicted, curve.observed, "o-", color=BLUE, markersize=5, label=label)
+    for name, threshold, style in _marked(thresholds):
+        left.axvline(threshold, color=style["color"], linewidth=1.2, label=name, zorder=1)
+        right.axvline(threshold, color=style["color"], linewidth=1.2)
+    left.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    left.set_title(f"{len(predictions.ids):,} records", loc="right", fontsize=9, color=_FAINT)
+    _legend(left, "best")
+    _style(right, "Probabilities given", claim, "Records")
+    bins = np.linspace(0, 1, 21)
+    if predictions.binary:
+        sides = [predictions.scores[predictions.labels == k] for k in (0, 1)]
+        names = [_short(name) for name in predictions.class_names]
+        right.hist(sides, bins.tolist(), stacked=True, color=[SKY, BLUE], label=names)
+        _legend(right, "best")
+    else:
+        right.hist(predictions.probabilities.max(axis=1), bins.tolist(), color=SKY)
+    return figure
+
+
+def gallery(images: npt.NDArray[np.uint8], captions: Sequence[tuple[str, str]]) -> "Figure":
+    """Images in rows of four on a dark ground, each under its caption.
+
+    Args:
+        images: uint8 [n, H, W, C], C = 1 or 3.
+        captions: n pairs of the caption and a fainter line below the image, such as its id.
+    """
+    if len(images) == 0:
+        return _message("No mistakes on this split.")
+    columns = min(len(images), 4)
+    rows = -(-len(images) // columns)
+    height, width = images.shape[1:3]
+    figure = _figure(2.4 * columns, (2.4 * min(height / width, 1.6) + 0.6) * rows)
+    figure.set_facecolor(_LIGHT_BOX)
+    for index, (image, (caption, faint)) in enumerate(zip(images, captions, strict=True)):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        picture = image[..., 0] if image.shape[-1] == 1 else image
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        axes.set_title(caption, fontsize=8.5, color="white")
+        axes.set_xlabel(faint, fontsize=7, color="#a3a3a3")
+        _plain_text(axes.title, axes.xaxis.label)
+    return figure
+
+
+def _figure(width: float, height: float) -> "Figure":
+    """An empty white figure, in inches."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)  # inches
+    return Figure(figsize=(width, height), layout=layout, facecolor="white")
+
+
+def _message(text: str) -> "Figure":
+    """A small figure that says why there is nothing to draw."""
+    figure = _figure(6, 1.2)
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=_FAINT, fontsize=11)
+    return figure
+
+
+def _style(axes: "Axes", title: str, x: str, y: str) -> None:
+    """The look that all panels share."""
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)
+    axes.set_xlabel(x, fontsize=9.5, color=_INK)
+    axes.set_ylabel(y, fontsize=9.5, color=_INK)
+    axes.tick_params(labelsize=9, color=_GRID, labelcolor=_INK)
+    axes.grid(color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_GRID)
+    _plain_text(axes.xaxis.label, axes.yaxis.label, axes.title)
+
+
+def _curve_panel(
+    axes: "Axes",
+    epochs: Floats,
+    train: Floats,
+    validation: Floats,
+    shape: Any,
+) -> None:
+    """One metric's training and validation lines."""
+    from matplotlib.ticker import MaxNLocator
+
+    marker = "o" if len(epochs) < 15 else ""
+    for values, color, label in ((train, BLUE, "train"), (validation, ORANGE, "validation")):
+        if np.isfinite(values).any():
+            line: dict[str, Any] = {"color": color, "linewidth": 1.8, "marker": marker, "markersize": 4}
+            axes.plot(epochs, values, label=label, drawstyle=shape, **line)
+    both = np.concatenate([train, validation])
+    both = both[np.isfinite(both)]
+    if both.size and both.min() > 0 and both.max() / both.min() > 100:
+        axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if both.size and np.isfinite(validation).any():
+        _legend(axes, "best")
+
+
+def _cell_texts(axes: "Axes", matrix: Ints, of_row: Floats) -> None:
+    """Writes each cell's count, and below it its share of the row."""
+    big = 15 if len(matrix) < 4 else max(6, 12 - 0.3 * len(matrix))
+    for (row, column), count in np.ndenumerate(matrix):
+        color = "white" if of_row[row, column] > 0.6 else _INK
+        where: dict[str, Any] = {"ha": "center", "color": color}
+        axes.text(column, row, f"{count:,}", va="bottom", fontsize=big, **where)
+        share = f"{of_row[row, column]:.1%}"
+        axes.text(column, row + 0.06, share, va="top", fontsize=big * 0.65, **where)
+
+
+def _class_curves(axes: "Axes", predictions: Predictions, curve: Any, measure: str, caption: str) -> None:
+    """Draws `curve` of the positive class, or of every class where there are more than two."""
+    binary = predictions.binary
+    for index in [POSITIVE] if binary else range(len(predictions.class_names)):
+        if not metrics.ranks_both(predictions, index):
+            continue
+        value = class_ranking(predictions, index)[0 if measure == "AUROC" else 1]
+        label = f"{measure} {value:.3f}"
+        label = (caption or label) if binary else f"{label} {_short(predictions.class_names[index])}"
+        x, y = curve(predictions, index)
+        steps = "default" if measure == "AUROC" else "steps-post"
+        color = _CYCLE[index % len(_CYCLE)] if not binary else BLUE
+        lines = ("-", "--", ":")
+        style = lines[index // len(_CYCLE) % 3] if not binary else "-"
+        axes.plot(x, y, color=color, linestyle=style, linewidth=2, drawstyle=steps, label=label)
+    if not any(metrics.ranks_both(predictions, k) for k in range(len(predictions.class_names))):
+        note = "undefined: all records are of one class"
+        axes.text(0.5, 0.5, note, ha="center", color=_FAINT)
+
+
+def _marked(thresholds: Mapping[str, float]) -> list[tuple[str, float, dict[str, Any]]]:
+    """Each threshold's name, value and marker."""
+    marks = []
+    for (name, threshold), (marker, color) in zip(thresholds.items(), _POINT_STYLES, strict=False):
+        style = {"marker": marker, "color": color, "markersize": 8, "linestyle": ""}
+        style |= {"markeredgecolor": "white", "zorder": 5, "clip_on": False}
+        marks.append((name, threshold, style))
+    return marks
+
+
+def _unit_square(axes: "Axes", corner: str, classes: int) -> None:
+    """Equal axes from 0 to 1, and the legend in the corner that the curve leaves free."""
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    if classes <= _LEGEND_LIMIT:
+        _legend(axes, corner)
+
+
+def _legend(axes: "Axes", where: Any, columns: int = 1) -> None:
+    """A frameless legend whose texts are no TeX."""
+    legend = axes.legend(loc=where, fontsize=8.5, ncols=columns, frameon=True, framealpha=0.85)
+    legend.get_frame().set_edgecolor("none")
+    _plain_text(*legend.get_texts())
+
+
+def _plain_text(*texts: "Text") -> None:
+    """A class may be called `$x_1$`."""
+    for text in texts:
+        text.set_parse_math(False)
+
+
+def _short(name: str, limit: int = 24) -> str:
+    """The name, cut to the limit."""
+    return name if len(name) <= limit else name[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _epochs(history: Sequence[Mapping[str, float]]) -> Floats:
+    """The rows' epochs, counted from 1 where they do not say, float64."""
+    return np.array([row.get("epoch", i + 1) for i, row in enumerate(history)], np.float64)
+
+
+def _column(history: Sequence[Mapping[str, float]], key: str) -> Floats:
+    """One value an epoch, float64, NaN where the row lacks it."""
+    return np.array([row.get(key, np.nan) for row in history], np.float64)

@@ -1,0 +1,87 @@
+"""What predictions are worth: decisions, metrics with 95% intervals, curves and calibration.
+
+Everything here is NumPy on one `Predictions`; scikit-learn draws the curves and is what the tests
+compare with. The intervals come from a bootstrap over groups (patients, or whatever the manifest
+groups by), because records of one group are not independent.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from trainer.evaluation.predictions import POSITIVE, Floats, Ints, Predictions, decide
+
+
+class Reliability(NamedTuple):
+    """Calibration by bin of predicted probability, [B] each, empty bins left out.
+
+    `predicted` is the mean probability in the bin, `observed` the share of its records that came
+    true, `low` to `high` the 95% Wilson interval of that share, `counts` the bin's records.
+    """
+
+    predicted: Floats
+    observed: Floats
+    low: Floats
+    high: Floats
+    counts: Ints
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: |observed - predicted|, averaged over the records."""
+        return float(np.average(np.abs(self.observed - self.predicted), weights=self.counts))
+
+
+def confusion(predictions: Predictions, threshold: float | None) -> Ints:
+    """int64 [K, K]: records by true class (row) and called class (column)."""
+    classes = len(predictions.class_names)
+    cells = predictions.labels * classes + decide(predictions, threshold)
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes).astype(np.int64)
+
+
+def ranks_both(predictions: Predictions, class_index: int = POSITIVE) -> bool:
+    """Whether a class and the rest both have records, which its two curves need."""
+    return 0 < int((predictions.labels == class_index).sum()) < len(predictions.labels)
+
+
+def roc_curve(predictions: Predictions, class_index: int = POSITIVE) -> tuple[Floats, Floats]:
+    """1 - specificity and sensitivity of one class against the rest; needs `ranks_both`."""
+    from sklearn import metrics
+
+    scores = predictions.probabilities[:, class_index]
+    alarms, found, _ = metrics.roc_curve(predictions.labels == class_index, scores)
+    return alarms, found
+
+
+def pr_curve(predictions: Predictions, class_index: int = POSITIVE) -> tuple[Floats, Floats]:
+    """Recall, from 1 to 0, and precision of one class against the rest; needs `ranks_both`."""
+    from sklearn import metrics
+
+    truth, scores = predictions.labels == class_index, predictions.probabilities[:, class_index]
+    precision, recall, _ = metrics.precision_recall_curve(truth, scores)
+    return recall, precision
+
+
+def reliability_curve(predictions: Predictions, bins: int = 10) -> Reliability:
+    """How often what was predicted with probability p came true, in bins of equal width.
+
+    Of two classes the positive class's probability is binned against its label; of more, the
+    highest probability against whether that class is the true one.
+
+    Source of the interval: Wilson, "Probable inference", J. Am. Stat. Assoc. 22 (1927).
+    """
+    if predictions.binary:
+        claimed, truth = predictions.scores, predictions.labels == POSITIVE
+    else:
+        claimed = predictions.probabilities.max(axis=1)
+        truth = predictions.probabilities.argmax(axis=1) == predictions.labels
+    chosen = np.minimum((claimed * bins).astype(np.int64), bins - 1)
+    counts = np.bincount(chosen, minlength=bins)
+    used = counts > 0
+    n = counts[used]
+    observed = np.bincount(chosen, weights=truth, minlength=bins)[used] / n
+    predicted = np.bincount(chosen, weights=claimed, minlength=bins)[used] / n
+    z = 1.959963984540054  # The normal distribution's 97.5% quantile.
+    centre = (observed + z**2 / (2 * n)) / (1 + z**2 / n)
+    spread = z / (1 + z**2 / n) * np.sqrt(observed * (1 - observed) / n + z**2 / (4 * n**2))
+    low, high = (centre - spread).clip(0, 1), (centre + spread).clip(0, 1)
+    return Reliability(predicted, observed, low, high, n)

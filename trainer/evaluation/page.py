@@ -1,0 +1,326 @@
+"""The report as one HTML page that needs nothing else: no scripts, no links, pictures inlined."""
+
+import base64
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+_CSS = """
+:root { color-scheme: light dark; --page: #f6f7f9; --card: #ffffff; --ink: #1b2130;
+  --faint: #5d6675; --line: #e2e5ea; --accent: #0072b2; --track: #e8ebf0;
+  --warn: #fff4dc; --warn-ink: #6b4a00; --warn-line: #f0d48f; }
+@media (prefers-color-scheme: dark) { :root { --page: #0e0e0e; --card: #181818; --ink: #ececec;
+  --faint: #a3a3a3; --line: #2d2d2d; --accent: #56b4e9; --track: #2d2d2d;
+  --warn: #33290f; --warn-ink: #f3d58a; --warn-line: #5c4a1a; }
+  figure.chart img { filter: invert(0.905) hue-rotate(180deg); } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--page); color: var(--ink);
+  font: 15px/1.55 system-ui, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif; }
+main { max-width: 1080px; margin: 0 auto; padding: 40px 24px 64px; }
+h1 { font-size: 30px; line-height: 1.2; margin: 2px 0 6px; letter-spacing: -0.01em; }
+h2 { font-size: 19px; margin: 40px 0 12px; }
+p { margin: 6px 0 12px; max-width: 90ch; }
+.over { color: var(--accent); font-weight: 600; font-size: 13px; letter-spacing: 0.06em;
+  text-transform: uppercase; }
+.faint, figcaption, .what { color: var(--faint); }
+.data { font-weight: 600; overflow-wrap: anywhere; }
+.notice { background: var(--warn); color: var(--warn-ink); border: 1px solid var(--warn-line);
+  border-radius: 10px; padding: 10px 16px; margin: 16px 0 0; max-width: none; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(205px, 1fr)); gap: 14px;
+  margin: 24px 0 0; }
+.card, figure, .sheet { background: var(--card); border: 1px solid var(--line);
+  border-radius: 12px; }
+.card { padding: 16px 18px; }
+.card .name { color: var(--faint); font-size: 13.5px; }
+.card .value { font-size: 34px; font-weight: 650; line-height: 1.2;
+  font-variant-numeric: tabular-nums; }
+.card .range { font-size: 13px; color: var(--faint); font-variant-numeric: tabular-nums; }
+.sheet { overflow-x: auto; margin-bottom: 12px; }
+table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; padding: 9px 16px; border-top: 1px solid var(--line);
+  vertical-align: top; }
+thead th { border-top: 0; font-size: 13px; color: var(--faint); }
+tbody th { font-weight: 600; }
+.what { font-weight: 400; font-size: 13px; display: block; }
+td.number { font-variant-numeric: tabular-nums; white-space: nowrap; min-width: 190px; }
+td.number b { font-weight: 650; margin-right: 6px; }
+.facts th { white-space: nowrap; width: 1%; }
+.facts td { overflow-wrap: anywhere; white-space: pre-wrap; }
+.bar { display: block; position: relative; height: 5px; border-radius: 3px; margin-top: 8px;
+  background: var(--track); }
+.bar i { position: absolute; top: 0; bottom: 0; border-radius: 3px; background: var(--accent);
+  opacity: 0.45; min-width: 2px; }
+.bar em { position: absolute; top: -3px; width: 3px; height: 11px; margin-left: -1px;
+  border-radius: 2px; background: var(--accent); }
+.pictures { display: grid; grid-template-columns: 1fr 1fr; gap: 18px; }
+figure { margin: 0; padding: 14px; break-inside: avoid; }
+figure.wide { grid-column: 1 / -1; }
+figure img { display: block; max-width: min(100%, 860px); height: auto; margin: 0 auto;
+  border-radius: 6px; }
+figcaption { font-size: 13.5px; padding: 10px 4px 2px; }
+@media (max-width: 720px) { .what { display: none; } .pictures { grid-template-columns: 1fr; }
+  main { padding: 24px 14px 40px; } }
+@media print { :root { --page: #fff; --card: #fff; --ink: #000; --faint: #444; --line: #ccc;
+    --accent: #0072b2; --track: #e8ebf0; }
+  * { print-color-adjust: exact; } figure.chart img { filter: none; }
+  main { padding: 0; max-width: none; } body { font-size: 12px; }
+  .card, tr { break-inside: avoid; } h2 { break-after: avoid; } }
+"""
+
+_HEADLINES = ("auroc", "accuracy", "sensitivity", "specificity")
+_WITHOUT_THRESHOLD = ("auroc", "auprc", "loss", "brier")
+_UNBOUNDED = ("loss", "brier")
+_NAMES = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "f1": "F1",
+    "balanced_accuracy": "Balanced accuracy",
+    "loss": "Cross-entropy loss",
+    "brier": "Brier score",
+}
+_MEANING = {
+    "accuracy": "share of records called right",
+    "auroc": "chance that a record of {positive} scores above any other",
+    "auprc": "average precision over all thresholds",
+    "sensitivity": "share of the records of {positive} that are found",
+    "specificity": "share of the other records that are left alone",
+    "precision": "share of the calls of {positive} that are right",
+    "f1": "harmonic mean of precision and sensitivity",
+    "balanced_accuracy": "mean over the classes of the share called right",
+    "loss": "in nats; 0 is perfect",
+    "brier": "squared error of the probabilities; 0 is perfect",
+}
+_NARROW = ("roc.png", "precision_recall.png")
+_CAPTIONS = {
+    "confusion_matrix.png": (
+        "Confusion matrix",
+        "How many records of each true class (rows) were called which class (columns), and the "
+        "share of the row.",
+    ),
+    "roc.png": (
+        "ROC curve",
+        "What each gain in sensitivity costs in false alarms, over all thresholds; the marks are "
+        "the thresholds of the table.",
+    ),
+    "precision_recall.png": (
+        "Precision-recall curve",
+        "How much of what is called is right, as more of what there is gets found; chance is the "
+        "share of the class in this split.",
+    ),
+    "reliability.png": (
+        "Reliability",
+        "Whether probabilities mean what they say: on the diagonal, of the records given 0.8, "
+        "80% come true. Right: how many records got which probability.",
+    ),
+    "training_curves.png": (
+        "Training curves",
+        "Each metric after each epoch; the dashed line is the epoch whose weights this report is "
+        "about. Lines that part show overfitting.",
+    ),
+    "mistakes.png": (
+        "Worst mistakes",
+        "The wrong answers that gave the true class the least probability, worst first, with "
+        "their record ids as in predictions.csv.",
+    ),
+}
+
+
+def interval_text(estimate: Mapping[str, float | None]) -> str:
+    """`0.912 [0.889, 0.934]`; the brackets are left out, or `undefined`, where there is none."""
+    value, low, high = estimate["value"], estimate["low"], estimate["high"]
+    if value is None:
+        return "undefined"
+    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def render_page(report: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
+    """The HTML page.
+
+    Args:
+        report: The content of `report.json` (see `trainer.evaluation.report`).
+        pictures: File name, a key of `_CAPTIONS`, to PNG.
+    """
+    decisions = report["decisions"]
+    title = f"Evaluation on the {report['split']} split"
+    body = [
+        '<header><div class="over">Evaluation report</div>',
+        f"<h1>{escape(title)}</h1>",
+        _data_lines(report),
+        "</header>",
+        _cards(report),
+        "<h2>Results</h2>",
+        f"<p>{escape(_threshold_sentence(report))}</p>",
+        _table(report),
+        f'<p class="faint">{escape(_interval_sentence(report))}</p>',
+        *(f'<p class="faint">{escape(note)}</p>' for note in _undefined_notes(decisions)),
+        '<h2>Pictures</h2><div class="pictures">',
+        *(_figure(name, pictures[name]) for name in _CAPTIONS if name in pictures),
+        "</div>",
+        "<h2>Facts of the run</h2>",
+        _facts(report),
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
+        f"<title>{escape(title)}</title>\n<style>{_CSS}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(body)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _data_lines(report: Mapping[str, Any]) -> str:
+    """What was evaluated, and what it is not for."""
+    data = report["facts"].get("data", "")
+    counts = ", ".join(f"{count:,} {name}" for name, count in report["classes"].items())
+    size = f"{report['records']:,} records of {report['groups']:,} groups: {counts}"
+    is_demo = "demo" in data.lower()
+    shown = f'<p class="data{" notice" if is_demo else ""}">Data: {escape(data)}</p>'
+    return (
+        f'<p class="faint">{escape(size)}</p>{shown if data else ""}'
+        f'<p class="notice">{escape(report["notice"])}</p>'
+    )
+
+
+def _cards(report: Mapping[str, Any]) -> str:
+    """The four headline numbers, at the chosen threshold where there is one."""
+    decision = report["decisions"].get("chosen", report["decisions"]["default"])
+    cards = []
+    for name in _HEADLINES:
+        number, _, interval = interval_text(decision["estimates"][name]).partition(" ")
+        spread = f"95% interval {interval.strip('[]').replace(', ', ' to ')}" if interval else ""
+        cards.append(
+            f'<div class="card"><div class="name">{_label(report, name)}</div>'
+            f'<div class="value">{number}</div><div class="range">{spread}</div>'
+            f"{_bar(decision['estimates'][name])}</div>"
+        )
+    return f'<section class="cards">{"".join(cards)}</section>'
+
+
+def _table(report: Mapping[str, Any]) -> str:
+    """Every metric by decision; what depends on no threshold spans the columns."""
+    decisions = [report["decisions"][k] for k in ("chosen", "default") if k in report["decisions"]]
+    heads = [
+        "most probable class" if d["threshold"] is None else f"threshold {d['threshold']:.3g}"
+        for d in decisions
+    ]
+    if len(decisions) == 2:
+        heads[0] += " (chosen)"
+    names = list(decisions[0]["estimates"])
+    rows = []
+    for name in sorted(names, key=lambda n: n in _WITHOUT_THRESHOLD):
+        span = len(decisions) if name in _WITHOUT_THRESHOLD else 1
+        cells = [
+            f'<td class="number" colspan="{span}">{_number(decision["estimates"][name])}'
+            f"{'' if name in _UNBOUNDED else _bar(decision['estimates'][name])}</td>"
+            for decision in decisions[: len(decisions) // span]
+        ]
+        meaning = escape(_meaning(report, name))
+        rows.append(
+            f'<tr><th scope="row">{_label(report, name)}<span class="what">{meaning}</span></th>'
+            f"{''.join(cells)}</tr>"
+        )
+    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
+    return (
+        f'<div class="sheet"><table><thead><tr><th scope="col">Metric</th>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _facts(report: Mapping[str, Any]) -> str:
+    """The run's facts, and what it takes to redo the intervals."""
+    facts = dict(report["facts"])
+    if report["best_epoch"] is not None:
+        facts["best epoch"] = str(report["best_epoch"])
+    facts["expected calibration error"] = f"{report['calibration_error']:.4f}"
+    facts["bootstrap"] = f"{report['resamples']:,} resamples of groups, seed {report['seed']}"
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
+        for name, value in facts.items()
+    )
+    return f'<div class="sheet"><table class="facts"><tbody>{rows}</tbody></table></div>'
+
+
+def _figure(name: str, png: bytes) -> str:
+    """One picture with its caption. Charts follow the dark mode; photographs must not."""
+    title, sentence = _CAPTIONS[name]
+    kinds = ["wide"] * (name not in _NARROW) + ["chart"] * (name != "mistakes.png")
+    data = base64.b64encode(png).decode("ascii")
+    return (
+        f'<figure class="{" ".join(kinds)}"><img alt="{title}" src="data:image/png;base64,{data}">'
+        f"<figcaption><b>{title}.</b> {sentence}</figcaption></figure>"
+    )
+
+
+def _threshold_sentence(report: Mapping[str, Any]) -> str:
+    """Which thresholds the table shows, and where the chosen one came from."""
+    positive = list(report["classes"])[-1]
+    if report["decisions"]["default"]["threshold"] is None:
+        return "Each record is called its most probable class; averages are over the classes."
+    if "chosen" not in report["decisions"]:
+        return f"A record is called {positive} where its probability is at least 0.5."
+    chosen = report["decisions"]["chosen"]["threshold"]
+    return (
+        f"A record is called {positive} where its probability is at least the threshold: "
+        f"{chosen:.4g} ({report['threshold_source']}), or 0.5 for comparison."
+    )
+
+
+def _interval_sentence(report: Mapping[str, Any]) -> str:
+    """What the brackets are."""
+    if report["groups"] < 2:
+        return "All records are of one group, so there are no intervals."
+    return (
+        f"In brackets: 95% intervals from {report['resamples']:,} bootstrap resamples of the "
+        f"{report['groups']:,} groups, because records of one group are not independent."
+    )
+
+
+def _undefined_notes(decisions: Mapping[str, Any]) -> list[str]:
+    """Says which intervals leave out more than 1% of the resamples."""
+    notes = {}
+    for decision in decisions.values():
+        for name, estimate in decision["estimates"].items():
+            if estimate["undefined"] > 20:
+                notes[name] = (
+                    f"{_NAMES.get(name, name.capitalize())} was undefined in "
+                    f"{estimate['undefined']:,} resamples, for want of a class; its interval "
+                    "leaves them out."
+                )
+    return list(notes.values())
+
+
+def _label(report: Mapping[str, Any], name: str) -> str:
+    """The metric's name for people."""
+    macro = len(report["classes"]) > 2 and name not in (
+        "accuracy",
+        "balanced_accuracy",
+        "loss",
+        "brier",
+    )
+    return _NAMES.get(name, name.capitalize()) + (" (macro)" if macro else "")
+
+
+def _meaning(report: Mapping[str, Any], name: str) -> str:
+    """What the metric says, with the positive class's name."""
+    classes = list(report["classes"])
+    positive = classes[-1] if len(classes) == 2 else "the class"
+    return _MEANING[name].replace("{positive}", positive)
+
+
+def _number(estimate: Mapping[str, float | None]) -> str:
+    """The value in bold, and its interval."""
+    value, _, interval = interval_text(estimate).partition(" ")
+    return f"<b>{value}</b>{interval}"
+
+
+def _bar(estimate: Mapping[str, float | None]) -> str:
+    """The interval as a bar from 0 to 1, with a mark at the value."""
+    value, low, high = estimate["value"], estimate["low"], estimate["high"]
+    if value is None or low is None or high is None:
+        return ""
+    return (
+        f'<span class="bar"><i style="left:{low:.2%};width:{high - low:.2%}"></i>'
+        f'<em style="left:{value:.2%}"></em></span>'
+    )

@@ -1,0 +1,146 @@
+"""The model's answers on one split, and what is decided from them by a threshold.
+
+Everything here is NumPy on one `Predictions`, which all metrics, pictures and tables are made from.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tfrecords.errors import InputError
+
+Floats = npt.NDArray[np.float64]
+
+Ints = npt.NDArray[np.int64]
+
+POSITIVE = 1  # Of two classes in sorted order (NORMAL, PNEUMONIA), the second is the finding.
+
+_SUM_TOLERANCE = 1e-4  # A float32 softmax over a thousand classes stays well inside.
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """The model's answers on one split, beside the labels read in the same pass.
+
+    Attributes:
+        class_names: K names, in the order of the columns of `probabilities`; K >= 2.
+        ids: N record ids.
+        groups: N group names; records that share one are resampled together.
+        labels: int64 [N], the true classes, each in [0, K).
+        probabilities: float64 [N, K], each row sums to 1. Other float types are converted.
+
+    Raises:
+        ValueError: Lengths that disagree, a label out of range, or rows that are no probabilities.
+    """
+
+    class_names: tuple[str, ...]
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    labels: Ints
+    probabilities: Floats
+
+    def __post_init__(self) -> None:
+        classes, records = len(self.class_names), len(self.ids)
+        labels, probabilities = np.asarray(self.labels), np.asarray(self.probabilities, np.float64)
+        if classes < 2 or records < 1:
+            raise ValueError(f"{records} records of classes {self.class_names}; needs >= 1 of >= 2")
+        shapes = (len(self.groups), *labels.shape, *probabilities.shape)
+        if shapes != (records, records, records, classes):
+            raise ValueError(
+                f"{records} ids of {classes} classes, but {len(self.groups)} groups, labels "
+                f"{labels.shape} and probabilities {probabilities.shape}; all must agree"
+            )
+        if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
+            found = f"{labels.dtype} from {labels.min()} to {labels.max()}"
+            raise ValueError(f"labels are {found}; they must be integers in [0, {classes})")
+        possible = np.where((probabilities >= 0) & (probabilities <= 1), probabilities, np.nan)
+        right = np.abs(possible.sum(axis=1) - 1) <= _SUM_TOLERANCE  # False for NaN.
+        if not right.all():
+            first = int(right.argmin())
+            raise ValueError(
+                f"probabilities of record {self.ids[first]!r} are {probabilities[first].tolist()}; "
+                "they must be finite, in [0, 1] and sum to 1 (pass softmax outputs, not logits)"
+            )
+        object.__setattr__(self, "labels", labels.astype(np.int64))
+        object.__setattr__(self, "probabilities", probabilities)
+
+    @property
+    def binary(self) -> bool:
+        """Whether there are two classes, so that a threshold decides."""
+        return len(self.class_names) == 2
+
+    @property
+    def scores(self) -> Floats:
+        """float64 [N]: the positive class's probability, of two classes."""
+        return self.probabilities[:, POSITIVE]
+
+
+def decide(predictions: Predictions, threshold: float | None) -> Ints:
+    """The class called for each record, int64 [N].
+
+    Of two classes the positive one (index 1) is called where its probability is `>= threshold`;
+    0.5 is the most probable class, a tie going to the positive one, and None means 0.5. Of more
+    classes the most probable is called, a tie going to the lower index.
+
+    Raises:
+        InputError: A threshold outside [0, 1], or any threshold with more than two classes.
+    """
+    if not predictions.binary:
+        if threshold is not None:
+            raise InputError(
+                f"threshold is {threshold}, but there are {len(predictions.class_names)} classes "
+                f"{predictions.class_names}; a threshold needs exactly two: leave it out"
+            )
+        return predictions.probabilities.argmax(axis=1).astype(np.int64)
+    threshold = 0.5 if threshold is None else threshold
+    if not 0 <= threshold <= 1:
+        raise InputError(f"threshold is {threshold}; it must be a probability from 0 to 1")
+    return (predictions.scores >= threshold).astype(np.int64)
+
+
+def choose_threshold(predictions: Predictions) -> float:
+    """The threshold that maximises Youden's J = sensitivity + specificity - 1.
+
+    To be called on validation predictions of two classes. It lies half-way between the two
+    neighbouring scores that it separates; among equally good ones the widest gap wins, then the
+    one nearest to 0.5. Scores that separate nothing (J <= 0 everywhere) give 0.5.
+
+    Source: Youden, "Index for rating diagnostic tests", Cancer 3 (1950).
+
+    Raises:
+        InputError: More than two classes, or records of one class only.
+    """
+    if not predictions.binary:
+        raise InputError(
+            f"a threshold needs exactly two classes; there are {predictions.class_names}: "
+            "decide by the most probable class instead"
+        )
+    present = np.bincount(predictions.labels, minlength=2)
+    if not present.all():
+        counts = dict(zip(predictions.class_names, present.tolist(), strict=True))
+        raise InputError(
+            f"cannot choose a threshold from records per class {counts}; both classes are needed: "
+            "use a larger validation split, or decide at 0.5"
+        )
+    scores, inverse = np.unique(predictions.scores, return_inverse=True)
+    positives = np.bincount(inverse, weights=predictions.labels)
+    negatives = np.bincount(inverse) - positives
+    # Called positive: all above the gap after score i. J x P x N is whole, so ties are exact.
+    found = positives.sum() - np.cumsum(positives)[:-1]
+    alarms = negatives.sum() - np.cumsum(negatives)[:-1]
+    youden = found * negatives.sum() - alarms * positives.sum()
+    if youden.size == 0 or youden.max() <= 0:
+        return 0.5
+    best = np.flatnonzero(youden == youden.max())
+    below, above = scores[best], scores[best + 1]
+    middle = (below + above) / 2
+    middle = np.where(middle > below, middle, above)  # Neighbouring floats have no middle.
+    return float(middle[np.lexsort((np.abs(middle - 0.5), below - above))[0]])
+
+
+def worst_mistakes(predictions: Predictions, threshold: float | None, n: int) -> Ints:
+    """Up to n indices of wrong answers, int64: the true class's probability lowest first."""
+    wrong = np.flatnonzero(decide(predictions, threshold) != predictions.labels)
+    given = predictions.probabilities[wrong, predictions.labels[wrong]]
+    return wrong[np.argsort(given, kind="stable")][:n].astype(np.int64)

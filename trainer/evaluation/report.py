@@ -1,0 +1,329 @@
+"""The evidence of a run on one split: numbers, a table of predictions, pictures and one page.
+
+`report.json` holds every number; the page and the text that a command prints are drawn from it, so
+they cannot disagree. Its content, `Report` below:
+
+    split, threshold_source, facts, notice, resamples, seed
+    records, groups, classes         counts; classes is name -> records
+    decisions.default                threshold 0.5 (null with more than two classes: most probable)
+    decisions.chosen                 only if a threshold was chosen
+        .threshold, .confusion       [K][K], true class by row
+        .estimates.NAME              {value, low, high, undefined}; null where undefined
+    calibration_error, best_epoch    the latter null without a validation loss
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tfrecords.errors import InputError
+from trainer.evaluation import figures, metrics
+from trainer.evaluation.intervals import Estimate, estimates, point_values
+from trainer.evaluation.page import interval_text, render_page
+from trainer.evaluation.predictions import POSITIVE, Predictions, decide, worst_mistakes
+
+Report = dict[str, Any]
+
+NOTICE = (
+    "For research only: this model and its predictions are not a medical device and not for clinical use."
+)
+RESAMPLES = 2000
+_PR_THRESHOLDS = 201  # TensorBoard's own default.
+
+
+def write_report(
+    directory: Path,
+    *,
+    split: str,
+    predictions: Predictions,
+    threshold: float | None,
+    threshold_source: str,
+    history: Sequence[Mapping[str, float]],
+    facts: Mapping[str, str],
+    mistakes: npt.NDArray[np.uint8] | None = None,
+    best_epoch: int | None = None,
+    seed: int = 0,
+) -> Path:
+    """Writes the whole report, and returns the path of its `report.html`.
+
+    The other files are `report.json`, `predictions.csv` and the pictures. All is rendered before
+    anything is written, whole files replace those of an earlier report, and the page comes last:
+    a report that cannot be rendered leaves the earlier one as it was. The same input gives the same bytes.
+
+    Args:
+        directory: Where to write; made if missing. Files of an earlier report are replaced.
+        split: The split's name.
+        predictions: The records of the split.
+        threshold: The decision threshold chosen on validation; None for 0.5 alone, and with more
+            than two classes.
+        threshold_source: Where it came from: "chosen on validation (1,044 records)".
+        history: As in `figures.training_curves`.
+        facts: Run configuration, data, precision, versions. `facts["data"]` is shown on top.
+        mistakes: uint8 [n, H, W, C], the images of `worst_mistakes(predictions, threshold, n)`, in
+            that order; None writes no gallery.
+        best_epoch: The epoch whose weights were kept; without it, the lowest `val_loss`.
+        seed: Of the bootstrap.
+
+    Raises:
+        InputError: The directory cannot be written, or the threshold is none (see `decide`).
+    """
+    report = summarise(
+        split=split,
+        predictions=predictions,
+        threshold=threshold,
+        threshold_source=threshold_source,
+        facts=facts,
+        seed=seed,
+    )
+    report["best_epoch"] = figures.best_epoch(history) if best_epoch is None else best_epoch
+    pictures = _pictures(report, predictions)
+    pictures["training_curves.png"] = figures.png(figures.training_curves(history, report["best_epoch"]))
+    if mistakes is not None:
+        captions = _mistake_captions(predictions, threshold, len(mistakes))
+        pictures["mistakes.png"] = figures.png(figures.gallery(mistakes, captions))
+    files = {
+        "report.json": json.dumps(report, indent=2, allow_nan=False).encode() + b"\n",
+        "predictions.csv": _predictions_csv(predictions, threshold).encode(),
+        **pictures,
+        "report.html": render_page(report, pictures).encode(),
+    }
+    _publish(directory, files)
+    return directory / "report.html"
+
+
+def read_report(directory: Path) -> Report:
+    """The content of a report directory's `report.json`.
+
+    Raises:
+        InputError: There is none, or it is damaged.
+    """
+    path = directory / "report.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot read {path}: {error}. Write it with python -m trainer.evaluate --run_dir=DIR"
+        ) from error
+
+
+def summarise(
+    *,
+    split: str,
+    predictions: Predictions,
+    threshold: float | None,
+    threshold_source: str,
+    facts: Mapping[str, str],
+    seed: int = 0,
+) -> Report:
+    """Every number of the report, ready for JSON; arguments as in `write_report`."""
+    decisions = {"default": _decision(predictions, 0.5 if predictions.binary else None, seed)}
+    if threshold is not None:
+        decisions["chosen"] = _decision(predictions, threshold, seed)
+    labels = Counter(predictions.labels.tolist())
+    return {
+        "split": split,
+        "records": len(predictions.ids),
+        "groups": len(set(predictions.groups)),
+        "classes": {name: labels[i] for i, name in enumerate(predictions.class_names)},
+        "decisions": decisions,
+        "threshold_source": threshold_source,
+        "calibration_error": metrics.reliability_curve(predictions).error,
+        "best_epoch": None,
+        "resamples": RESAMPLES,
+        "seed": seed,
+        "facts": dict(facts),
+        "notice": NOTICE,
+    }
+
+
+def render_text(report: Report) -> str:
+    """The plain-text table that a command prints at its end."""
+    classes = ", ".join(f"{name} {count:,}" for name, count in report["classes"].items())
+    decisions = [report["decisions"][k] for k in ("chosen", "default") if k in report["decisions"]]
+    heads = ["most probable class" if d["threshold"] is None else "" for d in decisions]
+    heads = [h or f"threshold {d['threshold']:.3g}" for h, d in zip(heads, decisions, strict=True)]
+    lines = [
+        f"{report['split']}: {report['records']:,} records of {report['groups']:,} groups "
+        f"({classes}); 95% intervals by group",
+        "  ".join(["".ljust(18), *(head.ljust(22) for head in heads)]).rstrip(),
+    ]
+    for name in decisions[0]["estimates"]:
+        cells = [interval_text(decision["estimates"][name]).ljust(22) for decision in decisions]
+        lines.append("  ".join([name.ljust(18), *cells]).rstrip())
+    if "chosen" in report["decisions"]:
+        lines.append(f"threshold {decisions[0]['threshold']:.3g}: {report['threshold_source']}")
+    return "\n".join([*lines, report["notice"]])
+
+
+def write_summaries(
+    log_dir: Path, *, split: str, predictions: Predictions, threshold: float | None, step: int
+) -> None:
+    """Writes the report's pictures, headline scalars and PR curves for TensorBoard.
+
+    Args:
+        log_dir: A TensorBoard run directory; made if missing. One event file is added.
+        split: The first part of every tag: `test/report/auroc`, `test/report/roc`.
+        predictions: The records of the split.
+        threshold: As in `write_report`.
+        step: The training step of the evaluated weights.
+    """
+    import tensorflow as tf
+    from tensorboard.plugins.pr_curve import metadata
+
+    thresholds = _marked_thresholds(predictions, threshold)
+    drawn = _evaluation_figures(predictions, thresholds, {})
+    shown = [POSITIVE] if predictions.binary else range(len(predictions.class_names))
+    writer = tf.summary.create_file_writer(str(log_dir), filename_suffix=".report")
+    with writer.as_default(step=step):
+        for name, value in point_values(predictions, threshold).items():
+            if math.isfinite(value):
+                tf.summary.scalar(f"{split}/report/{name}", value)
+        for name, figure in drawn.items():
+            pixels = tf.io.decode_png(figures.png(figure), channels=3)
+            tf.summary.image(f"{split}/report/{Path(name).stem}", pixels[tf.newaxis])
+        for index in shown:
+            name = f"{split}/{predictions.class_names[index]}"
+            about = metadata.create_summary_metadata(name, "", _PR_THRESHOLDS)
+            tf.summary.write(f"{name}/pr_curves", _pr_counts(predictions, index), metadata=about)
+    writer.close()
+
+
+def _decision(predictions: Predictions, threshold: float | None, seed: int) -> Report:
+    """The estimates and the confusion matrix at one threshold, ready for JSON."""
+    found = estimates(predictions, threshold, resamples=RESAMPLES, seed=seed)
+    return {
+        "threshold": threshold,
+        "confusion": metrics.confusion(predictions, threshold).tolist(),
+        "estimates": {name: _estimate_json(estimate) for name, estimate in found.items()},
+    }
+
+
+def _estimate_json(estimate: Estimate) -> dict[str, float | int | None]:
+    """JSON has no NaN: undefined is null."""
+    return {k: v if math.isfinite(v) else None for k, v in asdict(estimate).items()}
+
+
+def _marked_thresholds(predictions: Predictions, threshold: float | None) -> dict[str, float]:
+    """The decisions that the figures mark, by what the legend calls them."""
+    if not predictions.binary:
+        return {}
+    chosen = {} if threshold is None else {f"chosen threshold {threshold:.3g}": threshold}
+    return {**chosen, "threshold 0.5": 0.5}
+
+
+def _pictures(report: Report, predictions: Predictions) -> dict[str, bytes]:
+    """File name to PNG, of what needs only the predictions."""
+    decisions = report["decisions"]
+    chosen = decisions["chosen"]["threshold"] if "chosen" in decisions else None
+    thresholds = _marked_thresholds(predictions, chosen)
+    drawn = _evaluation_figures(predictions, thresholds, decisions["default"]["estimates"])
+    return {name: figures.png(figure) for name, figure in drawn.items()}
+
+
+def _evaluation_figures(
+    predictions: Predictions, thresholds: Mapping[str, float], estimates: Mapping[str, Any]
+) -> dict[str, Any]:
+    """File name to Figure; the estimates, if given, go into the legends."""
+    captions = {
+        name: f"{name.upper()} {interval_text(estimates[name])}"
+        for name in ("auroc", "auprc")
+        if name in estimates
+    }
+    matrices = {
+        name.capitalize(): metrics.confusion(predictions, value) for name, value in thresholds.items()
+    }
+    matrices = matrices or {"Most probable class": metrics.confusion(predictions, None)}
+    return {
+        "confusion_matrix.png": figures.confusion_matrices(predictions.class_names, matrices),
+        "roc.png": figures.roc(predictions, thresholds, captions.get("auroc", "")),
+        "precision_recall.png": figures.precision_recall(predictions, thresholds, captions.get("auprc", "")),
+        "reliability.png": figures.reliability(predictions, thresholds),
+    }
+
+
+def _mistake_captions(predictions: Predictions, threshold: float | None, n: int) -> list[tuple[str, str]]:
+    """What the gallery says of each of the n worst mistakes, and its record id."""
+    decided = decide(predictions, threshold)
+    captions = []
+    for index in worst_mistakes(predictions, threshold, n):
+        true, called = predictions.labels[index], decided[index]
+        probability = predictions.probabilities[index, called]
+        caption = f"true {predictions.class_names[true]}\n"
+        caption += f"predicted {predictions.class_names[called]} {probability:.2f}"
+        captions.append((caption, predictions.ids[index]))
+    if len(captions) != n:
+        raise ValueError(f"{n} images of mistakes, but {len(captions)} mistakes")
+    return captions
+
+
+def _predictions_csv(predictions: Predictions, threshold: float | None) -> str:
+    """One line a record; probabilities in full precision, decided at the chosen threshold."""
+    names = predictions.class_names
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = ["id", "group", "label", "predicted", "correct"]
+    writer.writerow([*columns, *(f"probability_{name}" for name in names)])
+    for record, group, label, called, row in zip(
+        predictions.ids,
+        predictions.groups,
+        predictions.labels.tolist(),
+        decide(predictions, threshold).tolist(),
+        predictions.probabilities.tolist(),
+        strict=True,
+    ):
+        writer.writerow([record, group, names[label], names[called], int(label == called), *row])
+    return text.getvalue()
+
+
+def _pr_counts(predictions: Predictions, class_index: int) -> npt.NDArray[np.float32]:
+    """What TensorBoard's PR-curve plugin stores: float32 [6, thresholds from 0 to 1].
+
+    The rows are true positives, false positives, true negatives, false negatives, precision and
+    recall (tensorboard/plugins/pr_curve/metadata.py).
+    """
+    truth = predictions.labels == class_index
+    scores = predictions.probabilities[:, class_index]
+    at = np.linspace(0, 1, _PR_THRESHOLDS)
+    found, alarms = (
+        side.size - np.searchsorted(np.sort(side), at) for side in (scores[truth], scores[~truth])
+    )
+    missed, correct = truth.sum() - found, (~truth).sum() - alarms
+    precision = found / np.maximum(found + alarms, 1)
+    recall = found / max(truth.sum(), 1)
+    return np.stack([found, alarms, correct, missed, precision, recall]).astype(np.float32)
+
+
+def _publish(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Puts whole files under their names, in the given order, by way of a sibling directory."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+        try:
+            for name, content in files.items():
+                with (partial / name).open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            if "mistakes.png" not in files:  # An earlier report's gallery shows other mistakes.
+                (directory / "mistakes.png").unlink(missing_ok=True)
+            for name in files:
+                (partial / name).replace(directory / name)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot write the report to {directory}: {error.strerror or error}. "
+            "Give a directory that can be written, on a disk with free space"
+        ) from error
