@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from tfrecords.errors import InputError
-from tfrecords.files import file_sha256, write_atomically
+from tfrecords.files import file_sha256, publish, write_atomically
 from tfrecords.manifest import MANIFEST_NAME, Manifest, Shard, is_shard
 
 _THREADS: Final = 8  # shards fetched at once: a store's speed is for each connection
@@ -218,7 +218,7 @@ def _fetch_shard(
             f"{source.shown}/{shard.name}: is not what was converted: SHA-256 {found}, the manifest says "
             f"{shard.sha256}; restore it there"
         )
-    part.replace(folder / shard.name)
+    publish(part, folder / shard.name)
 
 
 def _download(
@@ -248,8 +248,6 @@ def _download(
             digest.update(block)
             at += len(block)
             advance(len(block))
-        file.flush()
-        os.fsync(file.fileno())
     return digest.hexdigest()
 
 

@@ -2,17 +2,28 @@
 
 import gc
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A child has the signals of a fresh login, whatever its parent ignores: a shell gives a job in the background
+# an ignored SIGINT, and every process below it inherits that. And it ends with its parent, so that a hanging
+# test leaves nothing behind.
+CHILD = ("env", "--default-signal", "setpriv", "--pdeathsig", "KILL")
+
+_PATIENCE = 600  # seconds to wait for what a busy machine does in a few; a hang ends by pytest's own limit
 
 _KINDS = ((".jpeg", "JPEG", "RGB"), (".png", "PNG", "L"), (".bmp", "BMP", "RGB"), (".jpeg", "JPEG", "L"))
 
@@ -81,20 +92,91 @@ def run_command(tmp_path_factory, command_environment):
         *arguments: object,
         cwd: Path | None = None,
         prefix: Sequence[str] = (),
-        timeout: float = 300,
         **environment: str,
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*prefix, sys.executable, "-m", module, *map(str, arguments)],
+            [*CHILD, *prefix, sys.executable, "-m", module, *map(str, arguments)],
             cwd=cwd or tmp_path_factory.mktemp("cwd"),
             env=command_environment | environment,
             capture_output=True,
             text=True,
-            timeout=timeout,
             check=False,
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def run_python(tmp_path_factory, command_environment):
+    """Runs `python arguments` as `run_command` does: a script, or `-c` and code."""
+
+    def run(*arguments: object, cwd: Path | None = None, **environment: str) -> Any:
+        return subprocess.run(
+            [*CHILD, sys.executable, *map(str, arguments)],
+            cwd=cwd or tmp_path_factory.mktemp("cwd"),
+            env=command_environment | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@contextmanager
+def _started(environment: dict[str, str], cwd: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: object, env: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[str]:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": cwd, "text": True}
+        command = [*CHILD, sys.executable, *map(str, arguments)]
+        processes.append(subprocess.Popen(command, env=environment | (env or {}), **(pipes | options)))
+        return processes[-1]
+
+    try:
+        yield start
+    finally:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                if os.getpgid(process.pid) == process.pid:  # a session of its own, with what it started
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe:
+                    with suppress(BrokenPipeError):
+                        pipe.close()
+
+
+@pytest.fixture
+def start(command_environment, tmp_path):
+    """Starts `python arguments` and goes on; what still runs when the test ends is killed, and pipes closed.
+
+    `env` is added to the environment; other options are those of `subprocess.Popen`, with pipes for stdout
+    and stderr, text, and the test's folder as defaults.
+    """
+    with _started(command_environment, tmp_path) as begin:
+        yield begin
+
+
+@pytest.fixture(scope="module")
+def start_for_module(command_environment, tmp_path_factory):
+    """Does what `start` does, for the fixtures of a module."""
+    with _started(command_environment, tmp_path_factory.mktemp("cwd")) as begin:
+        yield begin
+
+
+@pytest.fixture(scope="session")
+def wait_until():
+    """Waits until a condition holds; the test fails with `what` if it never does."""
+
+    def wait(condition: Callable[[], object], what: str) -> None:
+        end = time.monotonic() + _PATIENCE
+        while not condition():
+            assert time.monotonic() < end, f"never came: {what}"
+            time.sleep(0.002)
+
+    return wait
 
 
 @pytest.fixture

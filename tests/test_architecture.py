@@ -3,8 +3,6 @@
 import ast
 import configparser
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -260,7 +258,7 @@ def test_no_tensorflow(module):
     assert not roots(IMPORTS[module]) & {"tensorflow", "keras", "tensorboard"}
 
 
-def test_no_tensorflow_really(command_environment, tmp_path):
+def test_no_tensorflow_really(tmp_path, run_python):
     """Nor by way of another library; a command's flags may clash with another's, so each has a process."""
     offline = sorted(name for name in MODULES if name.split(".")[0] in ("tfrecords", "launch"))
     commands = [[name] for name in offline if name in COMMANDS]
@@ -270,15 +268,7 @@ def test_no_tensorflow_really(command_environment, tmp_path):
             f"for name in {names}: importlib.import_module(name)\n"
             f"print(sorted({{'tensorflow', 'keras', 'jax', 'torch'}} & set(sys.modules)))"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            cwd=tmp_path,
-            env=command_environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        done = run_python("-c", script, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (0, "[]\n"), (names, done.stderr)
 
 

@@ -3,8 +3,6 @@
 import ast
 import re
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -136,19 +134,11 @@ def test_each_snippet_has_its_check():
 
 
 @pytest.mark.parametrize("place", SNIPPETS)
-def test_a_snippet_runs_and_reads_what_is_there(folder, command_environment, place):
+def test_a_snippet_runs_and_reads_what_is_there(folder, place, run_python):
     if name := missing(SNIPPETS[place]):
         pytest.skip(f"{name} is not installed, which this snippet needs")
     script = "\n".join((SNIPPETS[place], EXPECTED, CHECKS[place], 'print("checked")'))
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=folder,
-        env=command_environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run_python("-c", script, cwd=folder)
     assert (done.returncode, done.stdout) == (0, "checked\n"), done.stderr
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and their SHA-256."""
+"""Files that are whole or not there, also after a loss of power, and their SHA-256."""
 
 import hashlib
 import os
@@ -30,15 +30,32 @@ def replace_atomically(path: Path, data: bytes) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        temporary.write_bytes(data)
+        publish(temporary, path)
     except OSError:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Gives a complete file its final name: its bytes reach the disk first, then the name does.
+
+    Raises:
+        OSError: it cannot be synced or renamed.
+    """
+    sync(temporary)
+    temporary.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Waits until the bytes of a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def file_sha256(path: Path) -> str:

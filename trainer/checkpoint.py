@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 
 from tfrecords.errors import InputError
+from tfrecords.files import sync
 from trainer.seeds import seed_generators
 
 _NAME: Final = re.compile(r"step-(\d{10})")
@@ -102,11 +103,11 @@ class Checkpoints:
                 return
             (temporary / "state.json").write_text(json.dumps(asdict(state)))
             for path in [*temporary.iterdir(), temporary]:
-                _sync(path)
+                sync(path)
             if final.exists():
                 self._remove(state.step)
             temporary.rename(final)
-            _sync(self.folder)
+            sync(self.folder)
         except (OSError, tf.errors.OpError) as error:
             raise InputError(
                 f"{final}: the checkpoint cannot be written: {getattr(error, 'strerror', None) or error}; "
@@ -171,11 +172,3 @@ def set_callback_state(callbacks: Sequence[Any], state: dict[str, dict[str, Any]
     for callback in callbacks:
         for attribute, value in state.get(type(callback).__name__, {}).items():
             setattr(callback, attribute, value)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,6 +20,7 @@ from data_pipeline.tiers.choice import Machine, Tier
 from data_pipeline.tiers.disk import folder_of
 from tfrecords.demo.dataset import DEMO_NAME
 from tfrecords.errors import InputError
+from tfrecords.files import publish
 from tfrecords.manifest import PIPELINE_NAME, Manifest
 from trainer import callbacks as own
 from trainer.checkpoint import Checkpoints, State, set_callback_state
@@ -218,7 +219,7 @@ def _save_model(path: Path, model: keras.Model, image_shape: tuple[int, int, int
         again = keras.models.load_model(temporary, safe_mode=True)
         if not np.array_equal(model(images, training=False), again(images, training=False)):
             raise RuntimeError(f"{path}: the saved model does not give the trained model's logits")
-        temporary.replace(path)
+        publish(temporary, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}; make room") from None
     finally:

@@ -33,6 +33,7 @@ from data_pipeline.tiers import memory
 from data_pipeline.tiers.free_memory import free_memory
 from tfrecords.errors import InputError
 from tfrecords.example import FIELDS
+from tfrecords.files import publish
 from tfrecords.manifest import MANIFEST_NAME, Manifest
 
 _FORMAT: Final = 1  # to be raised when the file's layout or the decoding changes
@@ -159,10 +160,7 @@ def _write(path: Path, directory: Path, manifest: Manifest, split: str) -> Heade
             line = json.dumps(header).encode()
             file.seek(0)
             file.write(line.ljust(_PAGE - 1) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync(path.parent)
+        publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return header
@@ -237,11 +235,3 @@ def _remove_stale(folder: Path) -> None:
         if stale:
             path.unlink(missing_ok=True)
             path.with_suffix(".lock").unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

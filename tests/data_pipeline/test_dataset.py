@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -510,17 +508,9 @@ print(json.dumps([run(cache, training) for cache in ("memory", "off") for traini
 """
 
 
-def test_mirrored_replicas_get_their_rows(data, command_environment, tmp_path):
+def test_mirrored_replicas_get_their_rows(data, tmp_path, run_python):
     """In a process of its own: logical devices must be made before anything else uses a device."""
-    done = subprocess.run(
-        [sys.executable, "-c", MIRRORED, str(data.directory)],
-        cwd=tmp_path,
-        env=command_environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run_python("-c", MIRRORED, data.directory, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = iter(json.loads(done.stdout))
     for cache in ("memory", "off"):

@@ -3,8 +3,6 @@ import importlib.util
 import os
 import re
 import shutil
-import subprocess
-import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -213,31 +211,29 @@ def test_what_was_fetched_can_be_checked_again(data, tmp_path):
     assert path.read_bytes() == whole
 
 
-def fetch(environment, data, cache, *splits, **options):
-    return subprocess.Popen(
-        [sys.executable, "-c", FETCH, url_of(data), str(cache), *splits],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
+@pytest.fixture
+def fetch(start):
+    """Starts a process that fetches splits into a cache."""
+
+    def begin(data, cache, *splits, **options):
+        return start("-c", FETCH, url_of(data), cache, *splits, **options)
+
+    return begin
 
 
-def test_processes_that_start_together_fetch_once(data, command_environment, tmp_path):
-    started = [fetch(command_environment, data, tmp_path, "train", "val") for _ in range(4)]
-    outputs = [process.communicate(timeout=100) for process in started]
+def test_processes_that_start_together_fetch_once(data, fetch, tmp_path):
+    started = [fetch(data, tmp_path, "train", "val") for _ in range(4)]
+    outputs = [process.communicate() for process in started]
     assert [process.returncode for process in started] == [0] * 4, outputs
     assert len({out for out, _ in outputs}) == 1
     assert sum("fetching" in error for _, error in outputs) == 1
     assert content(Path(outputs[0][0].strip())).keys() == names(data, "train", "val") | {MANIFEST_NAME}
 
 
-def test_least_recently_used_goes_and_what_is_in_use_stays(data, converted, command_environment, tmp_path):
+def test_least_recently_used_goes_and_what_is_in_use_stays(data, converted, fetch, tmp_path):
     rgb, png = converted(channels=3), converted("png")
     older, newer = (  # by processes that have ended: nothing is in use
-        Path(fetch(command_environment, one, tmp_path, "val").communicate(timeout=100)[0].strip())
-        for one in (rgb, data)
+        Path(fetch(one, tmp_path, "val").communicate()[0].strip()) for one in (rgb, data)
     )
     files = [path for path in (tmp_path / "remote").rglob("*") if path.is_file()]
     used = sum(path.stat().st_size for path in files)
@@ -255,9 +251,9 @@ def test_least_recently_used_goes_and_what_is_in_use_stays(data, converted, comm
     fetched(url_of(rgb), ["val"], cache_dir=tmp_path)
 
 
-def test_nothing_is_removed_in_vain(data, converted, command_environment, tmp_path):
+def test_nothing_is_removed_in_vain(data, converted, fetch, tmp_path):
     rgb = converted(channels=3)
-    kept = fetch(command_environment, data, tmp_path, "val").communicate(timeout=100)[0].strip()
+    kept = fetch(data, tmp_path, "val").communicate()[0].strip()
     with pytest.raises(InputError, match=r"are to be fetched, and --cache_limit_mb=0 leaves 0\.0 MB"):
         fetched(url_of(rgb), ["train"], cache_dir=tmp_path, limit=1000)
     assert Path(kept).exists()
@@ -283,7 +279,7 @@ def assert_nothing_is_half_there(folder, data):
             assert expected[name.removeprefix(".").removesuffix(".part")].startswith(kept)
 
 
-def test_a_disk_without_room_for_more_files(data, disk, command_environment):
+def test_a_disk_without_room_for_more_files(data, disk, fetch):
     """The same error of the kernel as when its bytes are used up, at a place that is known before."""
     folder, remount = disk
     remount("size=64m,nr_inodes=9")  # five of the cache's folders and locks, so three of the shards
@@ -291,7 +287,7 @@ def test_a_disk_without_room_for_more_files(data, disk, command_environment):
     cache = folder / "cache"
     splits = ("train", "val", "test")
     for _ in range(2):
-        error = fetch(command_environment, data, cache, *splits).communicate(timeout=100)[1]
+        error = fetch(data, cache, *splits).communicate()[1]
         assert error.splitlines()[-1] == (
             f"tfrecords.errors.InputError: {cache}/remote: cannot be written: No space left on device; make "
             f"room, or name another --cache_dir. The same command again goes on from here"
@@ -301,7 +297,7 @@ def test_a_disk_without_room_for_more_files(data, disk, command_environment):
     kept = {path.stat().st_ino for path in there.iterdir()}
     assert len(kept) == 3
     remount("nr_inodes=99")
-    printed = fetch(command_environment, data, cache, *splits).communicate(timeout=100)[0]
+    printed = fetch(data, cache, *splits).communicate()[0]
     assert printed == f"{there}\n"
     expected = content(data.directory)
     assert content(there) == {name: expected[name] for name in names(data, *splits) | {MANIFEST_NAME}}
@@ -383,10 +379,10 @@ def test_a_manifest_cannot_name_files_elsewhere(data, tmp_path):
         fetched(f"file://{tmp_path}/evil", ["val"], cache_dir=tmp_path / "cache")
 
 
-def test_without_fsspec_the_error_tells_what_to_install(data, command_environment, tmp_path):
+def test_without_fsspec_the_error_tells_what_to_install(data, fetch, command_environment, tmp_path):
     (tmp_path / "fsspec.py").write_text("raise ImportError('not here')\n")
     paths = os.pathsep.join(filter(None, [str(tmp_path), command_environment.get("PYTHONPATH")]))
-    done = fetch(command_environment | {"PYTHONPATH": paths}, data, tmp_path / "cache", "val")
-    error = done.communicate(timeout=100)[1]
+    done = fetch(data, tmp_path / "cache", "val", env={"PYTHONPATH": paths})
+    error = done.communicate()[1]
     assert done.returncode != 0
     assert "install the extra `remote`: pip install 'shardlight[remote]'" in error

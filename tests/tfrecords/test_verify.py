@@ -2,9 +2,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,7 +135,7 @@ def opened_by_group(group, path):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_ends_it_and_its_workers_quietly(data, command_environment, workers):
+def test_ctrl_c_ends_it_and_its_workers_quietly(data, start, wait_until, workers):
     manifest = Manifest.load(data)
     train = manifest.split("train")
     first = replace(train.shards[0], bytes=64 << 30)  # holes: no room on the disk, and long to hash
@@ -146,28 +143,14 @@ def test_ctrl_c_ends_it_and_its_workers_quietly(data, command_environment, worke
     os.truncate(path, first.bytes)
     split = replace(train, shards=(first, *train.shards[1:]))
     replace(manifest, splits={**manifest.splits, "train": split}).save(data)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tfrecords.verify", f"--data={data}", "--quick", f"--workers={workers}"],
-        env=command_environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = start(
+        *("-m", "tfrecords.verify", f"--data={data}", "--quick", f"--workers={workers}"),
         start_new_session=True,
     )
-    try:
-        deadline = time.monotonic() + 60
-        while not opened_by_group(process.pid, path):
-            assert process.poll() is None
-            assert time.monotonic() < deadline, "nobody opens the shard"
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers as well
-        assert process.communicate(timeout=60) == (
-            "",
-            "interrupted: the same command again goes on from here\n",
-        )
-        assert process.returncode == 130
-        assert opened_by_group(process.pid, path) == []
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    wait_until(
+        lambda: opened_by_group(process.pid, path) or process.poll() is not None, "somebody opens the shard"
+    )
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers as well
+    assert process.communicate() == ("", "interrupted: the same command again goes on from here\n")
+    assert process.returncode == 130
+    assert opened_by_group(process.pid, path) == []

@@ -272,25 +272,19 @@ for step in count(1):
 """
 
 
-def test_a_killed_process_leaves_only_whole_checkpoints(tmp_path, command_environment):
+def test_a_killed_process_leaves_only_whole_checkpoints(tmp_path, start):
     seed = random.randrange(1 << 30)
     moments = random.Random(seed)
     savers = [
-        subprocess.Popen(
-            [sys.executable, "-c", _SAVER, tmp_path / str(number), Path(__file__).parent],
-            env=command_environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        start("-c", _SAVER, tmp_path / str(number), Path(__file__).parent, stderr=subprocess.DEVNULL)
         for number in range(2)
     ]
     for number, saver in enumerate(savers):
-        with saver:
-            for _ in range(4):
-                assert saver.stdout.readline()
-            time.sleep(moments.uniform(0, 0.2))
-            saver.kill()
+        for _ in range(4):
+            assert saver.stdout.readline()
+        time.sleep(moments.uniform(0, 0.2))
+        saver.kill()
+        saver.wait()
         checkpoints = Checkpoints(tmp_path / str(number), *build(), keep=1)
         found = checkpoints.steps()
         assert found, seed

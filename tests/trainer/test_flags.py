@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -26,17 +24,9 @@ print("tensorflow" in sys.modules)
 
 
 @pytest.fixture
-def parse(command_environment, tmp_path):
+def parse(tmp_path, run_python):
     def run(*arguments):
-        done = subprocess.run(
-            [sys.executable, "-c", _SCRIPT, *map(str, arguments)],
-            env=command_environment,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        )
+        done = run_python("-c", _SCRIPT, *arguments, cwd=tmp_path)
         values, has_tensorflow = map(json.loads, done.stdout.replace("False", "false").splitlines())
         assert not has_tensorflow  # a wrong flag is told at once
         return values and TrainConfig.from_json(values)

@@ -371,7 +371,7 @@ def slow(batches):
     def wait():
         import time
 
-        time.sleep(0.02)
+        time.sleep(0.25)  # far longer than a step of the small model, on a busy machine too
         return np.int32(0)
 
     def late(batch):
@@ -399,10 +399,10 @@ def test_input_wait_is_the_share_of_time_the_model_waits(deterministic):
 
         loop = Loop(strategy, build, 2, deterministic=deterministic)
         recorder = Recorder()
-        loop.run(Data(lambda _, d=dataset: spread(d), lambda: spread(ready), 12, 1, 32), [recorder], epochs=2)
+        loop.run(Data(lambda _, d=dataset: spread(d), lambda: spread(ready), 4, 1, 32), [recorder], epochs=2)
         waits[name] = recorder.epochs[-1]["input_wait"]  # the first epoch has the tracing in it
     assert waits["starved"] > 0.6
-    assert waits["fed"] < 0.3
+    assert waits["fed"] < waits["starved"] / 2
 
 
 def test_float16_trains_with_a_scaled_loss():

@@ -3,8 +3,6 @@
 import json
 import re
 import socket
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -34,31 +32,30 @@ def cluster(count):
 
 
 @pytest.fixture(scope="module")
-def together(command_environment, tmp_path_factory):
-    """Runs the same command with each of some environments at the same time; returns what they printed."""
-
+def begin(start_for_module, tmp_path_factory):
+    """Starts the same command with each of some environments."""
     cache = tmp_path_factory.mktemp("user_cache")  # two workers of one machine share decoded data
 
     def run(arguments, environments):
-        with ExitStack() as stack:
-            processes = [
-                stack.enter_context(
-                    subprocess.Popen(
-                        [sys.executable, *map(str, arguments)],
-                        env={**command_environment, "XDG_CACHE_HOME": str(cache), **environment},
-                        cwd=tmp_path_factory.mktemp("cwd"),
-                        stdout=subprocess.PIPE,
-                        stderr=subprocess.PIPE,
-                        text=True,
-                    )
-                )
-                for environment in environments
-            ]
-            try:
-                outputs = [process.communicate(timeout=240) for process in processes]
-            finally:
-                for process in processes:
-                    process.kill()
+        return [
+            start_for_module(
+                *arguments,
+                env={"XDG_CACHE_HOME": str(cache), **environment},
+                cwd=tmp_path_factory.mktemp("cwd"),
+            )
+            for environment in environments
+        ]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def together(begin):
+    """Does what `begin` does, to the end; returns what the processes printed."""
+
+    def run(arguments, environments):
+        processes = begin(arguments, environments)
+        outputs = [process.communicate() for process in processes]
         for process, (_, errors) in zip(processes, outputs, strict=True):
             assert process.returncode == 0, errors
         return [output for output, _ in outputs]
@@ -153,7 +150,7 @@ def test_workers_train_a_run_that_only_the_chief_writes(converted, together, tmp
 
 
 def test_workers_killed_in_mid_epoch_and_started_again_end_as_if_they_had_not_been(
-    converted, together, command_environment, tmp_path
+    converted, begin, together, tmp_path
 ):
     """All of them die at once, as when a machine's power fails, after a checkpoint in the second epoch."""
     flags = ["--strategy=multi_worker", "--model=resnet", "--epochs=3", "--precision=float32", "--keep=99"]
@@ -168,27 +165,15 @@ def test_workers_killed_in_mid_epoch_and_started_again_end_as_if_they_had_not_be
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     # With oneDNN two runs now and then differ in the last bit, killed or not: see --help of --deterministic.
     environments = [{"TF_CONFIG": text, "TF_ENABLE_ONEDNN_OPTS": "0"} for text in cluster(2)]
-    with ExitStack() as stack:
-        processes = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, *command(killed)],
-                    env={**command_environment, "XDG_CACHE_HOME": str(tmp_path / "cache"), **environment},
-                    cwd=tmp_path,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                )
-            )
-            for environment in environments
-        ]
-        try:
-            there = killed / "checkpoints" / f"step-{middle:010d}"
-            while not there.exists() and all(process.poll() is None for process in processes):
-                time.sleep(0.001)
-            assert there.exists()
-        finally:
-            for process in processes:
-                process.kill()
+    processes = begin(command(killed), environments)
+    there = killed / "checkpoints" / f"step-{middle:010d}"
+    while not there.exists() and all(process.poll() is None for process in processes):
+        time.sleep(0.001)
+    assert there.exists()
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.communicate()
     assert not (killed / "checkpoints" / f"step-{2 * steps:010d}").exists()  # still in the second epoch
 
     chief, _ = together(command(killed), environments)

@@ -2,8 +2,6 @@
 
 import importlib.util
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -158,19 +156,12 @@ print(fetch.fetched(url, ["train", "val", "test"], cache_dir=Path(cache)))
 
 @needs_fetch
 @pytest.mark.parametrize("blocks", [1, 3, 8, 14])
-def test_a_killed_fetch_goes_on(store, converted, command_environment, tmp_path, blocks):
+def test_a_killed_fetch_goes_on(store, converted, tmp_path, blocks, run_python):
     """Killed before its n-th block of 5,000 bytes; what is on disk, whole or in part, is not read again."""
     url, cache = store.put(converted, f"killed{blocks}"), tmp_path / "cache"
 
     def fetch(blocks):
-        return subprocess.run(
-            [sys.executable, "-c", KILLED, url, str(cache), str(blocks)],
-            env=command_environment | store.environment,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
+        return run_python("-c", KILLED, url, cache, blocks, **store.environment)
 
     assert fetch(blocks).returncode == -9
     kept = [path for path in (cache / "remote").glob("*/*") if path.is_file()]

@@ -2,9 +2,8 @@
 
 import socket
 import subprocess
-import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import keras
 import numpy as np
@@ -32,23 +31,13 @@ def free_ports(count):
 
 
 @pytest.fixture
-def serve(command_environment):
-    """Starts a dispatcher or a worker, which lives inside a `with`."""
+def serve(start):
+    """Starts a dispatcher or a worker."""
 
-    @contextmanager
     def serve(port, *flags):
-        with subprocess.Popen(
-            [sys.executable, "-m", "data_pipeline.serve", f"--port={port}", *flags],
-            env=command_environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        ) as process:
-            try:
-                assert process.stdout.readline().endswith(f" on port {port}\n")
-                yield process
-            finally:
-                process.kill()
+        process = start("-m", "data_pipeline.serve", f"--port={port}", *flags, stderr=subprocess.DEVNULL)
+        assert process.stdout.readline().endswith(f" on port {port}\n")
+        return process
 
     return serve
 
@@ -69,7 +58,7 @@ def assert_same_weights(run, other):
 
 
 def test_a_served_run_is_the_run_itself_and_a_lost_worker_ends_it_until_it_is_back(
-    converted, run_command, serve, command_environment, tmp_path
+    converted, run_command, serve, start, tmp_path
 ):
     """Same weights to the bit: without the service, with it, and with a worker killed in mid-epoch."""
     plain, served, harmed = (tmp_path / name for name in ("plain", "served", "harmed"))
@@ -80,42 +69,31 @@ def test_a_served_run_is_the_run_itself_and_a_lost_worker_ends_it_until_it_is_ba
     service = f"--data_service=grpc://127.0.0.1:{port}"
     addresses = ",".join(f"127.0.0.1:{one}" for one in ports)
     worker = ("--role=worker", f"--dispatcher=127.0.0.1:{port}")
-    with (
-        serve(port, "--role=dispatcher", f"--workers={addresses}"),
-        serve(ports[0], *worker),
-    ):
-        with serve(ports[1], *worker) as second:
-            done = run_command(*of_command(converted, served, service))
-            assert done.returncode == 0, done.stderr
-            assert_same_weights(served, plain)
-            assert steps_in(served) == steps_in(plain)
+    serve(port, "--role=dispatcher", f"--workers={addresses}")
+    serve(ports[0], *worker)
+    second = serve(ports[1], *worker)
+    done = run_command(*of_command(converted, served, service))
+    assert done.returncode == 0, done.stderr
+    assert_same_weights(served, plain)
+    assert steps_in(served) == steps_in(plain)
 
-            # It is killed when the run has its first checkpoint, in mid-epoch.
-            with subprocess.Popen(
-                [sys.executable, "-m", *of_command(converted, harmed, service)],
-                env=command_environment,
-                cwd=tmp_path,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            ) as training:
-                try:
-                    while training.poll() is None and not (harmed / "checkpoints").is_dir():
-                        time.sleep(0.01)
-                    second.kill()
-                    _, error = training.communicate(timeout=120)
-                finally:
-                    training.kill()
-        assert training.returncode == 2, error
-        assert "Traceback" not in error
-        assert error[error.index("error: ") :] == (
-            f"error: {service}: no answer from number 2 of the 2 workers that the dispatcher's --workers "
-            f"names; start all that do not run; then the same command again goes on from the last "
-            f"checkpoint\n"
-        )
-        assert not (harmed / "model.keras").exists()
-        with serve(ports[1], *worker):
-            done = run_command(*of_command(converted, harmed, service))
+    # It is killed when the run has its first checkpoint, in mid-epoch.
+    training = start("-m", *of_command(converted, harmed, service))
+    while training.poll() is None and not (harmed / "checkpoints").is_dir():
+        time.sleep(0.01)
+    second.kill()
+    second.wait()
+    _, error = training.communicate()
+    assert training.returncode == 2, error
+    assert "Traceback" not in error
+    assert error[error.index("error: ") :] == (
+        f"error: {service}: no answer from number 2 of the 2 workers that the dispatcher's --workers "
+        f"names; start all that do not run; then the same command again goes on from the last "
+        f"checkpoint\n"
+    )
+    assert not (harmed / "model.keras").exists()
+    serve(ports[1], *worker)
+    done = run_command(*of_command(converted, harmed, service))
     assert done.returncode == 0, done.stderr
     assert "resuming after epoch " in done.stdout
     assert_same_weights(harmed, plain)

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -93,15 +91,8 @@ for kind, devices in (
 """
 
 
-def test_devices_are_picked_and_those_that_are_not_there_refused(command_environment):
-    done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT],
-        env=command_environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+def test_devices_are_picked_and_those_that_are_not_there_refused(run_python):
+    done = run_python("-c", _SCRIPT)
     assert done.returncode == 0, done.stderr
     there = "there are 2: 0, 1 (--logical_cpus=N splits a CPU)"
     assert [json.loads(line) for line in done.stdout.splitlines() if line.startswith('"')] == [

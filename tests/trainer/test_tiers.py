@@ -2,8 +2,6 @@
 
 import json
 import socket
-import subprocess
-import sys
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -121,7 +119,7 @@ def test_a_strategy_of_one_process_is_one(strategy):
 
 
 @pytest.fixture(scope="module")
-def train(converted, command_environment, tmp_path_factory):
+def train(converted, start_for_module, tmp_path_factory):
     """Trains under a strategy from one tier after the other; returns what each of its workers found."""
 
     def run(strategy, *caches, workers=0):
@@ -133,21 +131,18 @@ def train(converted, command_environment, tmp_path_factory):
         tasks = [{"cluster": cluster, "task": {"type": "worker", "index": i}} for i in range(workers)]
         folder = tmp_path_factory.mktemp("tiers")
         processes = [
-            subprocess.Popen(
-                [sys.executable, str(_SCRIPT), str(converted), str(folder), strategy, *caches],
-                env=command_environment | ({"TF_CONFIG": json.dumps(task)} if task else {}),
+            start_for_module(
+                _SCRIPT,
+                converted,
+                folder,
+                strategy,
+                *caches,
+                env={"TF_CONFIG": json.dumps(task)} if task else {},
                 cwd=folder,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
             )
             for task in tasks or [None]
         ]
-        try:
-            outputs = [process.communicate(timeout=300) for process in processes]
-        finally:
-            for process in processes:
-                process.kill()
+        outputs = [process.communicate() for process in processes]
         for process, (_, errors) in zip(processes, outputs, strict=True):
             assert process.returncode == 0, errors
         return [json.loads(output.splitlines()[-1]) for output, _ in outputs]

@@ -5,9 +5,7 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import keras
@@ -377,23 +375,14 @@ for changes in json.loads(sys.argv[3]):
 """
 
 
-def test_what_cannot_be_trained_is_refused_before_a_run_directory_is_made(
-    converted, command_environment, tmp_path
-):
+def test_what_cannot_be_trained_is_refused_before_a_run_directory_is_made(converted, tmp_path, run_python):
     cases = [
         {"strategy": "mirrored", "global_batch_size": 33},
         {"strategy": "mirrored", "global_batch_size": 1},
         {"strategy": "mirrored", "devices": [0, 5]},
         {"global_batch_size": 1000, "last_batch": "drop"},
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", _REFUSED, converted, tmp_path / "run", json.dumps(cases)],
-        env=command_environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    done = run_python("-c", _REFUSED, converted, tmp_path / "run", json.dumps(cases))
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
     records = Manifest.load(converted).split("train").records
@@ -506,9 +495,7 @@ STREAMED = (
 )
 
 
-def test_a_shard_harmed_while_it_is_trained_on_is_named_and_the_run_goes_on(
-    command_environment, converted, tmp_path
-):
+def test_a_shard_harmed_while_it_is_trained_on_is_named_and_the_run_goes_on(train, converted, tmp_path):
     """Each harm is done as soon as its process has written a checkpoint; the shard is read each epoch."""
     data, kept = tmp_path / "data", tmp_path / "kept"
     shutil.copytree(converted, data)
@@ -528,11 +515,11 @@ def test_a_shard_harmed_while_it_is_trained_on_is_named_and_the_run_goes_on(
         (shard.unlink, f"error: {shard}: the shard is missing; "),
         (flip_a_bit, f"error: {shard}: record "),
     ):
-        with start(command_environment, data, harmed, STREAMED) as process:
-            while process.poll() is None and steps_in(harmed)[-1] <= last:
-                time.sleep(0.001)
-            harm()
-            printed = process.communicate(timeout=240)[0]
+        process = train(data, harmed, STREAMED)
+        while process.poll() is None and steps_in(harmed)[-1] <= last:
+            time.sleep(0.001)
+        harm()
+        printed = process.communicate()[0]
         assert process.returncode == 2, printed
         assert printed.splitlines()[-1].startswith(message)
         assert "Traceback" not in printed
@@ -540,8 +527,8 @@ def test_a_shard_harmed_while_it_is_trained_on_is_named_and_the_run_goes_on(
         last = steps_in(harmed)[-1]
         shutil.copy(kept, shard)
     for folder in (harmed, whole):
-        with start(command_environment, data, folder, STREAMED) as process:
-            printed = process.communicate(timeout=240)[0]
+        process = train(data, folder, STREAMED)
+        printed = process.communicate()[0]
         assert process.returncode == 0, printed
         assert ("resuming after epoch" in printed) == (folder == harmed)
     assert figures(harmed) == figures(whole)
@@ -583,30 +570,31 @@ RESUMED = (
 )
 
 
-def start(command_environment, converted, folder, flags=RESUMED):
-    return subprocess.Popen(
-        [sys.executable, "-m", "trainer.main", f"--data={converted}", f"--run_dir={folder}", *flags],
-        env=command_environment | {"PYTHONUNBUFFERED": "1"},
-        cwd=folder.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+@pytest.fixture
+def train(start):
+    """Starts a training that prints all that it says at once."""
+
+    def begin(data, folder, flags=RESUMED):
+        return start(
+            *("-m", "trainer.main", f"--data={data}", f"--run_dir={folder}", *flags),
+            env={"PYTHONUNBUFFERED": "1"},
+            cwd=folder.parent,
+            stderr=subprocess.STDOUT,
+        )
+
+    return begin
 
 
 def kill_at(process, folder, name):
     """Kills the process when there is a checkpoint of this name."""
-    with process:
-        try:
-            while process.poll() is None and not (folder / "checkpoints" / name).exists():
-                time.sleep(0.001)
-            assert process.poll() is None, process.stdout.read()
-        finally:
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGKILL)
+    while process.poll() is None and not (folder / "checkpoints" / name).exists():
+        time.sleep(0.001)
+    assert process.poll() is None, process.stdout.read()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
 
 
-def test_a_run_killed_twice_in_mid_epoch_ends_as_one_that_was_not(command_environment, converted, tmp_path):
+def test_a_run_killed_twice_in_mid_epoch_ends_as_one_that_was_not(train, converted, tmp_path):
     whole, killed = tmp_path / "whole" / "run", tmp_path / "killed" / "run"
     for folder in (whole, killed):
         folder.parent.mkdir()
@@ -614,15 +602,15 @@ def test_a_run_killed_twice_in_mid_epoch_ends_as_one_that_was_not(command_enviro
     assert steps % 4  # so that the multiples of 4 below are in mid-epoch
     first, second = (next(s for s in range(4, 99, 4) if s > epoch * steps) for epoch in (0, 1))
 
-    kill_at(start(command_environment, converted, killed), killed, f"step-{first:010d}")
+    kill_at(train(converted, killed), killed, f"step-{first:010d}")
     assert not (killed / "history.json").exists()  # in the first epoch
     # While a checkpoint of the second epoch is being written.
-    kill_at(start(command_environment, converted, killed), killed, f".step-{second:010d}.tmp")
+    kill_at(train(converted, killed), killed, f".step-{second:010d}.tmp")
     assert not (killed / "model.keras").exists()
     outputs = []
     for folder in (killed, whole):
-        with start(command_environment, converted, folder) as process:
-            outputs.append(process.communicate(timeout=240)[0])
+        process = train(converted, folder)
+        outputs.append(process.communicate()[0])
         assert process.returncode == 0, outputs[-1]
     assert "resuming after epoch 1" in outputs[0]
     assert "resuming" not in outputs[1]

@@ -15,7 +15,7 @@ from typing import Any, Final, TextIO
 from tfrecords.convert.shards import RESULT_SUFFIX, ShardJob
 from tfrecords.duplicates.table import DUPLICATES_NAME
 from tfrecords.errors import InputError
-from tfrecords.files import write_atomically
+from tfrecords.files import sync, write_atomically
 from tfrecords.interop.index import INDEX_FOLDER, INDEX_SUFFIX
 from tfrecords.interop.tfds import TFDS_NAMES
 from tfrecords.manifest import MANIFEST_NAME, PIPELINE_NAME, SOURCES_NAME, Manifest
@@ -226,13 +226,12 @@ def _leave_plan(out: Path, plan: dict[str, Any], number: int) -> dict[str, Any]:
     """Writes plan.json unless another task was first, and returns what is there."""
     temporary = out / f".{PLAN_NAME}.{number}.tmp"  # one task of a number is at work, the lock sees to it
     try:
-        with temporary.open("w") as file:
-            json.dump(plan, file)
-            file.flush()
-            os.fsync(file.fileno())
+        temporary.write_text(json.dumps(plan))
+        sync(temporary)
         with suppress(FileExistsError):
             (out / PLAN_NAME).hardlink_to(temporary)
         temporary.unlink()
+        sync(out)
     except OSError as error:
         raise InputError(
             f"{out / PLAN_NAME}: cannot be written: {error.strerror}; make room or choose another folder"

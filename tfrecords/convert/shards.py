@@ -22,7 +22,7 @@ from tfrecords.augment import Augmentation, apply, draw
 from tfrecords.duplicates.perceptual import perceptual_hash
 from tfrecords.errors import InputError
 from tfrecords.example import Record, encode
-from tfrecords.files import file_sha256, replace_atomically
+from tfrecords.files import file_sha256, publish, replace_atomically
 from tfrecords.images.decode import decode_fingerprinted
 from tfrecords.images.kinds import DecodeError
 from tfrecords.manifest import Shard
@@ -250,7 +250,7 @@ class _Writer:
             )
             # First the result: a shard that has its final name has it too.
             replace_atomically(path.with_name(path.name + RESULT_SUFFIX), json.dumps(asdict(result)).encode())
-            temporary.replace(path)
+            publish(temporary, path)
         except _TooManyRejectedError:
             return _Refused(tuple(seen.rejected))
         except OSError as error:
@@ -272,8 +272,6 @@ class _Writer:
                 records += 1
                 size += len(data)
                 count(1)
-            file.flush()
-            os.fsync(file.fileno())
         count(job.records - records)
         return Shard(job.name, records, size, digest.hexdigest())
 

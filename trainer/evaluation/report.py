@@ -16,7 +16,6 @@ import csv
 import io
 import json
 import math
-import os
 import shutil
 import tempfile
 from collections import Counter
@@ -29,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfrecords.errors import InputError
+from tfrecords.files import publish
 from trainer.evaluation import figures, metrics
 from trainer.evaluation.intervals import Estimate, estimates, point_values
 from trainer.evaluation.page import interval_text, render_page
@@ -312,14 +312,11 @@ def _publish(directory: Path, files: Mapping[str, bytes]) -> None:
         partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
         try:
             for name, content in files.items():
-                with (partial / name).open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
+                (partial / name).write_bytes(content)
             if "mistakes.png" not in files:  # An earlier report's gallery shows other mistakes.
                 (directory / "mistakes.png").unlink(missing_ok=True)
             for name in files:
-                (partial / name).replace(directory / name)
+                publish(partial / name, directory / name)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:

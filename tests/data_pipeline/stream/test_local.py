@@ -1,18 +1,17 @@
 """Streams read in place, beside those that tf.data makes of the same shards."""
 
 import hashlib
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_pipeline import dataset
 from data_pipeline.damage import named_damage
 from data_pipeline.dataset import make_dataset
 from data_pipeline.options import PipelineOptions, Worker
+from data_pipeline.request import Request
+from data_pipeline.stream import in_place
 from data_pipeline.stream.local import LocalShards
 from tfrecords.errors import InputError
 from tfrecords.example import FIELDS, decode
@@ -50,7 +49,7 @@ def by_tf_data(monkeypatch):
 
     def made(*request, **options):
         with monkeypatch.context() as patch:
-            patch.setattr(dataset._Request, "in_place", False)
+            patch.setattr(Request, "in_place", False)
             return batches(*request, **options)
 
     return made
@@ -86,7 +85,7 @@ def test_any_start_and_number_of_workers(data, by_tf_data, workers):
 def test_what_is_read_in_place(data, monkeypatch, options):
     """A choice of copies is left to tf.data."""
     made = []
-    monkeypatch.setattr(dataset, "LocalShards", lambda *a, **k: made.append(1) or LocalShards(*a, **k))
+    monkeypatch.setattr(in_place, "LocalShards", lambda *a, **k: made.append(1) or LocalShards(*a, **k))
     batches(data, 2, **options)
     assert len(made) == (options["copies"] == "all")
 
@@ -194,14 +193,11 @@ print(most - before)
 """
 
 
-def test_memory_is_flat_over_epochs(large, command_environment, tmp_path):
+def test_memory_is_flat_over_epochs(large, tmp_path, run_python):
     """Six epochs of 200 MB after the first: the process grows by less than the 64 MB of eight batches.
 
     In a process of its own, which must also end by itself while batches are being made.
     """
-    done = subprocess.run(
-        [sys.executable, "-c", MEMORY, str(large.directory)],
-        cwd=tmp_path, env=command_environment, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    done = run_python("-c", MEMORY, large.directory, cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 64 << 20

@@ -2,8 +2,8 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_pipeline import dataset
 from data_pipeline.damage import named_damage
 from data_pipeline.dataset import epoch_steps, make_dataset
 from data_pipeline.options import PipelineOptions, Worker
+from data_pipeline.stream import batches as chain
 from data_pipeline.stream.service import count_workers, parsed_elsewhere
 from tfrecords.errors import InputError
 
@@ -39,7 +39,7 @@ PATIENCE = 10  # seconds in which those workers that run answer, on a busy machi
 class Service:
     """A dispatcher and its workers, each a process of its own."""
 
-    environment: dict
+    start: Callable
     port: int
     ports: list
     workers: dict
@@ -51,13 +51,7 @@ class Service:
         return f"grpc://127.0.0.1:{self.port}"
 
     def serve(self, *flags):
-        return subprocess.Popen(
-            [sys.executable, "-m", "data_pipeline.serve", *flags],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        return self.start("-m", "data_pipeline.serve", *flags, stderr=subprocess.DEVNULL)
 
     def wait(self):
         """Waits until all that were started listen."""
@@ -73,7 +67,6 @@ class Service:
     def end(self, process):
         process.kill()
         process.wait()
-        process.stdout.close()
 
     def start_worker(self, port):
         self.workers[port] = self.serve(
@@ -82,16 +75,14 @@ class Service:
 
 
 @pytest.fixture
-def service(command_environment):
+def service(start):
     port, *ports = free_ports(3)
-    service = Service(command_environment, port, ports, {})
+    service = Service(start, port, ports, {})
     service.start_dispatcher()
     for one in ports:
         service.start_worker(one)
     service.wait()
-    yield service
-    for process in (*service.workers.values(), service.dispatcher):
-        service.end(process)
+    return service
 
 
 def served(data, address, **arguments):
@@ -141,7 +132,7 @@ def test_two_workers_give_the_very_batches_in_order(service, converted):
 @pytest.fixture
 def short_patience(monkeypatch):
     """A lost worker is told of earlier."""
-    monkeypatch.setattr(dataset, "parsed_elsewhere", partial(parsed_elsewhere, silence=1, patience=PATIENCE))
+    monkeypatch.setattr(chain, "parsed_elsewhere", partial(parsed_elsewhere, silence=1, patience=PATIENCE))
 
 
 def kill_worker(service):
@@ -235,19 +226,15 @@ def test_slow_workers_are_waited_for(service, converted):
     assert_equal(taken, batches(data, "", 220))
 
 
-def test_a_missing_worker_is_told(command_environment):
+def test_a_missing_worker_is_told(start):
     port, *ports = free_ports(3)
-    service = Service(command_environment, port, ports, {})
+    service = Service(start, port, ports, {})
     service.start_dispatcher()
     service.start_worker(ports[0])
-    try:
-        service.wait()
-        with pytest.raises(InputError) as raised:
-            count_workers(service.address, patience=PATIENCE)
-        assert str(raised.value) == f"--data_service={service.address}: {SILENT}"
-    finally:
-        for process in (service.workers[ports[0]], service.dispatcher):
-            service.end(process)
+    service.wait()
+    with pytest.raises(InputError) as raised:
+        count_workers(service.address, patience=PATIENCE)
+    assert str(raised.value) == f"--data_service={service.address}: {SILENT}"
 
 
 def test_no_dispatcher(data):

@@ -1,7 +1,6 @@
 import json
 import os
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -232,28 +231,16 @@ sys.stdin.readline()  # until all have looked
 """
 
 
-def test_processes_share_one_copy_of_what_one_of_them_has_read(large, data, command_environment, tmp_path):
-    command = [sys.executable, "-c", SHARING, large.directory, tmp_path / "cache", data.directory]
-    processes = [
-        subprocess.Popen(
-            list(map(str, command)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=command_environment,
-            cwd=tmp_path,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    try:
-        assert [process.stdout.readline() for process in processes] == ["gathered\n"] * 2
-        found = []
-        for process in processes:
-            print(file=process.stdin, flush=True)
-            found.append(json.loads(process.stdout.readline()))
-    finally:
-        for process in processes:
-            process.communicate("\n")
+def test_processes_share_one_copy_of_what_one_of_them_has_read(large, data, start, tmp_path):
+    command = ("-c", SHARING, large.directory, tmp_path / "cache", data.directory)
+    processes = [start(*command, stdin=subprocess.PIPE, stderr=None) for _ in range(2)]
+    assert [process.stdout.readline() for process in processes] == ["gathered\n"] * 2
+    found = []
+    for process in processes:
+        print(file=process.stdin, flush=True)
+        found.append(json.loads(process.stdout.readline()))
+    for process in processes:
+        process.communicate("\n")
     size = 200 << 20
     assert sorted(each["reads"] for each in found) == [1, 2]  # the small data are read by both, these by one
     for each in found:

@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -143,16 +140,8 @@ print(size, peak, resident_bytes("VmHWM") - before)
 """
 
 
-def test_loading_and_training_take_little_more_than_the_images(large, data, command_environment, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURED, str(large.directory), str(data.directory)],
-        cwd=tmp_path,
-        env=command_environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+def test_loading_and_training_take_little_more_than_the_images(large, data, tmp_path, run_python):
+    done = run_python("-c", MEASURED, large.directory, data.directory, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     size, loading, training = map(int, done.stdout.split())
     assert size == 200 << 20

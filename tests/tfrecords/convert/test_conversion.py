@@ -6,9 +6,7 @@ import re
 import shutil
 import signal
 import struct
-import subprocess
 import sys
-import time
 import zlib
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -307,13 +305,6 @@ def members(session):
     return found
 
 
-def wait_until(condition, what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.005)
-
-
 LONG = ("--size=160", "--encoding=png", "--copies=6", "--shard_size=64KB", "--workers=2")
 
 
@@ -326,37 +317,32 @@ def long_one(convert, image_folder, tmp_path_factory):
 
 
 @pytest.fixture
-def start(image_folder, command_environment, tmp_path):
-    """Starts the long conversion in a session of its own, and ends what is left of it."""
-    started = []
+def begin(image_folder, start, tmp_path):
+    """Starts the long conversion in a session of its own."""
 
-    def begin():
-        command = [sys.executable, "-m", "tfrecords.convert", f"--images={image_folder}", "--out=data", *LONG]
+    def begin(images=image_folder, out="data", arguments=LONG):
         with (tmp_path / "stderr").open("w") as stderr:
-            process = subprocess.Popen(
-                command, cwd=tmp_path, env=command_environment, stderr=stderr, start_new_session=True
+            return start(
+                *("-m", "tfrecords.convert", f"--images={images}", f"--out={out}", *arguments),
+                stdout=None,
+                stderr=stderr,
+                start_new_session=True,
             )
-        started.append(process)
-        return process
 
-    yield begin
-    for process in started:
-        for pid in members(process.pid):
-            os.kill(pid, signal.SIGKILL)
-        process.wait()
+    return begin
 
 
 def whole_shards(out):
     return sorted(path.name for path in out.glob("*") if is_shard(path.name))
 
 
-def test_killed_at_any_moment_and_started_again(start, convert, image_folder, long_one, tmp_path):
+def test_killed_at_any_moment_and_started_again(begin, wait_until, convert, image_folder, long_one, tmp_path):
     out = tmp_path / "data"
     whole = content(long_one)
     shards = len(whole_shards(long_one))
     assert shards > 20
     for least in (0, 1, shards // 3, shards // 2):
-        process = start()
+        process = begin()
         if least == 0:
             wait_until((out / "plan.json").exists, "the plan")
         else:
@@ -377,9 +363,9 @@ def test_killed_at_any_moment_and_started_again(start, convert, image_folder, lo
 
 
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
-def test_stopped_by_a_signal(start, convert, image_folder, long_one, tmp_path, stop, code):
+def test_stopped_by_a_signal(begin, wait_until, convert, image_folder, long_one, tmp_path, stop, code):
     out = tmp_path / "data"
-    process = start()
+    process = begin()
     wait_until(lambda: any(out.glob("*.tfrecord-*")), "the first shard is begun")  # others still start
     os.killpg(process.pid, stop)  # as a terminal does: to the workers as well
     assert process.wait() == code
@@ -762,24 +748,17 @@ def test_too_many_rejected_in_decoding_keep_the_shards_that_are_whole(convert, s
     assert stamps(out) == before
 
 
-def test_killed_with_rejected_images_and_started_again(convert, spoiled, command_environment, tmp_path):
+def test_killed_with_rejected_images_and_started_again(begin, wait_until, convert, spoiled, tmp_path):
     arguments = (*LONG, "--max_rejects=5")
     done = convert(spoiled, tmp_path / "whole", *arguments)
     assert done.returncode == 0, done.stderr
     whole, out = content(tmp_path / "whole"), tmp_path / "data"
     shards = len(whole_shards(tmp_path / "whole"))
     for least in (1, shards // 2, shards - 1):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tfrecords.convert", f"--images={spoiled}", f"--out={out}", *arguments],
-            env=command_environment,
-            cwd=tmp_path,
-            start_new_session=True,
-        )
-        with process:
-            try:
-                wait_until(lambda n=least: len(whole_shards(out)) >= n, f"{least} shards")
-            finally:
-                process.kill()
+        process = begin(spoiled, out, arguments)
+        wait_until(lambda n=least: len(whole_shards(out)) >= n, f"{least} shards")
+        process.kill()
+        process.wait()
         wait_until(lambda s=process.pid: members(s) == [], "the workers end with their parent")
     kept = {name: stamp for name, stamp in stamps(out).items() if is_shard(name)}
     done = convert(spoiled, out, *arguments)
@@ -836,9 +815,11 @@ def test_killed_between_the_manifest_and_the_journals_removal(convert, image_fol
     assert content(out) == content(data)
 
 
-def test_a_shard_that_was_cut_from_outside_is_written_again(start, convert, image_folder, long_one, tmp_path):
+def test_a_shard_that_was_cut_from_outside_is_written_again(
+    begin, convert, image_folder, long_one, tmp_path, wait_until
+):
     out = tmp_path / "data"
-    process = start()
+    process = begin()
     wait_until(lambda: len(whole_shards(out)) >= 5, "5 shards")
     process.kill()
     process.wait()

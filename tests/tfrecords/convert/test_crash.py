@@ -3,8 +3,6 @@
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,7 @@ from tfrecords.example import decode
 from tfrecords.manifest import Manifest
 from tfrecords.records import read_records
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def content(folder):
@@ -25,17 +23,9 @@ def content(folder):
 
 
 @pytest.fixture(scope="module")
-def run_script(command_environment, tmp_path_factory):
+def run_script(tmp_path_factory, run_python):
     def run(name, *arguments):
-        return subprocess.run(
-            [sys.executable, ROOT / "benchmarks" / name, *map(str, arguments)],
-            cwd=tmp_path_factory.mktemp("cwd"),
-            env=command_environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+        return run_python(ROOT / "benchmarks" / name, *arguments)
 
     return run
 

@@ -5,9 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
-import time
-from contextlib import ExitStack
 from dataclasses import asdict
 
 import pytest
@@ -50,27 +47,15 @@ def convert(run_command, image_folder):
 
 
 @pytest.fixture
-def begin(image_folder, command_environment, tmp_path):
-    """Starts a conversion and does not wait; what still runs at the end of the test is killed."""
-    with ExitStack() as stack:
+def begin(image_folder, start):
+    """Starts a conversion and does not wait."""
 
-        def start(out, *arguments):
-            process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "tfrecords.convert"),
-                    *(f"--images={image_folder}", f"--out={out}", *FLAGS, *arguments),
-                ],
-                env=command_environment,
-                cwd=tmp_path,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            stack.enter_context(process)
-            stack.callback(process.kill)
-            return process
+    def begin(out, *arguments):
+        return start(
+            "-m", "tfrecords.convert", f"--images={image_folder}", f"--out={out}", *FLAGS, *arguments
+        )
 
-        yield start
+    return begin
 
 
 @pytest.mark.parametrize(("text", "task"), [("0/1", (0, 1)), ("7/8", (7, 8)), (" 0/12 ", (0, 12))])
@@ -143,7 +128,7 @@ def test_tasks_at_once_and_finish_make_the_local_bytes(begin, convert, local, tm
     out = tmp_path / "data"
     tasks = [begin(out, f"--task={task}/{TASKS}", "--workers=1") for task in range(TASKS)]
     for number, task in enumerate(tasks):
-        said, errors = task.communicate(timeout=300)
+        said, errors = task.communicate()
         assert task.returncode == 0, errors
         shards = len(range(number, len([name for name in local if ".tfrecord-" in name]), TASKS))
         assert said == (
@@ -158,17 +143,16 @@ def test_tasks_at_once_and_finish_make_the_local_bytes(begin, convert, local, tm
     assert content(out) == local
 
 
-def test_finish_names_what_is_missing_and_a_killed_task_runs_again(begin, convert, local, tmp_path):
+def test_finish_names_what_is_missing_and_a_killed_task_runs_again(
+    begin, wait_until, convert, local, tmp_path
+):
     out = tmp_path / "data"
     for task in (0, 2):
         assert convert(out, f"--task={task}/{TASKS}").returncode == 0
     killed = begin(out, f"--task=1/{TASKS}", "--workers=1")
     manifest = Manifest.load(_unpacked(local, tmp_path))
     names = [shard.name for split in manifest.splits.values() for shard in split.shards][1::TASKS]
-    deadline = time.monotonic() + 120
-    while not any((out / name).exists() for name in names) and killed.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_until(lambda: any((out / name).exists() for name in names) or killed.poll() is not None, "a shard")
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     gone = names[-1]
@@ -255,24 +239,15 @@ with task_locked(out, *map(int, task)) if task else locked(out):
 
 
 @pytest.fixture
-def hold(command_environment, tmp_path):
+def hold(start, tmp_path):
     """Holds a lock of `tmp_path` in a process of its own."""
-    with ExitStack() as stack:
 
-        def start(*task):
-            process = subprocess.Popen(
-                [sys.executable, "-c", HOLD, tmp_path, *map(str, task)],
-                env=command_environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            stack.enter_context(process)
-            stack.callback(process.kill)
-            assert process.stdout.readline() == "held\n"
-            return process
+    def begin(*task):
+        process = start("-c", HOLD, tmp_path, *task, stdin=subprocess.PIPE)
+        assert process.stdout.readline() == "held\n"
+        return process
 
-        yield start
+    return begin
 
 
 def test_who_may_work_beside_whom(hold, tmp_path):

@@ -3,7 +3,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 
 import pytest
 
@@ -21,19 +20,11 @@ with locked(Path(sys.argv[1])):
 
 
 @pytest.fixture
-def holder(tmp_path, command_environment):
+def holder(tmp_path, start):
     """A process of its own that holds the lock of `tmp_path / "out"`."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, tmp_path / "out"],
-        env=command_environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        assert process.stdout.readline() == "held\n"
-        yield process
-        process.kill()
+    process = start("-c", HOLD, tmp_path / "out", stdin=subprocess.PIPE)
+    assert process.stdout.readline() == "held\n"
+    return process
 
 
 def test_a_second_conversion_is_kept_out_and_told_who_works(holder, tmp_path):

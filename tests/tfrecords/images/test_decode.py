@@ -529,15 +529,17 @@ def rows(text):
 
 
 def test_the_page_on_images_is_the_tables_of_the_modules_and_names_their_tests():
-    root = Path(__file__).parent.parent.parent
+    root = Path(__file__).resolve().parents[3]
     page = rows((root / "docs" / "images.md").read_text())
     documented = []
     for name in ("decode", "dicom"):
-        documented += rows(ast.get_docstring(ast.parse((root / "tfrecords" / f"{name}.py").read_text())))
+        documented += rows(
+            ast.get_docstring(ast.parse((root / "tfrecords" / "images" / f"{name}.py").read_text()))
+        )
     assert [row[:2] for row in page] == documented
     for *_, test in page:
         if test.startswith("`"):
             file, _, function = test.strip("`").rpartition("::")
-            text = Path(__file__).with_name(file or "test_dicom.py").read_text()
+            text = (Path(__file__).parent / (file or "test_dicom.py")).read_text()
             assert f"\ndef {function}(" in text
     assert sum(row[-1].startswith("`") for row in page) == len(page) - 2  # the two headings

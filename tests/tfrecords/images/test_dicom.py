@@ -1,5 +1,4 @@
 import io
-import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -337,14 +336,8 @@ def test_a_header_is_checked_without_reading_the_pixels():
     assert file.most <= 1 << 16
 
 
-def python(script, path, command_environment):
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(path)],
-        env=command_environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def python(script, path, run_python):
+    done = run_python("-c", script, path)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
@@ -364,22 +357,22 @@ print("pydicom" in sys.modules)
 """
 
 
-def test_pydicom_is_imported_when_a_dicom_file_is_met(tmp_path, command_environment):
+def test_pydicom_is_imported_when_a_dicom_file_is_met(tmp_path, run_python):
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "a.dcm").write_bytes(dicom(RAMP))
     script = DECODE.format(missing="[]")
-    assert python(script, tmp_path / "a.png", command_environment) == "False\n"
-    assert python(script, tmp_path / "a.dcm", command_environment) == "True\n"
+    assert python(script, tmp_path / "a.png", run_python) == "False\n"
+    assert python(script, tmp_path / "a.dcm", run_python) == "True\n"
 
 
-def test_what_is_not_installed_is_named_with_the_command(tmp_path, command_environment):
+def test_what_is_not_installed_is_named_with_the_command(tmp_path, run_python):
     (tmp_path / "a.dcm").write_bytes(dicom(NOISE, "JPEG lossless"))
-    assert python(DECODE.format(missing="['pydicom']"), tmp_path / "a.dcm", command_environment) == (
+    assert python(DECODE.format(missing="['pydicom']"), tmp_path / "a.dcm", run_python) == (
         "InputError a DICOM file, and what reads it is not installed; install it with\n"
         '  python -m pip install "pydicom>=3.0.2" pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg\n'
         "True\n"
     )
-    assert python(DECODE.format(missing="['pylibjpeg']"), tmp_path / "a.dcm", command_environment) == (
+    assert python(DECODE.format(missing="['pylibjpeg']"), tmp_path / "a.dcm", run_python) == (
         "DecodeError a DICOM file in JPEG Lossless, Non-Hierarchical, First-Order Prediction (Process 14 "
         "[Selection Value 1]), and its decoder is not installed; install it with python -m pip install "
         "pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg\n"

@@ -1,8 +1,6 @@
 """Mutated images through the decoder: see mutants.py, which works in processes of its own."""
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -15,20 +13,13 @@ LARGEST = 1 << 30  # bytes; a mutant may announce an image as large as any that 
 KINDS = {"JPEG", "MPO", "PNG", "BMP", "WebP", "TIFF", "DICOM"}
 
 
-def test_every_mutant_is_decoded_or_refused_with_a_reason(command_environment, tmp_path):
+def test_every_mutant_is_decoded_or_refused_with_a_reason(start, tmp_path):
     script = Path(__file__).with_name("mutants.py")
     children = []
     for number in range(PROCESSES):
         with (tmp_path / f"{number}.out").open("w") as out, (tmp_path / f"{number}.err").open("w") as err:
-            children.append(
-                subprocess.Popen(
-                    [sys.executable, str(script), str(number * EACH), str(EACH)],
-                    env=command_environment,
-                    stdout=out,
-                    stderr=err,
-                )
-            )
-    codes = [child.wait(timeout=300) for child in children]
+            children.append(start(script, number * EACH, EACH, stdout=out, stderr=err))
+    codes = [child.wait() for child in children]
     accepted, refused, reasons, peaks = Counter(), Counter(), Counter(), []
     for number, code in enumerate(codes):
         lines = (tmp_path / f"{number}.out").read_text().splitlines()

@@ -1,8 +1,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from importlib.util import find_spec
 
 import pytest
@@ -81,10 +79,10 @@ def test_each_record_is_where_its_index_says(data):
 
 
 @pytest.mark.skipif(find_spec("tfrecord") is None, reason="no tfrecord package: the extra `interop` has it")
-def test_the_tfrecord_package_reads_each_record_once_by_its_index(data, tmp_path):
+def test_the_tfrecord_package_reads_each_record_once_by_its_index(data, run_python, tmp_path):
     """By one worker and by three, which share the records of a shard."""
-    command = [sys.executable, "-c", READ, data, tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    command = ("-c", READ, data, tmp_path)
+    done = run_python(*command)
     assert done.returncode == 0, done.stderr
     assert content(tmp_path) == content(data / "index")  # its own tfrecord2idx finds the same
     assert [json.loads(line) for line in done.stdout.splitlines()] == [

@@ -1,7 +1,5 @@
 import io
 import os
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
@@ -308,7 +306,7 @@ def test_what_is_neither_file_nor_folder(plant):
         ),
     ],
 )
-def test_what_may_not_be_read(plant, tmp_path, command_environment, locked, message):
+def test_what_may_not_be_read(plant, tmp_path, locked, message, run_python):
     plant(*PAIR)
     tmp_path.chmod(0o755)
     (tmp_path / locked).chmod(0)
@@ -324,13 +322,6 @@ def test_what_may_not_be_read(plant, tmp_path, command_environment, locked, mess
         "except InputError as error:\n"
         "    print(error)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=tmp_path,
-        env=command_environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_python("-c", script, cwd=tmp_path)
     (tmp_path / locked).chmod(0o755)
     assert (done.stdout, done.stderr) == (message, "")

@@ -2,8 +2,6 @@ import csv
 import json
 import re
 import shutil
-import subprocess
-import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -343,10 +341,10 @@ def test_tensorboard_reads_the_summaries_back(tmp_path, names, shown):
         assert parsed.num_thresholds == 201
 
 
-def test_the_modules_import_without_their_heavy_friends():
+def test_the_modules_import_without_their_heavy_friends(run_python):
     code = (
         "import sys; import trainer.evaluation.report; "
         "print(sorted({'tensorflow', 'sklearn', 'matplotlib.pyplot', 'matplotlib'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_python("-c", code)
     assert done.stdout.strip() == "[]"
