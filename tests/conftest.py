@@ -179,6 +179,18 @@ def wait_until():
     return wait
 
 
+@pytest.fixture(scope="session")
+def waits_for_lock():
+    """Says whether a process waits for a lock on a file that another one holds, as the system sees it."""
+
+    def waits(process: subprocess.Popen[str]) -> bool:
+        assert process.poll() is None, "it has ended without waiting"
+        words = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        return any(line[1] == "->" and line[5] == str(process.pid) for line in words)
+
+    return waits
+
+
 @pytest.fixture
 def disk(tmp_path):
     """A small file system of its own, and a function that mounts it anew with other options."""

@@ -1,3 +1,4 @@
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -228,6 +229,20 @@ def test_processes_that_start_together_fetch_once(data, fetch, tmp_path):
     assert len({out for out, _ in outputs}) == 1
     assert sum("fetching" in error for _, error in outputs) == 1
     assert content(Path(outputs[0][0].strip())).keys() == names(data, "train", "val") | {MANIFEST_NAME}
+
+
+def test_one_process_at_a_time_fetches(data, fetch, tmp_path, wait_until, waits_for_lock):
+    home = tmp_path / "remote"
+    home.mkdir()
+    with (home / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        process = fetch(data, tmp_path, "val")
+        wait_until(lambda: waits_for_lock(process), "the process waits for its turn")
+        assert [path.name for path in home.rglob("*.tfrecord-*")] == []
+    printed, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert errors.startswith(f"{home}: waiting for a process that fetches\n")
+    assert content(Path(printed.strip())).keys() == names(data, "val") | {MANIFEST_NAME}
 
 
 def test_least_recently_used_goes_and_what_is_in_use_stays(data, converted, fetch, tmp_path):

@@ -132,7 +132,13 @@ def test_checkpoints_hold_the_best_epoch_the_rows_and_the_callbacks_after_the_ep
     checkpoints, make = saving
     calls = make()
     epochs(calls, [0.5, 0.25, 0.25, 0.75])  # the first of equals is the best
-    assert [checkpoints.state(step).best_epoch for step in (10, 20, 30, 40)] == [1, 2, 2, 2]
+    bests = [checkpoints.state(step) for step in (10, 20, 30, 40)]
+    assert [(s.best_epoch, s.best_step, s.best_loss) for s in bests] == [
+        (1, 10, 0.5),
+        (2, 20, 0.25),
+        (2, 20, 0.25),
+        (2, 20, 0.25),
+    ]
     last = checkpoints.state(40)
     assert last == State(
         40,
@@ -150,7 +156,8 @@ def test_a_resumed_run_knows_the_best_of_before(saving):
     checkpoints, make = saving
     epochs(make(), [0.5, 0.25])
     epochs(make(checkpoints.state(20)), [0.375, 0.125], first=2)
-    assert [checkpoints.state(step).best_epoch for step in (30, 40)] == [2, 4]
+    bests = [checkpoints.state(step) for step in (30, 40)]
+    assert [(s.best_epoch, s.best_step, s.best_loss) for s in bests] == [(2, 20, 0.25), (4, 40, 0.125)]
     assert [row["epoch"] for row in checkpoints.state(40).history] == [1, 2, 3, 4]
 
 

@@ -6,7 +6,7 @@ from tfrecords.errors import InputError
 from trainer.inference import BATCH_SIZE, Predictor
 from trainer.models import build_model
 
-SHAPE = (24, 24, 1)
+SHAPE = (20, 28, 1)
 
 
 @pytest.fixture(scope="module")

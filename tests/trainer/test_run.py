@@ -29,7 +29,7 @@ def test_a_run_is_opened_loaded_and_opened_again(config, manifest):
     run = Run.open(config, manifest, FACTS, write=True)
     assert Run.load(run.folder) == run
     assert Run.open(config, manifest, FACTS, write=True) == run
-    assert run.data == DataFacts("chest_xray", ("NORMAL", "PNEUMONIA"), (24, 24, 1), manifest.plan)
+    assert run.data == DataFacts("chest_xray", ("NORMAL", "PNEUMONIA"), (20, 28, 1), manifest.plan)
     assert sorted(contents(run.folder)) == ["config.json"]
     assert (run.model.name, run.report("val").parts[-2:]) == ("model.keras", ("report", "val"))
 

@@ -107,7 +107,7 @@ def test_history_has_a_row_an_epoch_in_both_files(trained):
 
 
 def _cnn():
-    model, optimizer = build_model("cnn", (24, 24, 1), 2, dtype="float32"), keras.optimizers.Adam()
+    model, optimizer = build_model("cnn", (20, 28, 1), 2, dtype="float32"), keras.optimizers.Adam()
     optimizer.build(model.trainable_variables)
     return model, optimizer
 
@@ -176,6 +176,29 @@ def test_the_same_command_again_finds_all_done(trained, run_command, tmp_path):
     assert history(folder) == history(trained.folder)
     name = "report/test/predictions.csv"
     assert (folder / name).read_bytes() == (trained.folder / name).read_bytes()
+
+
+def test_the_model_is_the_best_epochs_and_not_the_lasts(trained, run_command, tmp_path):
+    """The last checkpoint says which epoch is the best: here it is made to say the one before."""
+    folder = shutil.copytree(trained.folder, tmp_path / "run")
+    before, last = sorted((folder / "checkpoints").iterdir())[-2:]
+    state = json.loads((last / "state.json").read_text())
+    best = {"best_epoch": 2, "best_step": int(before.name.removeprefix("step-")), "best_loss": 0.5}
+    (last / "state.json").write_text(json.dumps(state | best))
+    again = run_command("trainer.main", f"--data={trained.data}", f"--run_dir={folder}", *trained.flags)
+    assert again.returncode == 0, again.stderr
+    assert "best epoch 2: validation loss 0.5000\n" in again.stdout
+    saved = keras.models.load_model(folder / "model.keras").get_weights()
+    model, optimizer = build_model("cnn", (20, 28, 1), 2, dtype="float32"), keras.optimizers.Adam()
+    optimizer.build(model.trainable_variables)
+    of_step = {}
+    for path in (before, last):
+        tf.train.Checkpoint(model=model).read(str(path / "variables")).expect_partial()
+        of_step[path] = model.get_weights()
+    assert all(np.array_equal(one, other) for one, other in zip(saved, of_step[before], strict=True))
+    assert not all(np.array_equal(one, other) for one, other in zip(saved, of_step[last], strict=True))
+    report = json.loads((folder / "report" / "test" / "report.json").read_text())
+    assert report["best_epoch"] is not None
 
 
 def test_evaluate_needs_the_run_directory_alone(trained, run_command, tmp_path):

@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import subprocess
@@ -50,6 +51,29 @@ def test_the_file_holds_what_memory_would(converted, tmp_path, encoding, channel
     expected = memory.load(data.directory, data.manifest, split, ALL)
     assert_same(load(data, tmp_path / "new" / "cache", split), expected)
     assert_same(load(data, tmp_path / "new" / "cache", split), expected)
+
+
+LOAD = """
+import sys
+from pathlib import Path
+from data_pipeline.tiers import disk
+from tfrecords.manifest import Manifest
+data, cache = map(Path, sys.argv[1:])
+disk.load(data, Manifest.load(data), "val", ("label",), str(cache))
+"""
+
+
+def test_a_process_waits_for_the_one_that_decodes_the_same(data, tmp_path, start, wait_until, waits_for_lock):
+    lock = disk._path(str(tmp_path), data.manifest, "val").with_suffix(".lock")
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        process = start("-c", LOAD, data.directory, tmp_path)
+        wait_until(lambda: waits_for_lock(process), "the process waits for the lock")
+        assert files(tmp_path) == []
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert len(files(tmp_path)) == 1
 
 
 def test_a_second_start_reads_no_shard(data, tmp_path, reads):

@@ -221,13 +221,25 @@ def test_place_and_time_do_not_change_a_byte(convert, images, data, tmp_path):
     assert content(tmp_path / "data") == content(data)
 
 
-def test_another_seed_other_bytes(image_folder, tmp_path):
+@pytest.mark.parametrize("group_regex", [None, "(.*)"], ids=["patients", "each image a group"])
+def test_another_seed_draws_other_splits_copies_and_places(image_folder, tmp_path, group_regex):
+    found = []
     for seed in (1, 2):
-        convert_images(ConvertOptions(image_folder, tmp_path / str(seed), size=SIZE, seed=seed, workers=1))
-    first, second = content(tmp_path / "1"), content(tmp_path / "2")
-    assert first.keys() == second.keys()
-    same = {name for name in first if first[name] == second[name]}
-    assert same <= set(TFDS_NAMES)  # which tell the shape and the numbers of records, not the records
+        out = tmp_path / str(seed)
+        options = {"size": SIZE, "seed": seed, "workers": 1, "group_regex": group_regex}
+        convert_images(ConvertOptions(image_folder, out, **options))
+        rows = csv.DictReader((out / "sources.csv").read_text().splitlines())
+        splits = {row["id"]: row["split"] for row in rows}
+        records = [record for _, record in all_records(out)]
+        copies = {record.id: record.image for record in records if record.copy == 1}
+        found.append((splits, copies, [(record.id, record.copy) for record in records]))
+    (splits, copies, places), (other_splits, other_copies, other_places) = found
+    assert splits.keys() == other_splits.keys()
+    assert splits != other_splits
+    both = copies.keys() & other_copies.keys()
+    assert len(both) > 10
+    assert not [name for name in both if copies[name] == other_copies[name]]
+    assert places != other_places
 
 
 @pytest.mark.parametrize("encoding", ["png", "jpeg"])
@@ -305,7 +317,7 @@ def members(session):
     return found
 
 
-LONG = ("--size=160", "--encoding=png", "--copies=6", "--shard_size=64KB", "--workers=2")
+LONG = ("--size=150x170", "--encoding=png", "--copies=6", "--shard_size=64KB", "--workers=2")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The demo data: reproducible, named as real data, not told apart by brightness, made once."""
 
+import fcntl
 import re
 from pathlib import Path
 
@@ -122,6 +123,25 @@ def test_exposure_and_pose_vary(images):
     assert means.std() > 8
     healthy = [image for name, image in images.items() if name.startswith("NORMAL/")]
     assert np.std(healthy, axis=0)[40:100, 30:115].mean() > 15
+
+
+MAKE = """
+from tfrecords.demo.dataset import demo_data
+print(demo_data())
+"""
+
+
+def test_a_process_waits_for_the_one_that_makes_the_demo_data(tmp_path, start, wait_until, waits_for_lock):
+    home = tmp_path / "shardlight" / f"demo-{demo._VERSION}"
+    home.mkdir(parents=True)
+    with (home / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        process = start("-c", MAKE, env={"XDG_CACHE_HOME": str(tmp_path)})
+        wait_until(lambda: waits_for_lock(process), "the process waits for the lock")
+        assert [path.name for path in home.iterdir()] == ["lock"]
+    printed, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert Manifest.load(Path(printed.strip())).name == demo.DEMO_NAME
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path):

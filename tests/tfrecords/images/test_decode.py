@@ -342,6 +342,27 @@ def test_a_jpeg_below_four_times_the_target_is_decoded_in_full():
     np.testing.assert_array_equal(pixels(data, 1, height=180, width=180)[..., 0], fully_decoded(data, 180))
 
 
+@pytest.mark.parametrize("target", [(30, 80), (80, 30)], ids=["wide", "tall"])
+@pytest.mark.parametrize("size", [(150, 120), (1200, 900), (900, 1200)], ids=str)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WebP", "TIFF"])
+def test_a_target_that_is_not_square(kind, size, target):
+    """One bright corner says where up is, and where left."""
+    (width, height), (rows, columns) = size, target
+    values = np.zeros((height, width, 3), np.uint8)
+    values[: height // 2, : width // 5] = 255
+    for channels in (1, 3):
+        found = decode_fingerprinted(
+            saved(Image.fromarray(values), kind), height=rows, width=columns, channels=channels
+        )
+        assert found.pixels.shape == (rows, columns, channels)
+        assert found.size == (height, width)
+        bright = found.pixels.mean(2) > 127
+        assert abs(bright[0].sum() - columns // 5) <= 1
+        assert abs(bright[:, 0].sum() - rows // 2) <= 1
+        assert not bright[-1].any()
+        assert not bright[:, -1].any()
+
+
 def test_a_large_turned_jpeg_keeps_its_own_size():
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn

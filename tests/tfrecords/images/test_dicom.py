@@ -1,5 +1,4 @@
 import io
-import sys
 import zlib
 from pathlib import Path
 
@@ -7,7 +6,6 @@ import numpy as np
 import pytest
 
 pytest.importorskip("pydicom", reason="the dicom extra is not installed")
-sys.path.insert(0, str(Path(__file__).parent))
 
 from dicom_files import SYNTAXES, dicom, jpeg_lossless
 from PIL import Image

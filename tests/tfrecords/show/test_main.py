@@ -19,7 +19,7 @@ from tfrecords.records import read_records
 def converted(run_command, image_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("converted") / "data"
     done = run_command(
-        "tfrecords.convert", f"--images={image_folder}", f"--out={out}", "--size=40", "--copies=2"
+        "tfrecords.convert", f"--images={image_folder}", f"--out={out}", "--size=36x44", "--copies=2"
     )
     assert done.returncode == 0, done.stderr
     return out
@@ -138,7 +138,7 @@ def test_one_page_of_everything(run_command, image_folder, tmp_path):
         image.point(lambda value: min(255, value + 2)).save(images / "test" / "PNEUMONIA" / "near.png")
     path = min(normal.iterdir())
     shutil.copy(path, images / "test" / "NORMAL" / f"same{path.suffix}")
-    arguments = ("--size=40", "--copies=2", "--duplicates=keep", "--name=a", "--workers=1")
+    arguments = ("--size=36x44", "--copies=2", "--duplicates=keep", "--name=a", "--workers=1")
     done = run_command("tfrecords.convert", f"--images={images}", f"--out={tmp_path}/data", *arguments)
     assert done.returncode == 0, done.stderr
     page = tmp_path / "page.html"

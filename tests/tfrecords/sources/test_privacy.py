@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import quote
 
@@ -86,7 +85,6 @@ def assert_clean(done, *folders):
 def write_set(root, *, splits=("",), patients=6):
     """Two classes of `patients` patients with two images each: 12 patients a split in all."""
     pytest.importorskip("pydicom", reason="the dicom extra is not installed")
-    sys.path.insert(0, str(Path(__file__).parent))
     from dicom_files import dicom
 
     number = 0

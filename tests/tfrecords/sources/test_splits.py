@@ -111,8 +111,16 @@ def test_images_without_groups_are_stratified():
     assert Counter(zip(splits, (row[0] for row in rows), strict=True))["val", 0] in range(36, 40)
 
 
-def test_the_same_seed_gives_the_same_splits_and_another_others():
-    rows = grouped()
+@pytest.mark.parametrize(
+    "rows",
+    [
+        grouped(),
+        [(int(number % 4 != 0), f"g{number}", None) for number in range(300)],  # each image its own group
+        grouped(groups=12_000),  # too many for the folds to be tried
+    ],
+    ids=["groups", "images", "many groups"],
+)
+def test_the_same_seed_gives_the_same_splits_and_another_others(rows):
     assert assign(rows, seed=3) == assign(rows, seed=3)
     assert assign(rows, seed=3) != assign(rows, seed=4)
 

@@ -99,7 +99,7 @@ def test_a_split_that_is_not_there_is_refused(run):
 @pytest.mark.parametrize(
     ("changes", "shown"),
     [
-        ({"class_names": ("CAT", "DOG")}, "has classes CAT, DOG and images of (24, 24, 1)"),
+        ({"class_names": ("CAT", "DOG")}, "has classes CAT, DOG and images of (20, 28, 1)"),
         ({"image_shape": (12, 48, 1)}, "has classes NORMAL, PNEUMONIA and images of (12, 48, 1)"),
     ],
 )
@@ -108,7 +108,7 @@ def test_data_that_does_not_fit_the_model_is_refused(run, data, changes, shown):
     with pytest.raises(InputError) as error:
         evaluate_run(run, split="test", data=data)
     assert str(error.value) == (
-        f"--data={data}: {shown}; the model of {run.folder} knows NORMAL, PNEUMONIA and (24, 24, 1): "
+        f"--data={data}: {shown}; the model of {run.folder} knows NORMAL, PNEUMONIA and (20, 28, 1): "
         f"convert with the same classes, --size and --channels"
     )
 

@@ -195,6 +195,25 @@ def test_no_threshold_has_a_higher_youden(seed):
     assert right / (right + missed) - wrong / (wrong + correct) == pytest.approx((found - alarms).max())
 
 
+@pytest.mark.parametrize("threshold", [0.25, 0.5, 0.75, None])
+def test_a_probability_that_equals_the_threshold_is_the_finding(threshold):
+    exact = 0.5 if threshold is None else threshold
+    predictions = binary([np.nextafter(exact, 0), exact, np.nextafter(exact, 1)], [0, 1, 1])
+    assert decide(predictions, threshold).tolist() == [0, 1, 1]
+    assert metrics.confusion(predictions, threshold).tolist() == [[1, 0], [0, 2]]
+    assert point_values(predictions, threshold)["accuracy"] == 1
+    assert worst_mistakes(predictions, threshold, 3).tolist() == []
+
+
+def test_neighbouring_scores_are_separated_by_the_upper_one():
+    """They have no number between them, so the threshold is a score itself."""
+    low = 0.5
+    high = np.nextafter(low, 1)
+    threshold = choose_threshold(binary([low, high], [0, 1]))
+    assert threshold == high
+    assert decide(binary([low, high], [0, 1]), threshold).tolist() == [0, 1]
+
+
 def test_a_threshold_needs_two_classes_with_records():
     with pytest.raises(InputError, match="a threshold needs exactly two classes"):
         choose_threshold(drawn(30, 3))

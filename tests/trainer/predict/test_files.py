@@ -44,6 +44,19 @@ def test_the_class_follows_from_the_threshold_of_the_report(trained, image_folde
         next(predict_files(Run.load(folder), files))
 
 
+def test_a_probability_that_equals_the_threshold_is_the_finding(trained, image_folder, tmp_path):
+    folder = shutil.copytree(trained.folder, tmp_path / "run")
+    (file,) = image_files([image_folder])[:1]
+    (answer,) = predict_files(Run.load(folder), [file])
+    score = float(answer.probabilities[1])
+    found = []
+    for threshold in (np.nextafter(score, 0), score, np.nextafter(score, 1)):
+        Run.load(folder).save_threshold(float(threshold))
+        (answer,) = predict_files(Run.load(folder), [file])
+        found.append(answer.predicted)
+    assert found == ["PNEUMONIA", "PNEUMONIA", "NORMAL"]
+
+
 def test_files_are_answered_in_order_each_as_if_it_were_alone(run, image_folder):
     files = image_files([image_folder])[::-1][:35]  # more than a batch
     together = list(predict_files(run, files))
