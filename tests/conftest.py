@@ -1,6 +1,5 @@
 """What the tests of all packages share: a small drawn image folder, real processes, the real images."""
 
-import gc
 import os
 import signal
 import subprocess
@@ -26,18 +25,6 @@ CHILD = ("env", "--default-signal", "setpriv", "--pdeathsig", "KILL")
 _PATIENCE = 600  # seconds to wait for what a busy machine does in a few; a hang ends by pytest's own limit
 
 _KINDS = ((".jpeg", "JPEG", "RGB"), (".png", "PNG", "L"), (".bmp", "BMP", "RGB"), (".jpeg", "JPEG", "L"))
-
-
-@pytest.fixture(autouse=True)
-def garbage_stays():
-    """No garbage is collected while a test runs.
-
-    An abandoned iterator of tf.data ends only when its call of Python does: if that call itself collected
-    it, both would wait for ever. Tests abandon many, with the errors they expect.
-    """
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @pytest.fixture(scope="session")

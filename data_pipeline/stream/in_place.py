@@ -8,6 +8,7 @@ import tensorflow as tf
 from data_pipeline.augment import id_hashes, record_keys
 from data_pipeline.parse import parse_batch
 from data_pipeline.request import FOREVER, Request
+from data_pipeline.stream.generated import generated
 from data_pipeline.stream.local import LocalShards
 from tfrecords.example import FIELDS
 
@@ -35,31 +36,22 @@ def read_in_place(request: Request) -> tf.data.Dataset:
     first_window = first_position // shown * windows + first_position % shown // shards.window
 
     def own_records(number: int) -> list[Any]:
-        """Returns weight and records of this worker's rows in a window of the run, in their order."""
-        epoch, window = divmod(int(number), windows)
+        """Returns weight, epoch and records of this worker's rows in a window of the run, in their order."""
+        epoch, window = divmod(number, windows)
         first = window * shards.window
         position = np.arange(first, min(first + shards.window, shown))
         if number == first_window and request.training:
             position = position[position >= first_position % shown]
         own = position % options.global_batch_size // (rows * worker.replicas) == worker.index
         position = position[own]
-        weight = (position < size) | request.training
+        weight = ((position < size) | request.training).astype(np.float32)
         # "wrap": positions past the end show the epoch's first records; in an evaluation they count nothing.
         position = position % size if request.training else np.minimum(position, size - 1)
+        which = [weight, np.full(len(weight), epoch)]
         if not raw:
-            return [weight.astype(np.float32), shards.serialized(epoch, position)]
+            return [*which, shards.serialized(epoch, position)]
         found = shards.parsed(epoch, position, read)
-        return [weight.astype(np.float32), *(found[name] for name in read)]
-
-    def records_of(number: Any) -> tuple[Any, ...]:
-        output = [kinds[name] for name in read] if raw else [tf.string]
-        # Its result follows from its argument alone: so TensorFlow may call it ahead, also where ops must
-        # be deterministic.
-        weight, *found = tf.numpy_function(own_records, [number], [tf.float32, *output], stateful=False)
-        shapes = [request.manifest.image_shape if name == "image" else () for name in (read if raw else [""])]
-        found = [tf.ensure_shape(one, (None, *shape)) for one, shape in zip(found, shapes, strict=True)]
-        weight = tf.ensure_shape(weight, (None,))
-        return weight, tf.fill(tf.shape(weight), number // windows), *found
+        return [*which, *(found[name] for name in read)]
 
     def finished(weight: Any, epoch: Any, *found: Any) -> dict[str, Any]:
         if raw:
@@ -74,13 +66,19 @@ def read_in_place(request: Request) -> tf.data.Dataset:
             made["key"] = record_keys(hashes, parsed["copy"], seed=options.seed, epoch=epoch)
         return made
 
-    numbers = tf.data.Dataset.range(first_window, FOREVER if request.training else windows)
+    last_window = FOREVER if request.training else windows
+    spec = [tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.int64)]
+    for name in read if raw else ("serialized",):
+        shape = request.manifest.image_shape if name == "image" else ()
+        spec.append(tf.TensorSpec([None, *shape], kinds.get(name, tf.string)))
     # One window is read while the one before is handed out.
-    read_ahead = numbers.map(records_of, num_parallel_calls=1)
+    windows_of_pass = generated(
+        lambda: map(own_records, range(first_window, last_window)), spec, last_window - first_window
+    )
     if raw:  # all that is left is small: at once for the window
-        made = read_ahead.map(finished).rebatch(rows, drop_remainder=True)
+        made = windows_of_pass.map(finished).rebatch(rows, drop_remainder=True)
     else:
-        made = read_ahead.rebatch(rows, drop_remainder=True).map(
+        made = windows_of_pass.rebatch(rows, drop_remainder=True).map(
             finished, num_parallel_calls=tf.data.AUTOTUNE
         )
     return made.prefetch(options.prefetch * worker.replicas)

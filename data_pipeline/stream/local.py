@@ -8,20 +8,14 @@ Everything follows from the epoch and the position, so what is kept, where recor
 fast. A start in mid-epoch reads nothing that was shown before but headers.
 """
 
-import atexit
-import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import chain
-from operator import itemgetter
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Event, Thread
 from typing import Any, Final, TypeVar
-from weakref import WeakSet, finalize
+from weakref import finalize
 
 import numpy as np
 import numpy.typing as npt
@@ -34,17 +28,12 @@ from tfrecords.manifest import Manifest
 
 _THREADS: Final = 2  # read a window's shards
 _UNSHUFFLED_WINDOW: Final = 16 << 20  # bytes at most: nothing is shuffled, so a batch need not wait for more
-_BUFFERS_KEPT: Final = 4  # of those that TensorFlow holds, to be used again
-_UNUSED: Final = 2  # references
+_BUFFERS_KEPT: Final = 4  # at most, to be used again
 _ALIGNMENT: Final = 64  # bytes: TensorFlow reads a foreign buffer in place only if it starts so
-_STILL: Final = 0.2  # seconds without a call: what is made ahead is made
-_PATIENCE: Final = 60.0  # seconds, after which somebody still takes batches while Python ends
 
 Array = npt.NDArray[Any]
 Integers = npt.NDArray[np.int64]
 _T = TypeVar("_T")
-_ending = Event()
-_all: WeakSet["LocalShards"] = WeakSet()
 
 
 class LocalShards:
@@ -85,17 +74,8 @@ class LocalShards:
         window = window if shuffle else min(window, _UNSHUFFLED_WINDOW)
         self.window = windows.records_per_window(window, shards, self._records)
         self._sequence = lru_cache(2)(self._sequenced)
-        self._buffers: list[Array] = []
-        # No executor: it holds a lock of all executors while it allocates. If garbage is collected just then,
-        # and an iterator is in it, TensorFlow waits for that iterator's call, and the call for the lock.
-        self._tasks: SimpleQueue[Any] = SimpleQueue()
-        threads = threads or _THREADS
-        for _ in range(threads):
-            Thread(target=_work, args=(self._tasks,), name="read", daemon=True).start()
-        finalize(self, _end, self._tasks, threads)
-        self._calls: list[int] = []  # of threads
-        self._last_call = 0.0
-        _all.add(self)
+        self._free: list[Array] = []  # memory that nobody uses
+        self._readers = ThreadPoolExecutor(threads or _THREADS, thread_name_prefix="read")
 
     def serialized(self, epoch: int, position: Integers) -> Array:
         """Returns the records at positions of an epoch; objects of bytes [B].
@@ -105,10 +85,9 @@ class LocalShards:
                 says which.
         """
         found = np.empty(len(position), object)
-        with self._called():
-            wanted = _Wanted.sorted(*self._places(epoch, position))
-            for row, data in zip(wanted.row, self._serialized(wanted), strict=True):
-                found[row] = data
+        wanted = _Wanted.sorted(*self._places(epoch, position))
+        for row, data in zip(wanted.row, self._serialized(wanted), strict=True):
+            found[row] = data
         return found[wanted.shown]
 
     def parsed(
@@ -126,27 +105,26 @@ class LocalShards:
         Raises:
             as `serialized`.
         """
-        with self._called():
-            images = self._rows(len(position)) if images is None else images
-            wanted = _Wanted.sorted(*self._places(epoch, position))
+        images = self._rows(len(position)) if images is None else images
+        wanted = _Wanted.sorted(*self._places(epoch, position))
 
-            def read_images(file: ShardFile, record: Integers, row: Integers) -> tuple[Integers, Around]:
-                read, around = file.read_images(record, [images[one] for one in row.tolist()])
-                return row[read], around
+        def read_images(file: ShardFile, record: Integers, row: Integers) -> tuple[Integers, Around]:
+            read, around = file.read_images(record, [images[one] for one in row.tolist()])
+            return row[read], around
 
-            parts = self._by_shard(read_images, wanted)
-            found = {
-                name: np.empty(len(position), np.int64 if FIELDS[name] == "int64" else object)
-                for name in fields
-                if name != "image"
-            }
-            filled = _fill(found, *_joined(parts), self._pixels)
-            other = wanted.part(np.flatnonzero(~np.isin(wanted.row, filled)))
-            for row, data in zip(other.row, self._serialized(other), strict=True):
-                record = decode(data)
-                images[row] = np.frombuffer(record.image, np.uint8)
-                for name, column in found.items():
-                    column[row] = getattr(record, name)
+        parts = self._by_shard(read_images, wanted)
+        found = {
+            name: np.empty(len(position), np.int64 if FIELDS[name] == "int64" else object)
+            for name in fields
+            if name != "image"
+        }
+        filled = _fill(found, *_joined(parts), self._pixels)
+        other = wanted.part(np.flatnonzero(~np.isin(wanted.row, filled)))
+        for row, data in zip(other.row, self._serialized(other), strict=True):
+            record = decode(data)
+            images[row] = np.frombuffer(record.image, np.uint8)
+            for name, column in found.items():
+                column[row] = getattr(record, name)
         again = np.flatnonzero(wanted.shown != np.arange(len(position)))
         for column in (images, *found.values()):
             column[again] = column[wanted.shown[again]]
@@ -159,15 +137,9 @@ class LocalShards:
         """Calls (shard, its records, their rows) for each shard, in threads, and returns what they give."""
         cuts = np.flatnonzero(np.diff(wanted.shard)) + 1
         parts = [wanted.part(part) for part in np.split(np.arange(len(wanted.shard)), cuts) if len(part)]
-        done: SimpleQueue[tuple[int, _T | None, BaseException | None]] = SimpleQueue()
-        for number, part in enumerate(parts):
-            call = partial(read, self._files[part.shard[0]], part.record, part.row)
-            self._tasks.put((number, call, done))
-        found = sorted((done.get() for _ in parts), key=itemgetter(0))
-        for _, _, error in found:
-            if error is not None:
-                raise error
-        return [result for _, result, _ in found]  # type: ignore[misc]  # without an error there is one
+        return list(
+            self._readers.map(lambda part: read(self._files[part.shard[0]], part.record, part.row), parts)
+        )
 
     def _places(self, epoch: int, position: Integers) -> tuple[Integers, Integers]:
         """Returns shard and record at positions of an epoch, int64 [B] each."""
@@ -188,41 +160,21 @@ class LocalShards:
         return windows.side_by_side(self._sizes, turn.tolist())
 
     def _rows(self, count: int) -> Array:
-        """Returns uint8 [count, P] that becomes a tensor without being copied: given back ones, if any.
+        """Returns uint8 [count, P] that becomes a tensor without being copied: given back memory, if any.
 
-        Memory that is new costs the system more than reading into it.
+        Memory that is new costs the system more than reading into it. An array over a memoryview is the one
+        that all views of it keep, so when it goes, nobody uses the memory any more.
         """
-        for _ in range(len(self._buffers)):
-            try:
-                buffer = self._buffers.pop(0)  # another call does not see it
-            except IndexError:
-                break
-            # One that `buffer` holds, one for the call: TensorFlow and numpy hold it no more.
-            unused = sys.getrefcount(buffer.base) == _UNUSED
-            rows = buffer[:count]
-            self._buffers.append(buffer)
-            if unused and len(rows) == count:
-                return rows
-        buffer = aligned((max(count, self.window), self._pixels))
-        rows = buffer[:count]
-        self._buffers = [*self._buffers[1 - _BUFFERS_KEPT :], buffer]
-        return rows
+        if self._free and len(self._free[-1]) >= count * self._pixels:
+            buffer = self._free.pop()
+        else:
+            buffer = aligned((max(count, self.window) * self._pixels,))
+        rows = np.frombuffer(buffer.data, np.uint8, count * self._pixels)
+        finalize(rows, self._give_back, buffer).atexit = False
+        return rows.reshape(count, self._pixels)
 
-    @contextmanager
-    def _called(self) -> Iterator[None]:
-        if _ending.is_set():
-            raise RuntimeError("Python ends")
-        self._calls.append(0)
-        try:
-            yield
-        finally:
-            self._calls.pop()
-            self._last_call = time.monotonic()
-
-    @property
-    def still(self) -> bool:
-        """Whether nobody has called for a moment."""
-        return not self._calls and time.monotonic() - self._last_call > _STILL
+    def _give_back(self, buffer: Array) -> None:
+        self._free = [*self._free[1 - _BUFFERS_KEPT :], buffer]
 
 
 @dataclass(frozen=True)
@@ -286,31 +238,3 @@ def _fill(found: dict[str, Array], row: Integers, around: Around, pixels: int) -
             for one, at, after in zip(row[usual].tolist(), first, end, strict=True):
                 column[one] = around.data[at:after].tobytes()
     return row[usual]
-
-
-def _work(tasks: "SimpleQueue[Any]") -> None:
-    """Does (number, call, where its result or error goes) until there is None."""
-    while (task := tasks.get()) is not None:
-        number, call, done = task
-        try:
-            done.put((number, call(), None))
-        except Exception as error:  # is raised where it is waited for
-            done.put((number, None, error))
-        del task, call, done  # what was read is given back while this thread waits
-
-
-def _end(tasks: "SimpleQueue[Any]", threads: int) -> None:
-    for _ in range(threads):
-        tasks.put(None)
-
-
-@atexit.register
-def _wait_until_still() -> None:
-    """Lets TensorFlow make the batches ahead that it began, while it can still call Python.
-
-    A thread of its that would do so later, when Python ends, would wait for ever, and the end for it.
-    """
-    _ending.set()  # the calls that follow end at once
-    end = time.monotonic() + _PATIENCE
-    while time.monotonic() < end and not all(one.still for one in _all):
-        time.sleep(_STILL / 10)

@@ -33,6 +33,7 @@ from urllib.parse import urlsplit
 
 import tensorflow as tf
 
+from data_pipeline.stream.generated import generated
 from tfrecords.errors import InputError
 
 _service = tf.data.experimental.service
@@ -52,7 +53,8 @@ _RESUME: Final = "then the same command again goes on from the last checkpoint"
 def loss_in(text: str) -> str | None:
     """Returns what a TensorFlow error's text says of a lost service, None if it says nothing of it."""
     found = re.search(rf"--data_service=\S+: .*?{_RESUME}", text, re.DOTALL)
-    return found[0] if found else None
+    # An assertion of TensorFlow writes quotes and line ends as C does.
+    return re.sub(r"\\(.)", lambda escape: {"n": "\n"}.get(escape[1], escape[1]), found[0]) if found else None
 
 
 def parsed_elsewhere(
@@ -134,6 +136,7 @@ def _watched(dataset: Any, silence: float, ask: Callable[[], None], message: str
     Python once, at about a millisecond's CPU time. `message` is said of a dispatcher that has forgotten what
     is read.
     """
+    names, spec = zip(*dataset.element_spec.items(), strict=True)
 
     def elements() -> Iterator[Any]:
         made: queue.Queue[Any] = queue.Queue(maxsize=1)
@@ -148,7 +151,7 @@ def _watched(dataset: Any, silence: float, ask: Callable[[], None], message: str
         def read() -> None:
             try:
                 for element in dataset.as_numpy_iterator():
-                    put(element)
+                    put([element[name] for name in names])
                     if ended.is_set():
                         return
             except Exception as error:  # raised where the element is waited for
@@ -168,7 +171,7 @@ def _watched(dataset: Any, silence: float, ask: Callable[[], None], message: str
         finally:
             ended.set()
 
-    return tf.data.Dataset.from_generator(elements, output_signature=dataset.element_spec)
+    return generated(elements, spec, _FAR).map(lambda *element: dict(zip(names, element, strict=True)))
 
 
 def count_workers(address: str, *, patience: float = 60) -> int:
