@@ -1,5 +1,6 @@
 # make train   everything from nothing: environment, demo data, training, report
 # make test    everything from nothing: environment, ruff, mypy, all tests
+# make test-quick   the tests that take less than about a second each: two minutes, for the inner loop
 # make test-extras   the tests of the extras beam, remote and tfio, in two environments of their own
 # make lint    ruff and mypy alone        make clean   remove the environment and caches
 
@@ -8,13 +9,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROJECT := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: train test install-extras test-extras lint clean
+.PHONY: train test test-quick install-extras test-extras lint clean
 
 train: $(VENV)/installed
 	$(BIN)/python -m trainer.main --strategy=mirrored
 
 test: $(VENV)/installed-dev lint
 	$(BIN)/python -m pytest -n 2
+
+test-quick: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
 
 # These extras need older packages than constraints.txt pins.
 install-extras: $(VENV)-extras/installed $(VENV)-tfio/installed

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.machinery import PathFinder
@@ -194,6 +195,17 @@ def disk(tmp_path):
 
     yield folder, remount
     subprocess.run(["umount", folder], check=True)
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first, so that no worker of pytest-xdist is left alone with one at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("not_root") and os.geteuid() == 0:
+        pytest.skip("root may do what this test sees refused; .ci/run runs it as another user")
 
 
 def pytest_sessionfinish(session):

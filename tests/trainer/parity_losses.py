@@ -2,7 +2,7 @@
 
     python parity_losses.py DATA STEPS STRATEGY...      (one_device, mirrored: two logical CPUs; multi_worker)
 
-An epoch is one step here, so an epoch's loss is a step's loss over the global batch.
+A block is one step here, so the losses are the means over the global batches of the steps so far.
 """
 
 import json
@@ -48,12 +48,13 @@ def losses(directory: Path, steps: int, name: str) -> dict:
         Data(
             train=lambda _: distributed("train", training=True),
             val=lambda: distributed("val", training=False),
-            steps_per_epoch=1,
+            steps_per_epoch=steps,
             val_steps=1,
             global_batch_size=16,
         ),
-        [keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: found.append(logs["loss"]))],
-        epochs=steps,
+        [keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: found.append(logs["loss"]))],
+        epochs=1,
+        cut_every=1,
     )
     weights = [float(tf.reduce_sum(tf.abs(variable.value))) for variable in loop.model.weights]
     check_agreement(strategy, 4, "what is the same")

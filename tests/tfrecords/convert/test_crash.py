@@ -278,7 +278,7 @@ def test_a_finished_data_set_is_verified_where_nothing_can_be_written(disk, run_
     assert run_command("tfrecords.verify", f"--data={folder / 'data'}").returncode == 0
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.not_root
 def test_a_folder_that_may_not_be_written(run_command, image_folder, tmp_path):
     (tmp_path / "data").mkdir(mode=0o555)
     done = run_command("tfrecords.convert", f"--images={image_folder}", f"--out={tmp_path / 'data'}")
