@@ -1,6 +1,7 @@
 """What the tests of all packages share: a small drawn image folder, real processes, the real images."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -152,6 +153,32 @@ def start_for_module(command_environment, tmp_path_factory):
     """Does what `start` does, for the fixtures of a module."""
     with _started(command_environment, tmp_path_factory.mktemp("cwd")) as begin:
         yield begin
+
+
+# In a message: a flag with its value, what is quoted, a call of a command, a path or another name that is
+# no English word (it has a point, a slash, an underline, a bracket, capitals), and a number.
+_FACT = re.compile(
+    r"""--\w+(?:=[^\s;,:]+)? | '[^'\n]*' | "[^"\n]*" | python\ -m\ \S+
+    | [\w^~.+-]*[/_\\]\S* | \w+\.\w\S* | \b[A-Z]{2,}\w*\b | \d[\w.,%]*""",
+    re.VERBOSE,
+)
+
+
+@pytest.fixture(scope="session")
+def facts():
+    """Makes a pattern for a message that says the same: names, values and the fix as here, in other words.
+
+    So the words of a message can be mended without its tests.
+    """
+
+    def pattern(message: str) -> str:
+        found = [fact.rstrip(".,;:)]") for fact in _FACT.findall(message)]
+        assert found, f"no name and no value in {message!r}"
+        # A fact that is said twice must be there twice.
+        wanted = (f"(?=(?:.*{re.escape(fact)}){{{found.count(fact)}}})" for fact in dict.fromkeys(found))
+        return rf"(?s)\A(?!.*Traceback){''.join(wanted)}"
+
+    return pattern
 
 
 @pytest.fixture(scope="session")

@@ -133,7 +133,7 @@ def test_far_outside_the_image(fill, height, width):
 
 @pytest.mark.parametrize("fill", ["reflect", "edge"])
 def test_no_change_flip_and_quarter_turn_are_exact(fill):
-    images = np.random.default_rng(0).integers(0, 256, (3, 20, 28, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), dtype=np.uint8)
     draws = [
         Draw(np.array(matrix, float), 1, 0)
         for matrix in ([[1, 0, 0], [0, 1, 0]], [[-1, 0, 24], [0, 1, 0]], [[0, -1, 24], [1, 0, 0]])

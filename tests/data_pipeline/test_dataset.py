@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -192,7 +193,7 @@ def test_drop_leaves_out_less_than_a_batch(data, cache, batch, steps):
     assert len(left_out) == (1 if batch * steps == len(records) else 3)
 
 
-def test_dropping_all_is_refused(data):
+def test_dropping_all_is_refused(data, facts):
     options = options_of("auto", 161, last_batch="drop")
     message = (
         "--global_batch_size=161: split 'train' has 160 records, so --last_batch=drop leaves no step; "
@@ -200,23 +201,26 @@ def test_dropping_all_is_refused(data):
     )
     with pytest.raises(InputError) as caught:
         epoch_steps(data.manifest, "train", options, training=True)
-    assert str(caught.value) == message
+    assert re.search(facts(message), str(caught.value))
     with pytest.raises(InputError) as caught:
         make_dataset(data.directory, data.manifest, "train", options, training=True)
-    assert str(caught.value) == message
+    assert re.search(facts(message), str(caught.value))
     assert epoch_steps(data.manifest, "train", options, training=False) == 1
 
 
 @TIERS
-def test_requests_that_cannot_be_met(data, cache):
+def test_requests_that_cannot_be_met(data, cache, facts):
     with pytest.raises(InputError) as caught:
         batches(data, options_of(cache, 8), 1, split="holdout")
     assert str(caught.value).startswith("split 'holdout' is not in data set 'chest_xray'; it has train, val")
     with pytest.raises(InputError) as caught:
         batches(data, options_of(cache, 8), 1, worker=Worker(0, 1, 3))
-    assert str(caught.value) == (
-        "--global_batch_size=8: must be a multiple of the 3 replicas, so that each gets an equal part; "
-        "for example 9"
+    assert re.search(
+        facts(
+            "--global_batch_size=8: must be a multiple of the 3 replicas, so that each gets an equal part; "
+            "for example 9"
+        ),
+        str(caught.value),
     )
 
 
@@ -451,16 +455,16 @@ def emptied(data):
     ],
 )
 @pytest.mark.parametrize("training", [True, False])
-def test_damage_is_named(harmed, harm, training):
+def test_damage_is_named(harmed, harm, training, facts):
     data, message = harm(harmed)
     request = {"training": training, "fields": KEYS}
     with pytest.raises(InputError) as caught:  # data in memory is read when the dataset is made
         make_dataset(data.directory, data.manifest, "train", options_of("memory", 32), **request)
-    assert str(caught.value) == message
+    assert re.search(facts(message), str(caught.value))
     stream = make_dataset(data.directory, data.manifest, "train", options_of("off", 32), **request)
     with pytest.raises(InputError) as caught, named_damage(data.directory, data.manifest, "train"):
         list(stream.take(6))  # of 5 steps an epoch
-    assert str(caught.value) == message
+    assert re.search(facts(message), str(caught.value))
 
 
 MIRRORED = """

@@ -1,4 +1,5 @@
 import itertools
+import re
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_an_empty_file_has_no_records(tmp_path):
     assert list(read_records(tmp_path / "empty")) == []
 
 
-def test_every_flipped_bit_is_found(tmp_path):
+def test_every_flipped_bit_is_found(tmp_path, facts):
     path = tmp_path / "shard"
     framed = [frame(payload) for payload in PAYLOADS[:3]]
     whole = b"".join(framed)
@@ -46,12 +47,15 @@ def test_every_flipped_bit_is_found(tmp_path):
         what = "a damaged length" if bit // 8 - starts[number] < 12 else "damaged data"
         with pytest.raises(InputError) as caught:
             list(read_records(path))
-        assert str(caught.value) == (
-            f"{path}: record {number} at byte {starts[number]} has {what} (CRC mismatch); convert again"
+        assert re.search(
+            facts(
+                f"{path}: record {number} at byte {starts[number]} has {what} (CRC mismatch); convert again"
+            ),
+            str(caught.value),
         )
 
 
-def test_every_cut_is_named(tmp_path):
+def test_every_cut_is_named(tmp_path, facts):
     path = tmp_path / "shard"
     framed = [frame(payload) for payload in PAYLOADS[:3]]
     whole = b"".join(framed)
@@ -65,8 +69,9 @@ def test_every_cut_is_named(tmp_path):
         found = []
         with pytest.raises(InputError) as caught:
             found.extend(read_records(path))
-        assert str(caught.value) == (
-            f"{path}: record {number} at byte {starts[number]} is cut{cut}; convert again"
+        assert re.search(
+            facts(f"{path}: record {number} at byte {starts[number]} is cut{cut}; convert again"),
+            str(caught.value),
         )
 
 

@@ -61,17 +61,20 @@ def test_what_show_leaves_is_no_damage(verify, run_command, data):
 
 
 @pytest.mark.parametrize("arguments", [[], ["--quick"], ["--workers=1"], ["--workers=2", "--quick"]])
-def test_damage_is_listed(verify, data, arguments):
+def test_damage_is_listed(verify, data, arguments, facts):
     name = Manifest.load(data).split("val").shards[0].name
     (data / name).unlink()
     (data / "sources.csv").unlink()
     done = verify(f"--data={data}", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        f"error: {data}: 2 problems:\n"
-        f"  {data}/sources.csv: cannot be read: No such file or directory; convert again with --overwrite\n"
-        f"  {data}/{name}: No such file or directory; restore it or convert again\n"
-        f"Restore these files, or convert again with --overwrite.\n"
+    assert re.search(
+        facts(
+            f"error: {data}: 2 problems:\n"
+            f"  {data}/sources.csv: No such file or directory; convert again with --overwrite\n"
+            f"  {data}/{name}: No such file or directory; restore it or convert again\n"
+            f"Restore these files, or convert again with --overwrite.\n"
+        ),
+        done.stderr,
     )
 
 

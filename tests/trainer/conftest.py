@@ -41,7 +41,7 @@ def _alone(folder, name):
 
 @pytest.fixture(scope="session")
 def converted(image_folder, shared_folder):
-    """The drawn images at 20x28 with train, val and test; read only."""
+    """The drawn images at 24x32 with train, val and test; read only."""
     from tfrecords.convert.conversion import convert_images
     from tfrecords.convert.options import ConvertOptions
 
@@ -50,7 +50,7 @@ def converted(image_folder, shared_folder):
         if not (out / "manifest.json").exists():
             convert_images(
                 ConvertOptions(
-                    image_folder, out, size=(20, 28), val_fraction=0.2, test_fraction=0.25, workers=1
+                    image_folder, out, size=(24, 32), val_fraction=0.2, test_fraction=0.25, workers=1
                 )
             )
     return out

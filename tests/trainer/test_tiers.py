@@ -94,7 +94,7 @@ def test_only_the_device_tier_has_a_table(config, manifest, strategy, name, ther
     table = distributed_table(config, manifest, strategy, Tier(name, 1, 1))
     assert (table is not None) == there
     if there:
-        assert table["image"].shape == (manifest.split("train").records, 20, 28, 1)
+        assert table["image"].shape == (manifest.split("train").records, 24, 32, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -27,14 +26,14 @@ def holder(tmp_path, start):
     return process
 
 
-def test_a_second_conversion_is_kept_out_and_told_who_works(holder, tmp_path):
+def test_a_second_conversion_is_kept_out_and_told_who_works(holder, tmp_path, facts):
     out = tmp_path / "out"
     expected = (
         f"--out={out}: another conversion is at work there (host {socket.gethostname()}, process "
         f"{holder.pid}); wait for it, or choose another --out"
     )
     for _ in range(2):  # being refused leaves the lock as it is
-        with pytest.raises(InputError, match=f"^{re.escape(expected)}$"), locked(out):
+        with pytest.raises(InputError, match=facts(expected)), locked(out):
             pass
     holder.stdin.close()
     assert holder.wait() == 0
@@ -52,14 +51,14 @@ def test_the_lock_of_a_killed_process_is_taken_over(holder, tmp_path):
         assert path.read_text() == f"host {socket.gethostname()}, process {os.getpid()}\n"
 
 
-def test_the_lock_of_another_host_is_never_taken(tmp_path):
+def test_the_lock_of_another_host_is_never_taken(tmp_path, facts):
     path = tmp_path / LOCK_NAME
     path.write_text("host elsewhere, process 7\n")
     expected = (
         f"{path}: left by a conversion on another machine (host elsewhere, process 7); if it does not run "
         f"any more, remove this file and run the same command again"
     )
-    with pytest.raises(InputError, match=f"^{re.escape(expected)}$"), locked(tmp_path):
+    with pytest.raises(InputError, match=facts(expected)), locked(tmp_path):
         pass
     assert path.read_text() == "host elsewhere, process 7\n"
 

@@ -1,6 +1,7 @@
 import ast
 import io
 import itertools
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -321,7 +322,7 @@ def fully_decoded(data, target):
 
 
 @pytest.mark.parametrize("target", [(180, 180), (240, 60), (60, 240)], ids=["square", "tall", "wide"])
-@pytest.mark.parametrize("size", [(1857, 1317), (2000, 900), (3100, 2900)])
+@pytest.mark.parametrize("size", [(1857, 1317), (2000, 990), (3100, 2900)])
 def test_a_large_jpeg_is_nearly_its_full_decoding(size, target):
     """The bound that the docstring states; a scale of one step more breaks it."""
     for seed in range(4):
@@ -333,7 +334,9 @@ def test_a_large_jpeg_is_nearly_its_full_decoding(size, target):
         data = saved(Image.fromarray(np.clip(large, 0, 255).astype(np.uint8)), "JPEG", quality=90)
         found = decode_fingerprinted(data, height=target[0], width=target[1], channels=1)
         difference = np.abs(found.pixels[..., 0].astype(int) - fully_decoded(data, target))
-        assert 0 < difference.max() <= 24  # 0 would be full decoding
+        assert difference.max() <= 24
+        reduced = min(size) >= 4 * max(target)
+        assert (difference.max() > 0) == reduced  # 0 is full decoding
         assert difference.mean() < 1
         assert found.size == (size[1], size[0])  # its own, not what it was decoded at
 
@@ -452,13 +455,16 @@ def test_several_pictures_are_refused(kind, reason):
     ("bits", "sample_format", "kind"),
     [(32, 3, "f"), (32, 1, "I"), (32, 2, "i"), (16, 2, "h"), (8, 2, "b")],
 )
-def test_numbers_whose_range_is_not_known_are_refused(bits, sample_format, kind):
+def test_numbers_whose_range_is_not_known_are_refused(bits, sample_format, kind, facts):
     data = tiff(4, 1, struct.pack(f"<4{kind}", 0, 1, 2, 3), bits=(bits,), t339=(sample_format,))
     with pytest.raises(DecodeError) as caught:
         pixels(data, 1)
-    assert str(caught.value) == (
-        "a TIFF file whose pixels are of 32 bits, signed or floating: their range is not known; scale them "
-        "to 8 or 16 bits without sign"
+    assert re.search(
+        facts(
+            "a TIFF file whose pixels are of 32 bits, signed or floating: their range is not known; scale "
+            "them to 8 or 16 bits without sign"
+        ),
+        str(caught.value),
     )
 
 
@@ -484,14 +490,12 @@ def webp_header(form, width, height):
         (tiff(16, 16, b"\0", t322=(60_000,), t323=(60_000,)), 60_000, 60_000),
     ],
 )
-def test_other_huge_images_are_refused_from_their_headers(data, width, height):
+def test_other_huge_images_are_refused_from_their_headers(data, width, height, facts):
     for attempt in (lambda: pixels(data, 1), lambda: check_header(io.BytesIO(data))):
         with pytest.raises(DecodeError) as caught:
             attempt()
-        assert (
-            str(caught.value)
-            == f"its header announces {width}x{height} pixels; at most {MAX_PIXELS} are read"
-        )
+        said = facts(f"its header announces {width}x{height} pixels; at most {MAX_PIXELS} are read")
+        assert re.search(said, str(caught.value))
 
 
 @pytest.mark.parametrize(

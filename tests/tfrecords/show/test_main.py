@@ -44,7 +44,7 @@ def test_the_manifest_in_words_and_a_sheet(run_command, data):
     done = run_command("tfrecords.show", f"--data={data}")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert lines[0] == "chest_xray: 40x40x1 raw, 2 augmented copies of each train image, seed 0"
+    assert lines[0] == "chest_xray: 36x44x1 raw, 2 augmented copies of each train image, seed 0"
     assert [line.split()[0] for line in lines[1:5]] == ["split", "train", "val", "test"]
     assert lines[5] == (
         "copies: flip 0.5, rotation 10.0, zoom 0.1, crop 0.1, translation 0.05, brightness 0.1, "
@@ -179,7 +179,7 @@ def test_the_draws_are_those_of_the_records(run_command, data):
     lines = [line for line in done.stdout.splitlines() if ", copy " in line]
     assert len(lines) == 3 * 2
     records = {
-        (record.id.decode(), record.copy): np.frombuffer(record.image, np.uint8).reshape(40, 40, 1)
+        (record.id.decode(), record.copy): np.frombuffer(record.image, np.uint8).reshape(36, 44, 1)
         for path in data.glob("*-train.tfrecord-*")
         for record in map(decode, read_records(path))
     }

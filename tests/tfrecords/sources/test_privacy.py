@@ -207,14 +207,17 @@ def test_the_key_is_not_in_the_output(converted, key):
         assert secret.hex().encode() not in data.lower(), where
 
 
-def test_without_a_key_dicom_is_refused(convert, dicom_folder, tmp_path):
+def test_without_a_key_dicom_is_refused(convert, dicom_folder, tmp_path, facts):
     done = convert(dicom_folder, tmp_path / "out", key=None)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        f"error: {dicom_folder}: has DICOM files, whose patients are told apart by hashes with a key; make "
-        f"one, once, keep it where the images are kept, and give it with every conversion:\n"
-        f"  head -c 32 /dev/urandom > group.key\n"
-        f"  python -m tfrecords.convert --group_key_file=group.key --images={dicom_folder} ...\n"
+    assert re.search(
+        facts(
+            f"error: {dicom_folder}: has DICOM files, whose patients are told apart by hashes with a key; "
+            f"make one, once, keep it where the images are kept, and give it with every conversion:\n"
+            f"  head -c 32 /dev/urandom > group.key\n"
+            f"  python -m tfrecords.convert --group_key_file=group.key --images={dicom_folder} ...\n"
+        ),
+        done.stderr,
     )
     assert not (tmp_path / "out").exists()
 
@@ -384,15 +387,18 @@ def test_a_key_hides_other_images_too(convert, image_folder, tmp_path):
         (b"k" * 31, "has 31 bytes, 32 random ones or more are needed"),
     ],
 )
-def test_a_key_that_cannot_be(tmp_path, content, found):
+def test_a_key_that_cannot_be(tmp_path, content, found, facts):
     path = tmp_path / "group.key"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError) as caught:
         load_key(path)
-    assert str(caught.value) == (
-        f"--group_key_file={path}: {found}; make one, once, keep it where the images are kept, and give it "
-        f"with every conversion:\n  head -c 32 /dev/urandom > {path}"
+    assert re.search(
+        facts(
+            f"--group_key_file={path}: {found}; make one, once, keep it where the images are kept, and give "
+            f"it with every conversion:\n  head -c 32 /dev/urandom > {path}"
+        ),
+        str(caught.value),
     )
 
 

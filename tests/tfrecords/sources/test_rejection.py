@@ -1,5 +1,6 @@
 import csv
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -28,11 +29,12 @@ def test_how_many_may_be_left_out(text, total, limit):
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "%", "-1%", "1e2%", "nan%", "all", "5 %%"])
-def test_what_is_no_limit(text):
+def test_what_is_no_limit(text, facts):
     with pytest.raises(InputError) as caught:
         parse_max_rejects(text)
-    assert str(caught.value) == (
-        f"--max_rejects={text}: must be a number of images or a percentage, as 12 or 0.5%"
+    assert re.search(
+        facts(f"--max_rejects={text}: must be a number of images or a percentage, as 12 or 0.5%"),
+        str(caught.value),
     )
 
 
@@ -45,10 +47,10 @@ def test_what_is_no_limit(text):
         ({"percent": float("nan")}, "--max_rejects=nan%: must be from 0% to 100%"),
     ],
 )
-def test_limits_that_cannot_be(values, message):
+def test_limits_that_cannot_be(values, message, facts):
     with pytest.raises(InputError) as caught:
         MaxRejects(**values)
-    assert str(caught.value) == message
+    assert re.search(facts(message), str(caught.value))
 
 
 def test_the_file_reads_back_as_it_was():
@@ -68,15 +70,18 @@ FIX = (
 )
 
 
-def test_too_many_are_named():
+def test_too_many_are_named(facts):
     with pytest.raises(InputError) as caught:
         check_rejects(Path("images"), [("A/1.png", "cut")], 0)
-    assert str(caught.value) == f"images/A/1.png: cut; repair it, {FIX}"
+    assert re.search(facts(f"images/A/1.png: cut; repair it, {FIX}"), str(caught.value))
     with pytest.raises(InputError) as caught:
         check_rejects(Path("images"), [("A/1.png", "cut"), ("B/2.png", "empty")], 1)
-    assert str(caught.value) == (
-        f"images: 2 images cannot be used, --max_rejects allows 1:\n  A/1.png: cut\n  B/2.png: empty\n"
-        f"For each: repair it, {FIX}."
+    assert re.search(
+        facts(
+            f"images: 2 images cannot be used, --max_rejects allows 1:\n  A/1.png: cut\n  B/2.png: empty\n"
+            f"For each: repair it, {FIX}."
+        ),
+        str(caught.value),
     )
 
 
