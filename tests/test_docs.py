@@ -133,6 +133,7 @@ def test_each_snippet_has_its_check():
     assert Counter(python) == Counter(CHECKS.keys())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", SNIPPETS)
 def test_a_snippet_runs_and_reads_what_is_there(folder, place, run_python):
     if name := missing(SNIPPETS[place]):

@@ -14,6 +14,8 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Final
 
@@ -27,6 +29,7 @@ _CPU: Final = "/device:CPU:0"
 
 Arrays = Sequence[npt.NDArray[Any]]
 _running: weakref.WeakSet["_Maker"] = weakref.WeakSet()
+_left: "SimpleQueue[_Maker]" = SimpleQueue()  # those whose dataset is gone
 
 
 def generated(make: Callable[[], Iterator[Arrays]], spec: Sequence[tf.TensorSpec], count: int) -> Any:
@@ -56,8 +59,9 @@ def generated(make: Callable[[], Iterator[Arrays]], spec: Sequence[tf.TensorSpec
 
     dataset = tf.data.Dataset.range(1).flat_map(one_pass)
     # An iterator keeps its dataset, and a dataset those that it was made of.
-    weakref.finalize(dataset, maker.close).atexit = False
+    weakref.finalize(dataset, _left.put, maker).atexit = False
     maker.start()
+    _start_closing()
     return dataset
 
 
@@ -146,6 +150,21 @@ def _tensor(array: npt.NDArray[Any]) -> Any:
     if array.dtype == np.uint8:
         return type(tf.constant(0))(array, _CPU, None)  # ops.EagerTensor; TensorFlow 2.16 and 2.21
     return tf.constant(array)
+
+
+@cache
+def _start_closing() -> None:
+    """Starts the thread that closes what is left, once.
+
+    Garbage is collected anywhere, also where TensorFlow holds a lock or traces a function: an operation of
+    TensorFlow there would wait for ever.
+    """
+
+    def close() -> None:
+        while True:
+            _left.get().close()
+
+    Thread(target=close, name="closing", daemon=True).start()
 
 
 @atexit.register

@@ -512,6 +512,7 @@ print(json.dumps([run(cache, training) for cache in ("memory", "off") for traini
 """
 
 
+@pytest.mark.slow
 def test_mirrored_replicas_get_their_rows(data, tmp_path, run_python):
     """In a process of its own: logical devices must be made before anything else uses a device."""
     done = run_python("-c", MIRRORED, data.directory, cwd=tmp_path)

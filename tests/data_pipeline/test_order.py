@@ -152,6 +152,7 @@ def runs(data):
     return Runs(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", ["memory", "off"])
 @pytest.mark.parametrize(
     ("copies", "last_batch", "others"),
@@ -181,6 +182,7 @@ def test_epochs_are_exact_for_any_number_of_workers(runs, data, cache, copies, l
         assert runs.batches(options, epochs * steps, workers=workers) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", ["memory", "off"])
 def test_any_start_goes_on_exactly(runs, cache):
     """Resumed at 20 random steps of three epochs, now and then with another number of workers."""

@@ -244,6 +244,7 @@ def snapshots_before_each_change(folder, snapshots):
         _watched.clear()
 
 
+@pytest.mark.slow
 def test_whatever_has_its_final_name_is_whole_at_every_moment(tmp_path):
     checkpoints = Checkpoints(tmp_path / "run", *build(), keep=1)
     with snapshots_before_each_change(tmp_path / "run", tmp_path / "snapshots"):
@@ -276,6 +277,7 @@ for step in count(1):
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_only_whole_checkpoints(tmp_path, start):
     seed = random.randrange(1 << 30)
     moments = random.Random(seed)

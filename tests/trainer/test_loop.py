@@ -100,6 +100,7 @@ class Recorder(keras.callbacks.Callback):
         self._note("test_end", None, logs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "records"), [(2, 21), (3, 21), (2, 5)])
 def test_validation_over_padded_batches_is_that_of_the_records_alone(classes, records):
     loop, val, recorder = make_loop(classes), drawn(records, classes, seed=1), Recorder()
@@ -381,6 +382,7 @@ def slow(batches):
     return batches.map(late, num_parallel_calls=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_input_wait_is_the_share_of_time_the_model_waits(deterministic):
     random = np.random.default_rng(0)

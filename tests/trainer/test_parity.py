@@ -14,6 +14,8 @@ import tensorflow as tf
 
 from tfrecords.manifest import Manifest
 
+pytestmark = pytest.mark.slow
+
 STEPS = 50
 _SCRIPT = Path(__file__).with_name("parity_losses.py")
 

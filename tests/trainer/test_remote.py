@@ -199,6 +199,7 @@ def test_tensorflow_reads_s3_itself(store, converted, local_run, run_command, tm
     assert [path.name for path in (cache / "remote").glob("*/*")] == ["manifest.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("tensorflow_io") is not None, reason="tensorflow-io is installed"
 )

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FLAGS = (
     "--model=cnn",
     "--epochs=5",

@@ -92,6 +92,7 @@ for kind, devices in (
 """
 
 
+@pytest.mark.slow
 def test_devices_are_picked_and_those_that_are_not_there_refused(run_python):
     done = run_python("-c", _SCRIPT)
     assert done.returncode == 0, done.stderr

@@ -11,6 +11,8 @@ from tfrecords.example import decode, encode
 from tfrecords.manifest import Manifest, Shard
 from tfrecords.records import frame, read_records
 
+pytestmark = pytest.mark.slow
+
 # Ends the same training again and again where it reads, in one process; then the process ends.
 ENDED = """
 import sys

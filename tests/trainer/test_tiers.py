@@ -150,6 +150,7 @@ def train(converted, start_for_module, tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 def test_one_device_trains_the_same_from_all_tiers(train):
     (found,) = train("one_device", "memory", "disk", "device", "off", "auto")
     assert {name: one.pop("tier") for name, one in found.items()} == {
@@ -163,12 +164,14 @@ def test_one_device_trains_the_same_from_all_tiers(train):
     assert all(one == found["memory"] for one in found.values())
 
 
+@pytest.mark.slow
 def test_mirrored_replicas_train_the_same_from_their_devices(train):
     (found,) = train("mirrored", "memory", "device")
     assert [one.pop("tier") for one in found.values()] == ["memory", "device"]
     assert found["device"] == found["memory"]
 
 
+@pytest.mark.slow
 def test_workers_train_the_same_from_their_devices_and_choose_together(train):
     both = train("multi_worker", "memory", "device", "auto", "poor", workers=2)
     for found in both:

@@ -23,6 +23,8 @@ from trainer.config import TrainConfig
 from trainer.models import build_model
 from trainer.training import _learning_rate
 
+pytestmark = pytest.mark.slow
+
 TIMES = {"images_per_second", "input_wait"}  # what differs between two runs that are the same
 COLUMNS = ["loss", "accuracy", "auc", "val_loss", "val_accuracy", "val_auc", "learning_rate", *sorted(TIMES)]
 

@@ -7,6 +7,8 @@ import pytest
 
 from data_pipeline.benchmark.stages import LIMIT, STAGES
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_table_the_figures_and_the_picture(data, run_command, tmp_path):
     flags = ("--seconds=5", "--repeats=2", "--global_batch_size=16", f"--out={tmp_path / 'out'}")

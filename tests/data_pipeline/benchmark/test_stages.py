@@ -16,6 +16,8 @@ from data_pipeline.dataset import make_dataset
 from data_pipeline.options import PipelineOptions
 from tfrecords.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 
 def plan(data, cache, encoding="raw"):
     options = PipelineOptions(global_batch_size=16, cache=cache, shuffle_window=32 << 10)

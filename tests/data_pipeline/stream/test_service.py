@@ -19,6 +19,8 @@ from data_pipeline.stream import batches as chain
 from data_pipeline.stream.service import count_workers, parsed_elsewhere
 from tfrecords.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 BATCH = 24
 
 

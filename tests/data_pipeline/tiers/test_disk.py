@@ -64,6 +64,7 @@ disk.load(data, Manifest.load(data), "val", ("label",), str(cache))
 """
 
 
+@pytest.mark.slow
 def test_a_process_waits_for_the_one_that_decodes_the_same(data, tmp_path, start, wait_until, waits_for_lock):
     lock = disk._path(str(tmp_path), data.manifest, "val").with_suffix(".lock")
     lock.parent.mkdir(parents=True)
@@ -259,6 +260,7 @@ sys.stdin.readline()  # until all have looked
 """
 
 
+@pytest.mark.slow
 def test_processes_share_one_copy_of_what_one_of_them_has_read(large, data, start, tmp_path):
     command = ("-c", SHARING, large.directory, tmp_path / "cache", data.directory)
     processes = [start(*command, stdin=subprocess.PIPE, stderr=None) for _ in range(2)]

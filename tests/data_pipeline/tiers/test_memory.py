@@ -140,6 +140,7 @@ print(size, peak, resident_bytes("VmHWM") - before)
 """
 
 
+@pytest.mark.slow
 def test_loading_and_training_take_little_more_than_the_images(large, data, tmp_path, run_python):
     done = run_python("-c", MEASURED, large.directory, data.directory, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -348,6 +348,7 @@ def whole_shards(out):
     return sorted(path.name for path in out.glob("*") if is_shard(path.name))
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_and_started_again(begin, wait_until, convert, image_folder, long_one, tmp_path):
     out = tmp_path / "data"
     whole = content(long_one)
@@ -766,6 +767,7 @@ def test_too_many_rejected_in_decoding_keep_the_shards_that_are_whole(convert, s
     assert stamps(out) == before
 
 
+@pytest.mark.slow
 def test_killed_with_rejected_images_and_started_again(begin, wait_until, convert, spoiled, tmp_path):
     arguments = (*LONG, "--max_rejects=5")
     done = convert(spoiled, tmp_path / "whole", *arguments)

@@ -146,6 +146,7 @@ def test_tasks_at_once_and_finish_make_the_local_bytes(begin, convert, local, tm
     assert content(out) == local
 
 
+@pytest.mark.slow
 def test_finish_names_what_is_missing_and_a_killed_task_runs_again(
     begin, wait_until, convert, local, tmp_path
 ):
@@ -211,6 +212,7 @@ def test_a_folder_of_something_else_is_refused(convert, tmp_path):
     assert content(tmp_path) == {"mine.txt": b"mine"}
 
 
+@pytest.mark.slow
 def test_a_repaired_image_is_found_by_finish(run_command, image_folder, tmp_path):
     images, out = tmp_path / "images", tmp_path / "data"
     for path in image_folder.rglob("*.*"):

@@ -131,6 +131,7 @@ print(demo_data())
 """
 
 
+@pytest.mark.slow
 def test_a_process_waits_for_the_one_that_makes_the_demo_data(tmp_path, start, wait_until, waits_for_lock):
     home = tmp_path / "shardlight" / f"demo-{demo._VERSION}"
     home.mkdir(parents=True)

@@ -102,6 +102,7 @@ def test_few_hashes(hashes):
     assert near_pairs(values).tolist() == brute_force(values)
 
 
+@pytest.mark.slow
 def test_hashes_that_crowd_in_one_corner_are_compared_too():
     values = np.arange(1 << 9, dtype=np.uint64)
     assert near_pairs(values).tolist() == brute_force(values)
