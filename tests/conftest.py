@@ -73,18 +73,14 @@ def command_environment():
 
 
 @pytest.fixture(scope="session")
-def run_command(tmp_path_factory, command_environment):
-    """Runs `python -m module arguments` as a process of its own, in an empty folder, to its end."""
+def run_python(tmp_path_factory, command_environment):
+    """Runs `python arguments` as a process of its own, in an empty folder, to its end."""
 
     def run(
-        module: str,
-        *arguments: object,
-        cwd: Path | None = None,
-        prefix: Sequence[str] = (),
-        **environment: str,
+        *arguments: object, cwd: Path | None = None, prefix: Sequence[str] = (), **environment: str
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*CHILD, *prefix, sys.executable, "-m", module, *map(str, arguments)],
+            [*CHILD, *prefix, sys.executable, *map(str, arguments)],
             cwd=cwd or tmp_path_factory.mktemp("cwd"),
             env=command_environment | environment,
             capture_output=True,
@@ -96,18 +92,11 @@ def run_command(tmp_path_factory, command_environment):
 
 
 @pytest.fixture(scope="session")
-def run_python(tmp_path_factory, command_environment):
-    """Runs `python arguments` as `run_command` does: a script, or `-c` and code."""
+def run_command(run_python):
+    """Runs `python -m module arguments` as `run_python` does."""
 
-    def run(*arguments: object, cwd: Path | None = None, **environment: str) -> Any:
-        return subprocess.run(
-            [*CHILD, sys.executable, *map(str, arguments)],
-            cwd=cwd or tmp_path_factory.mktemp("cwd"),
-            env=command_environment | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def run(module: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+        return run_python("-m", module, *arguments, **options)
 
     return run
 

@@ -2,7 +2,7 @@
 
 `numpy_function` and `from_generator` call Python from a thread of TensorFlow. Where an iterator is dropped
 while such a call is under way, its destructor waits for the call and keeps the interpreter's lock, and the
-call waits for the lock: both wait for ever (TensorFlow 2.16 to 2.21). So here no thread of TensorFlow runs
+call waits for the lock: both wait for ever (seen with TensorFlow 2.21). So here no thread of TensorFlow runs
 Python. It asks through a queue and waits for the answer in another queue, and such a wait ends when the
 iterator does. A thread of Python answers, and makes the next element while the last one is used.
 
@@ -148,7 +148,7 @@ def _tensor(array: npt.NDArray[Any]) -> Any:
     same deadlock. A tensor's own constructor leaves the array to the next call of Python.
     """
     if array.dtype == np.uint8:
-        return type(tf.constant(0))(array, _CPU, None)  # ops.EagerTensor; TensorFlow 2.16 and 2.21
+        return type(tf.constant(0))(array, _CPU, None)  # ops.EagerTensor; tried with TensorFlow 2.21
     return tf.constant(array)
 
 
