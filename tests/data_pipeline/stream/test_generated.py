@@ -125,6 +125,24 @@ def test_the_thread_ends_with_the_dataset_and_not_before():
     maker.join()
 
 
+def test_a_dataset_may_be_collected_while_a_function_is_traced():
+    """Where an operation of TensorFlow would become a part of the function."""
+    before = alive()
+    held = [numbered()[0]]
+    (maker,) = [thread for thread in alive() if thread not in before]
+
+    @tf.function
+    def traced():
+        held.clear()
+        gc.collect()
+        return tf.constant(1)
+
+    operations = traced.get_concrete_function().graph.get_operations()
+    assert not [operation.type for operation in operations if "Queue" in operation.type]
+    maker.join(60)
+    assert not maker.is_alive()
+
+
 DROPPED = """
 import random, time
 import numpy as np
