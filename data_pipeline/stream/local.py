@@ -8,6 +8,7 @@ Everything follows from the epoch and the position, so what is kept, where recor
 fast. A start in mid-epoch reads nothing that was shown before but headers.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -74,7 +75,8 @@ class LocalShards:
         window = window if shuffle else min(window, _UNSHUFFLED_WINDOW)
         self.window = windows.records_per_window(window, shards, self._records)
         self._sequence = lru_cache(2)(self._sequenced)
-        self._free: list[Array] = []  # memory that nobody uses
+        # Memory that nobody uses. It comes back in any thread: taking and adding are one step each.
+        self._free: deque[Array] = deque(maxlen=_BUFFERS_KEPT)
         self._readers = ThreadPoolExecutor(threads or _THREADS, thread_name_prefix="read")
 
     def serialized(self, epoch: int, position: Integers) -> Array:
@@ -165,16 +167,16 @@ class LocalShards:
         Memory that is new costs the system more than reading into it. An array over a memoryview is the one
         that all views of it keep, so when it goes, nobody uses the memory any more.
         """
-        if self._free and len(self._free[-1]) >= count * self._pixels:
+        size = count * self._pixels
+        try:
             buffer = self._free.pop()
-        else:
-            buffer = aligned((max(count, self.window) * self._pixels,))
-        rows = np.frombuffer(buffer.data, np.uint8, count * self._pixels)
-        finalize(rows, self._give_back, buffer).atexit = False
+        except IndexError:
+            buffer = np.empty(0, np.uint8)
+        if len(buffer) < size:
+            buffer = aligned((max(size, self.window * self._pixels),))
+        rows = np.frombuffer(buffer.data, np.uint8, size)
+        finalize(rows, self._free.append, buffer).atexit = False
         return rows.reshape(count, self._pixels)
-
-    def _give_back(self, buffer: Array) -> None:
-        self._free = [*self._free[1 - _BUFFERS_KEPT :], buffer]
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,27 @@ def test_records_laid_out_in_another_way_are_read_all_the_same(data, tmp_path, n
     assert_same(batches(other, 9, **options), batches(data, 9, **options))
 
 
+def test_memory_is_used_again_when_its_last_view_is_gone_and_never_before(data):
+    shards = LocalShards(data.directory, data.manifest, "train", window=1 << 20, seed=0)
+
+    def read(epoch):
+        return shards.parsed(epoch, np.arange(8), ("image",))["image"]
+
+    def place(images):
+        return images.__array_interface__["data"][0]
+
+    first = read(0)
+    kept, was = first[3:, 1:], first[3:, 1:].copy()  # a view of a view
+    where = place(first)
+    del first
+    others = [read(epoch) for epoch in range(1, 6)]
+    assert where not in [place(images) for images in others]
+    assert len({place(images) for images in others}) == 5
+    assert np.array_equal(kept, was)
+    del kept
+    assert place(read(6)) == where
+
+
 def test_a_record_without_a_field_is_named(data, tmp_path):
     names = [name for name in FIELDS if name != "label"]
     other = rewritten(data, tmp_path, lambda record: by_tensorflow(record, names))
