@@ -143,6 +143,7 @@ def test_a_snippet_runs_and_reads_what_is_there(folder, place, run_python):
     assert (done.returncode, done.stdout) == (0, "checked\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_the_flags_that_the_pages_name_exist(run_command):
     """So that a page does not outlive a flag."""
     named = {

@@ -112,6 +112,7 @@ def test_an_evaluation_shows_all_whatever_the_copies(levelled, cache):
     assert sorted(found[0]) == ["copy", "source", "weight"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", ["memory", "off"])
 def test_without_copies_there_is_nothing_to_choose(data, cache):
     request = {"training": True, "fields": ("id",)}

@@ -126,6 +126,7 @@ def test_tf_data_keeps_the_order_and_leaves_the_sharding_to_us(data, cache):
     assert options.experimental_distribute.auto_shard_policy == tf.data.experimental.AutoShardPolicy.OFF
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoding", "cache", "spare", "name"),
     [
@@ -224,6 +225,7 @@ def test_requests_that_cannot_be_met(data, cache, facts):
     )
 
 
+@pytest.mark.slow
 @TIERS
 def test_the_seed_and_nothing_else_gives_the_order(data, cache):
     first = batches(data, options_of(cache, 16, seed=7), 25)
@@ -233,6 +235,7 @@ def test_the_seed_and_nothing_else_gives_the_order(data, cache):
         assert keys(batches(data, options_of(cache, 16, seed=other), 25)) != keys(first)
 
 
+@pytest.mark.slow
 @TIERS
 @pytest.mark.parametrize(
     "others",
@@ -250,6 +253,7 @@ def test_options_of_speed_change_no_record(data, cache, others):
     assert_same(batches(data, changed), batches(data, plain))  # an evaluation
 
 
+@pytest.mark.slow
 @TIERS
 @pytest.mark.parametrize("last_batch", ["wrap", "drop"])
 def test_a_later_start_goes_on_in_the_same_stream(data, cache, last_batch):
@@ -440,6 +444,7 @@ def emptied(data):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "harm",
     [

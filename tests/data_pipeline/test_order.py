@@ -194,6 +194,7 @@ def test_any_start_goes_on_exactly(runs, cache):
         assert runs.batches(options, 2, start_step=start, workers=workers) == whole[start : start + 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copies", ["all", "one", "none"])
 def test_tiers_show_the_same_records_with_the_same_draws(runs, copies):
     epochs = []

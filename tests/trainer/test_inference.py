@@ -8,6 +8,8 @@ from tfrecords.errors import InputError
 from trainer.inference import BATCH_SIZE, Predictor
 from trainer.models import build_model
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (24, 32, 1)
 
 

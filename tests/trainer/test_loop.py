@@ -121,6 +121,7 @@ def test_validation_over_padded_batches_is_that_of_the_records_alone(classes, re
     assert found["val_auc"] == pytest.approx(float(auc.result()), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_each_validation_starts_anew():
     loop, recorder = make_loop(optimizer=lambda: keras.optimizers.SGD(0.0)), Recorder()
     loop.run(data(loop, drawn(16), drawn(21), 8), [recorder], epochs=3)
@@ -130,6 +131,7 @@ def test_each_validation_starts_anew():
     assert len({e["loss"] for e in recorder.epochs}) == 1
 
 
+@pytest.mark.slow
 def test_train_images_alone_are_augmented_each_by_its_key():
     """As training on images that were changed before; validation is on the images as they are."""
     train, val, found = drawn(32), drawn(21, seed=1), []
@@ -261,6 +263,7 @@ def test_blocks_end_each_50_steps_and_where_they_are_cut(epoch, steps, options, 
     assert epoch_blocks(epoch, steps, **options) == blocks
 
 
+@pytest.mark.slow
 def test_a_run_resumed_in_mid_epoch_ends_that_epoch_with_the_logs_of_all_of_it():
     records, ticks = drawn(80), count(step=2.0)
 
@@ -350,6 +353,7 @@ def test_a_learning_rate_set_by_a_callback_is_used_and_logged():
     assert np.array_equal(weights[2], weights[0])
 
 
+@pytest.mark.slow
 def test_keras_own_callbacks_work():
     loop, recorder = make_loop(), Recorder()
     plateau = keras.callbacks.ReduceLROnPlateau(min_delta=9.0, factor=0.1, patience=1)
@@ -359,6 +363,7 @@ def test_keras_own_callbacks_work():
     assert rates == pytest.approx([0.01, 0.01, 0.001, 0.0001], rel=1e-5)  # set for the next epoch
 
 
+@pytest.mark.slow
 def test_images_per_second_are_of_training_by_the_clock():
     ticks = count(step=2.0)
     loop, recorder = make_loop(), Recorder()
@@ -407,6 +412,7 @@ def test_input_wait_is_the_share_of_time_the_model_waits(deterministic):
     assert waits["fed"] < waits["starved"] / 2
 
 
+@pytest.mark.slow
 def test_float16_trains_with_a_scaled_loss():
     def optimizer():
         return keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01))

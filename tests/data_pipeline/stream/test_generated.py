@@ -176,6 +176,7 @@ def test_an_iterator_can_be_dropped_and_python_can_end_while_an_element_is_made(
     assert (process.returncode, printed) == (0, "dropped\n"), errors[-3000:]
 
 
+@pytest.mark.slow
 def test_of_many_passes_that_were_left_only_the_last_few_keep_what_was_made_ahead():
     before = alive()
     dataset, made = numbered()

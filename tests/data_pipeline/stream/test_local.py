@@ -17,6 +17,8 @@ from tfrecords.errors import InputError
 from tfrecords.example import FIELDS, decode
 from tfrecords.records import frame, read_records
 
+pytestmark = pytest.mark.slow
+
 ALL = ("image", "label", "weight", "id", "copy", "source", "group")
 
 
@@ -69,7 +71,6 @@ def test_both_ways_show_the_same(converted, by_tf_data, encoding, channels, wind
     assert_same(found, expected)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 3, 8])
 def test_any_start_and_number_of_workers(data, by_tf_data, workers):
     whole = by_tf_data(data, 24)
@@ -215,7 +216,6 @@ print(most - before)
 """
 
 
-@pytest.mark.slow
 def test_memory_is_flat_over_epochs(large, tmp_path, run_python):
     """Six epochs of 200 MB after the first: the process grows by less than the 64 MB of eight batches.
 

@@ -80,6 +80,7 @@ def test_the_window_is_in_bytes_of_undecoded_records(epoch_keys, window):
     assert max(early) >= window // 2
 
 
+@pytest.mark.slow
 def test_a_window_over_all_shuffles_all(epoch_keys):
     orders = np.array([epoch_keys(1 << 40, seed, epoch) for seed in range(3) for epoch in range(3)], float)
     size = orders.shape[1]

@@ -375,6 +375,7 @@ def test_killed_at_any_moment_and_started_again(begin, wait_until, convert, imag
     assert {name: stamps(out)[name] for name in kept} == kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
 def test_stopped_by_a_signal(begin, wait_until, convert, image_folder, long_one, tmp_path, stop, code):
     out = tmp_path / "data"
@@ -459,6 +460,7 @@ def test_other_images_are_another_plan(data, images, change):
     assert stamps(data) == before
 
 
+@pytest.mark.slow
 def test_overwrite_replaces_and_leaves_nothing_stale(convert, image_folder, data, tmp_path):
     out = shutil.copytree(data, tmp_path / "data")
     (out / "notes.txt").write_text("mine")
@@ -556,6 +558,7 @@ LIMITED = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "workers", "named"),
     [
@@ -606,6 +609,7 @@ def test_too_little_room_is_seen_before_work(convert, image_folder, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_corrupt_image_stops_and_once_repaired_the_same_command_goes_on(
     convert, images, data, tmp_path, workers
@@ -695,6 +699,7 @@ def rejected_in(out):
 REJECTING = (*SMALL, "--copies=2")
 
 
+@pytest.mark.slow
 def test_rejected_images_are_listed_and_nowhere_else(convert, run_command, spoiled, data, tmp_path):
     out = tmp_path / "data"
     done = convert(spoiled, out, *REJECTING, "--max_rejects=5", "--workers=1")
@@ -744,6 +749,7 @@ def test_all_that_the_headers_tell_is_told_before_any_work(convert, spoiled, tmp
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_too_many_rejected_in_decoding_keep_the_shards_that_are_whole(convert, spoiled, tmp_path, workers):
     out = tmp_path / "data"
@@ -838,6 +844,7 @@ def test_killed_between_the_manifest_and_the_journals_removal(convert, image_fol
     assert content(out) == content(data)
 
 
+@pytest.mark.slow
 def test_a_shard_that_was_cut_from_outside_is_written_again(
     begin, convert, image_folder, long_one, tmp_path, wait_until
 ):

@@ -15,6 +15,8 @@ from tfrecords.example import decode
 from tfrecords.manifest import Manifest
 from tfrecords.records import read_records
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -33,7 +35,6 @@ def run_script(tmp_path_factory, run_python):
 # ---- the proofs
 
 
-@pytest.mark.slow
 def test_killed_again_and_again(run_script, image_folder):
     done = run_script("crash.py", f"--images={image_folder}", "--kills=4", "--size=90", "--shard_size=64KB")
     assert done.returncode == 0, done.stderr

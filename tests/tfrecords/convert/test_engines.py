@@ -127,6 +127,7 @@ def test_the_layout_digest_is_that_of_the_json_in_one_piece():
     assert layout_digest(facts, jobs[:-1]) != layout_digest(facts, jobs)
 
 
+@pytest.mark.slow
 def test_tasks_at_once_and_finish_make_the_local_bytes(begin, convert, local, tmp_path):
     out = tmp_path / "data"
     tasks = [begin(out, f"--task={task}/{TASKS}", "--workers=1") for task in range(TASKS)]
@@ -172,6 +173,7 @@ def test_finish_names_what_is_missing_and_a_killed_task_runs_again(
     assert content(out) == local
 
 
+@pytest.mark.slow
 def test_one_machine_finishes_what_tasks_began(convert, local, tmp_path):
     out = tmp_path / "data"
     assert convert(out, f"--task=0/{TASKS}").returncode == 0
@@ -179,6 +181,7 @@ def test_one_machine_finishes_what_tasks_began(convert, local, tmp_path):
     assert content(out) == local
 
 
+@pytest.mark.slow
 def test_tasks_agree_on_one_plan(convert, tmp_path, facts):
     out = tmp_path / "data"
     assert convert(out, f"--task=0/{TASKS}").returncode == 0

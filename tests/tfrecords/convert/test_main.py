@@ -84,6 +84,7 @@ def test_what_must_be_given(run_command, flag, other):
     assert f"Flag --{flag} must have a value other than None." in done.stderr
 
 
+@pytest.mark.slow
 def test_the_summary(run_command, image_folder, tmp_path):
     arguments = (f"--images={image_folder}", "--out=data", "--size=32x24", "--channels=rgb", "--seed=3")
     first = convert(run_command, *arguments, cwd=tmp_path)
@@ -157,6 +158,7 @@ def test_duplicates_in_the_summary_and_refused(run_command, image_folder, tmp_pa
     )
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_the_real_images(run_command, real_images, tmp_path):
     done = convert(run_command, f"--images={real_images}", f"--out={tmp_path}/data")

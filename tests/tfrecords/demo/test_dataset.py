@@ -182,6 +182,7 @@ def test_three_patients_make_both_classes(tmp_path):
     assert {name.split("/")[0] for name in read(tmp_path)} == {"NORMAL", "PNEUMONIA"}
 
 
+@pytest.mark.slow
 def test_demo_data_is_made_once_and_again_when_damaged(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(demo, "PATIENTS", PATIENTS)

@@ -374,6 +374,7 @@ def test_an_image_that_cannot_be_decoded_is_passed_over_when_looking(images):
     assert sum(counted) in (60, 62)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_the_real_images_convert_by_default(real_images, tmp_path):
     listing = list_images(real_images)

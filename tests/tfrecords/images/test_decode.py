@@ -321,6 +321,7 @@ def fully_decoded(data, target):
         return np.asarray(image.convert("L").resize((width, height), Image.Resampling.BILINEAR)).astype(int)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [(180, 180), (240, 60), (60, 240)], ids=["square", "tall", "wide"])
 @pytest.mark.parametrize("size", [(1857, 1317), (2000, 990), (3100, 2900)])
 def test_a_large_jpeg_is_nearly_its_full_decoding(size, target):

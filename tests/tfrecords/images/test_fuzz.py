@@ -13,6 +13,7 @@ LARGEST = 1 << 30  # bytes; a mutant may announce an image as large as any that 
 KINDS = {"JPEG", "MPO", "PNG", "BMP", "WebP", "TIFF", "DICOM"}
 
 
+@pytest.mark.slow
 def test_every_mutant_is_decoded_or_refused_with_a_reason(start, tmp_path):
     script = Path(__file__).with_name("mutants.py")
     children = []

@@ -171,6 +171,7 @@ def test_looking_at_it_shows_nothing(converted, run_command, tmp_path, command):
     assert_clean(done, tmp_path)
 
 
+@pytest.mark.slow
 def test_ids_and_groups(converted, convert, dicom_folder, tmp_path):
     table = rows(converted[1])
     assert all(re.fullmatch(r"(NORMAL|PNEUMONIA)/[0-9a-f]{32}", row["id"]) for row in table)
@@ -269,6 +270,7 @@ HARMS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harms", [HARMS, [(cut, "a DICOM file whose pixel data is damaged or cut")]])
 def test_an_error_names_positions_alone(convert, dicom_folder, tmp_path, harms):
     images = shutil.copytree(dicom_folder, tmp_path / "images")

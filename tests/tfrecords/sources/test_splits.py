@@ -112,6 +112,7 @@ def test_images_without_groups_are_stratified():
     assert Counter(zip(splits, (row[0] for row in rows), strict=True))["val", 0] in range(36, 40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rows",
     [
@@ -204,6 +205,7 @@ def test_fractions_that_cannot_be(val, test, facts):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_many_groups_are_dealt_as_evenly(seed):
     # More than every fold is tried for: 12,000 groups of 1 to 12 images, some of both classes.

@@ -409,6 +409,7 @@ def test_another_label_group_or_split_is_another_plan(image_folder, tmp_path, co
         convert_images(options)
 
 
+@pytest.mark.slow
 def test_the_command(run_command, root, tmp_path):
     rows = [(row[0], 5, *row[1:]) for row in ROWS]
     file = as_csv(tmp_path / "list.csv", rows, ("path", "age", *HEADER[1:]))

@@ -16,6 +16,8 @@ from trainer.evaluation.report import read_report
 from trainer.inference import Predictor
 from trainer.run import Run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(trained, tmp_path):

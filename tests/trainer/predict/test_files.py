@@ -11,6 +11,8 @@ from tfrecords.sources.class_folders import image_files
 from trainer.predict.files import Answer, predict_files, write_csv
 from trainer.run import Run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(trained):
