@@ -258,6 +258,7 @@ def test_no_tensorflow(module):
     assert not roots(IMPORTS[module]) & {"tensorflow", "keras", "tensorboard"}
 
 
+@pytest.mark.slow
 def test_no_tensorflow_really(tmp_path, run_python):
     """Nor by way of another library; a command's flags may clash with another's, so each has a process."""
     offline = sorted(name for name in MODULES if name.split(".")[0] in ("tfrecords", "launch"))

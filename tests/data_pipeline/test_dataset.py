@@ -264,6 +264,7 @@ def test_a_later_start_goes_on_in_the_same_stream(data, cache, last_batch):
         assert_same(batches(data, options, len(whole) - start, start_step=start), whole[start:])
 
 
+@pytest.mark.slow
 @TIERS
 def test_a_later_start_of_two_workers_with_two_replicas(data, cache):
     options = options_of(cache, 24)
@@ -294,6 +295,7 @@ def test_rows_of_training_belong_together(converted, cache, encoding, channels):
     assert any(key[1] for key in keys(found))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 def test_jpeg_images_are_the_same_in_all_tiers(converted, channels):
     data = converted("jpeg", channels)

@@ -207,6 +207,7 @@ def test_tiers_show_the_same_records_with_the_same_draws(runs, copies):
     assert {key for *_, key in epochs[0][0]}.isdisjoint({key for *_, key in epochs[0][1]})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cache", "copies", "rows"),
     [

@@ -104,6 +104,7 @@ def test_what_is_nobodys_data_is_passed_over(data):
     assert verify(data, workers=1) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_progress_ends_at_the_bytes_of_the_shards(data, quick, workers):

@@ -54,6 +54,7 @@ def test_all_is_well(verify, sound, arguments, depth):
     assert {path.name: path.read_bytes() for path in sound.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_what_show_leaves_is_no_damage(verify, run_command, data):
     assert run_command("tfrecords.show", f"--data={data}").returncode == 0
     assert (data / "contact_sheet_train.png").exists()

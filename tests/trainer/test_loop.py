@@ -159,6 +159,7 @@ def test_train_images_alone_are_augmented_each_by_its_key():
     assert len(found[0][0]) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("class_weights", [None, (0.4, 3.0)])
 @pytest.mark.parametrize(
     "optimizer",
@@ -195,6 +196,7 @@ def test_steps_are_those_of_plain_tensorflow(class_weights, optimizer):
         assert logs["loss"] == pytest.approx(np.average(values, weights=sizes), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_class_weights_change_the_training_loss_only():
     losses = {}
     for weights in (None, (0.1, 5.0)):
@@ -207,6 +209,7 @@ def test_class_weights_change_the_training_loss_only():
     assert abs(plain["loss"] - weighted["loss"]) > 1e-3
 
 
+@pytest.mark.slow
 def test_callbacks_get_keras_calls_in_order_with_all_logs():
     loop, recorder = make_loop(), Recorder()
     began = []
@@ -425,6 +428,7 @@ def test_float16_trains_with_a_scaled_loss():
     assert recorder.epochs[0]["loss"] < 2
 
 
+@pytest.mark.slow
 def test_dropout_is_on_in_training_and_off_in_validation():
     keras.utils.set_random_seed(0)
 

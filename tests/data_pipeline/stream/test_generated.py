@@ -110,6 +110,7 @@ def test_an_aligned_array_of_bytes_is_not_copied_and_is_given_back():
     assert [buffer() is None for _, buffer in given[:2]] == [True, True]
 
 
+@pytest.mark.slow
 def test_the_thread_ends_with_the_dataset_and_not_before():
     before = alive()
     dataset, _ = numbered()

@@ -36,6 +36,7 @@ def test_an_epoch_has_every_record_once(epoch_keys, converted, window):
     assert sorted(epoch_keys(window)) == list(range(count))
 
 
+@pytest.mark.slow
 def test_the_order_follows_from_seed_and_epoch(epoch_keys):
     order = epoch_keys(16, seed=1, epoch=2)
     assert epoch_keys(16, seed=1, epoch=2) == order
@@ -43,6 +44,7 @@ def test_the_order_follows_from_seed_and_epoch(epoch_keys):
         assert epoch_keys(16, seed, epoch) != order
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "epoch"), [(0, 0), (0, 1), (5, 3)])
 def test_the_order_is_no_matter_of_the_programs_seed(epoch_keys, seed, epoch):
     """Workers that were seeded differently must still cut the same global batches."""

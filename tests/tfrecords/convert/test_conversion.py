@@ -492,6 +492,7 @@ def test_a_plan_without_shards_stands_in_nobodys_way(image_folder, data, tmp_pat
     assert content(out) == content(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["cut", "missing"])
 def test_a_harmed_output_is_named_and_overwrite_mends_it(convert, image_folder, data, tmp_path, harm):
     out = shutil.copytree(data, tmp_path / "data")
@@ -596,6 +597,7 @@ def test_the_last_files_that_cannot_be_written(convert, image_folder, data, tmp_
     assert (out / missing).is_dir()
 
 
+@pytest.mark.slow
 def test_too_little_room_is_seen_before_work(convert, image_folder, tmp_path):
     arguments = ("--size=8000", "--copies=100000", "--shard_size=1GB")
     done = convert(image_folder, tmp_path / "data", *arguments)

@@ -194,6 +194,7 @@ def test_ids_and_groups(converted, convert, dicom_folder, tmp_path):
         assert mine[1] != others[1]
 
 
+@pytest.mark.slow
 def test_the_bytes_are_the_same_for_any_number_of_workers(converted, convert, dicom_folder, tmp_path):
     assert convert(dicom_folder, tmp_path / "out", "--workers=2").returncode == 0
     files = {path.name: path.read_bytes() for path in converted[1].iterdir() if path.is_file()}
@@ -350,6 +351,7 @@ def test_other_errors_show_nothing(convert, tmp_path, harm, arguments, message):
     assert_clean(done, *[tmp_path / "out"] if (tmp_path / "out").exists() else [])
 
 
+@pytest.mark.slow
 def test_groups_by_an_expression_go_before_the_patients_id(convert, dicom_folder, tmp_path):
     done = convert(dicom_folder, tmp_path / "out", r"--group_regex=(\d+)\.dcm$")
     assert done.returncode == 0, done.stderr
@@ -413,6 +415,7 @@ def test_hashes_by_a_key():
     assert "aaa" not in repr(one)
 
 
+@pytest.mark.slow
 def test_a_mixed_folder(convert, dicom_folder, tmp_path):
     images = shutil.copytree(dicom_folder, tmp_path / "images")
     Image.new("L", (30, 30), 99).save(images / "NORMAL" / f"{NAME}.png")

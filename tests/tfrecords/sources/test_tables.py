@@ -318,6 +318,7 @@ def test_files_and_folders_that_are_not_there(tmp_path, root, facts):
     assert re.search(facts(f"--images={tmp_path}/none: no such folder"), str(caught.value))
 
 
+@pytest.mark.slow
 def test_pyarrow_is_asked_for_only_by_parquet(tmp_path, root, command_environment, run_command, facts):
     (tmp_path / "hidden" / "pyarrow").mkdir(
         parents=True

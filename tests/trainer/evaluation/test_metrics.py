@@ -161,6 +161,7 @@ def test_one_group_has_no_interval():
     assert np.isnan([found["accuracy"].low, found["accuracy"].high]).all()
 
 
+@pytest.mark.slow
 def test_thousands_of_resamples_take_little_memory():
     predictions = drawn(5000, 2, groups=3000)
     tracemalloc.start()

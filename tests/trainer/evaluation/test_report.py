@@ -84,6 +84,7 @@ class Page(HTMLParser):
             self.text.append(data)
 
 
+@pytest.mark.slow
 def test_the_report_is_complete(tmp_path):
     predictions = drawn()
     wrong = worst_mistakes(predictions, 0.4, 5)
@@ -248,6 +249,7 @@ def test_images_that_are_not_the_mistakes_are_refused(tmp_path):
     assert not (tmp_path / "report").exists()
 
 
+@pytest.mark.slow
 def test_a_place_that_cannot_be_written_is_named(tmp_path, facts):
     (tmp_path / "file").write_text("kept")
     with pytest.raises(InputError) as caught:
