@@ -187,3 +187,13 @@ def test_of_many_passes_that_were_left_only_the_last_few_keep_what_was_made_ahea
     while len(made) < 40:  # two of each: one was taken, one is made ahead
         pass
     assert len(maker._passes) <= module._LIVE + 1
+
+
+def test_a_pass_that_has_lost_its_place_to_later_ones_is_told_and_does_not_just_end():
+    dataset, _ = numbered()
+    passes = [iter(dataset) for _ in range(module._LIVE + 3)]
+    for each in passes:
+        next(each)
+    with pytest.raises(tf.errors.OpError):
+        list(passes[0])
+    assert len(list(passes[-1])) == 9
