@@ -8,6 +8,9 @@ Then `trainer.main --data_service=grpc://127.0.0.1:5050`. The servers have no au
 loopback or a private network.
 """
 
+import signal
+from typing import NoReturn
+
 from absl import flags
 
 from data_pipeline.quiet import quiet_start
@@ -47,7 +50,13 @@ def main(_: list[str]) -> None:
             )
         )
     print(f"{_ROLE.value} on port {_PORT.value}", flush=True)
-    server.join()
+    _until_ended(server)
+
+
+def _until_ended(_: object) -> NoReturn:
+    """Keeps a server while this process lives; the server's own `join` would keep it from hearing signals."""
+    while True:
+        signal.pause()
 
 
 if __name__ == "__main__":

@@ -40,13 +40,14 @@ FOLDERS = {
     "data_pipeline.stream": set(),
     "data_pipeline.tiers": {"stream"},
     "data_pipeline.tune": {"tiers"},
-    "trainer": {"evaluation"},
+    "trainer": {"evaluation", "workers"},
     "trainer.evaluation": set(),
     "trainer.predict": {"evaluation"},
+    "trainer.workers": set(),
 }
 # What stands in a command's folder is that command's; the demo data are made by a conversion, as any others.
 ALSO_USED_BY = {"tfrecords.convert": {"tfrecords.demo.dataset"}}
-MOST_ROOMS = 16  # of a folder, __init__ and __main__ aside
+MOST_ROOMS = 16  # of a folder, __init__ and commands aside, for these are its doors
 # Tests of what no single module does.
 SUBJECTS = {
     "tfrecords/convert": {"crash"},
@@ -129,7 +130,7 @@ ROOMS = {
     folder: sorted(
         name
         for name in MODULES
-        if folder_of(name) == folder and FILES[name].stem not in ("__init__", "__main__")
+        if folder_of(name) == folder and FILES[name].stem != "__init__" and name not in COMMANDS
     )
     for folder in {folder_of(name) for name in MODULES}
 }

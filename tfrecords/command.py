@@ -1,27 +1,32 @@
 """What every command shares: flags in, one call, an exit code out."""
 
+import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from absl import app, flags, logging
 
-from tfrecords.errors import InputError
+from tfrecords.errors import EndedEarly, InputError
+from tfrecords.signals import INTERRUPTED, STOPPED, Terminated, leave, listen, sentence
 
-BAD_INPUT = 2
-INTERRUPTED = 130  # 128 + SIGINT, as shells count
+BAD_INPUT: Final = 2
+PEER_LOST: Final = 76  # another worker of a training: run all again
+NOT_FINITE: Final = 77  # the loss: the best epoch's model is there
+__all__ = ["BAD_INPUT", "INTERRUPTED", "NOT_FINITE", "PEER_LOST", "STOPPED", "run"]
 
 
 def run(main: Callable[[list[str]], None], *, positional: str = "") -> None:
     """Parses the command line, calls `main(arguments)` and exits.
 
-    The exit code is 0 for success, 2 for bad input (a bad flag included), 130 for Ctrl-C, and 1 with
-    a traceback for everything else.
+    The exit code is 0 for success, 2 for bad input (a bad flag included), 75 for SIGTERM, 130 for Ctrl-C,
+    that of an `EndedEarly`, and 1 with a traceback for everything else.
 
     Args:
         main: gets the arguments that are no flags.
         positional: what these arguments are, for the error of a command that takes none ("").
     """
+    listen()
 
     def guarded(argv: list[str]) -> None:
         if not flags.FLAGS["verbosity"].present:  # absl's default lets libraries' notes through
@@ -35,8 +40,13 @@ def run(main: Callable[[list[str]], None], *, positional: str = "") -> None:
             main(argv[1:])
         except InputError as error:
             _leave(f"error: {error}", BAD_INPUT)
+        # The process ends at once, without the clean-up of libraries, which may wait for a lost peer.
+        except EndedEarly as error:
+            leave(str(error), error.code)
+        except Terminated:
+            leave(sentence(signal.SIGTERM), STOPPED)
         except KeyboardInterrupt:
-            _leave("interrupted: the same command again goes on from here", INTERRUPTED)
+            leave(sentence(signal.SIGINT), INTERRUPTED)
 
     app.run(guarded, flags_parser=_parse)
 

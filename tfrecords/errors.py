@@ -1,4 +1,4 @@
-"""The one exception for what a user can cause and mend."""
+"""How a command ends when it is not simply done: bad input, or early with all that was made saved."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,16 @@ class InputError(ValueError):
     The message names the thing, the value found, what is allowed and the fix. A command prints it
     without a traceback and exits with code 2; every other exception is an internal failure, code 1.
     """
+
+
+class EndedEarly(Exception):  # noqa: N818  # an end, not an error
+    """The command ends before it is done, as it should: stopped, a peer lost, a loss that is not finite.
+
+    Args:
+        message: the last line that is printed: what is saved, and what to do.
+        code: the exit code, one of `tfrecords.command`.
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code

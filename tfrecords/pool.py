@@ -135,8 +135,8 @@ class Pool:
             self._executor = ProcessPoolExecutor(
                 self.workers, context, _start_worker, (self._done, self._stop)
             )
-        # Workers start with Ctrl-C blocked and inherit that: it is the parent's to handle.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # Workers start with Ctrl-C and SIGTERM blocked and inherit that: both are the parent's to handle.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             return [self._executor.submit(_work, self._runs, prepare, item) for item in items]
         finally:

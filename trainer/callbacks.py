@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +12,6 @@ from typing import Any, Final, TextIO
 import keras
 import tensorflow as tf
 
-from tfrecords.errors import InputError
 from tfrecords.files import write_atomically
 from trainer.checkpoint import Checkpoints, State, callback_state
 
@@ -36,18 +34,7 @@ class HistoryFiles(keras.callbacks.Callback):
         self._run_dir = run_dir
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Adds the epoch's row.
-
-        Raises:
-            InputError: a loss is no number any more.
-        """
-        for name in ("val_loss", "loss"):
-            if not math.isfinite((logs or {}).get(name, 0.0)):
-                raise InputError(
-                    f"epoch {epoch + 1}: {name} is {(logs or {})[name]}, so training has diverged; try a "
-                    f"lower --learning_rate or --precision=float32 in another --run_dir (checkpoints before "
-                    f"are whole)"
-                )
+        """Adds the epoch's row."""
         self.rows.append({"epoch": epoch + 1, **(logs or {})})
         if self._run_dir is not None:
             write_history(self._run_dir, self.rows)
@@ -66,8 +53,9 @@ def write_history(run_dir: Path, rows: Sequence[dict[str, float]]) -> None:
 class SaveCheckpoints(keras.callbacks.Callback):
     """Saves a checkpoint after each epoch, and within; must come after the callbacks whose state it holds.
 
-    The best epoch is the one of the lowest validation loss, the first of equals. Within an epoch it can
-    save where a block of steps ends; every worker must come to the same decision, for all take part.
+    The best epoch is the one of the lowest validation loss, the first of equals. Within an epoch it saves
+    where a block of steps ends, if it is told to; every worker must come to the same decision, for all take
+    part.
 
     Args:
         checkpoints: where to.
@@ -76,9 +64,10 @@ class SaveCheckpoints(keras.callbacks.Callback):
         resumed: what was resumed from.
         steps_per_epoch: of the run.
         keep_meters: `Loop.keep_meters`.
-        every_steps: save at each multiple of this step too; 0: no such. The loop must cut blocks there.
-        minutes: save when the last checkpoint is so old; 0: never for its age.
-        decide: this worker's decision -> that of all.
+        every_steps: a save is due at each multiple of this step too; 0: no such. The loop must cut blocks
+            there.
+        minutes: a save is due when the last checkpoint is so old; 0: never for its age.
+        check: called before a save; what it raises keeps it from being made.
         clock: seconds.
     """
 
@@ -93,37 +82,36 @@ class SaveCheckpoints(keras.callbacks.Callback):
         keep_meters: Callable[[], None] = lambda: None,
         every_steps: int = 0,
         minutes: float = 0.0,
-        decide: Callable[[int], int] = int,
+        check: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self._checkpoints, self._history, self._others = checkpoints, history, others
         self._steps_per_epoch, self._keep_meters = steps_per_epoch, keep_meters
-        self._every_steps, self._minutes, self._decide, self._clock = every_steps, minutes, decide, clock
+        self._every_steps, self._minutes, self._check, self._clock = every_steps, minutes, check, clock
         self._best = (resumed.best_epoch, resumed.best_step, resumed.best_loss) if resumed else _NO_BEST
-        self._epoch, self._saved = 0, clock()
+        self._saved = clock()
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Notes the epoch."""
-        self._epoch = epoch
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Saves if it is time and the epoch goes on; its end is saved with its validation."""
-        step = self._epoch * self._steps_per_epoch + batch + 1
+    def due(self, step: int) -> bool:
+        """Returns whether a checkpoint is to be made within an epoch, after this step of the run."""
         old = self._minutes > 0 and self._clock() - self._saved >= 60 * self._minutes
-        due = bool(self._every_steps) and step % self._every_steps == 0
-        if batch + 1 < self._steps_per_epoch and self._decide(int(old or due)):
-            self._save(step, self._epoch)
+        return old or (bool(self._every_steps) and step % self._every_steps == 0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Saves."""
+        """Saves.
+
+        Raises:
+            NotFinite: what would be saved are no numbers.
+        """
         step, loss = (epoch + 1) * self._steps_per_epoch, (logs or {})["val_loss"]
         if loss < self._best[-1]:
             self._best = (epoch + 1, step, loss)
-        self._save(step, epoch + 1)
+        self.save(step, epoch + 1)
 
-    def _save(self, step: int, epochs: int) -> None:
+    def save(self, step: int, epochs: int) -> None:
+        """Saves after `step` steps and `epochs` whole epochs, validation included."""
         self._keep_meters()
+        self._check()
         rows, state = tuple(self._history.rows), callback_state(self._others)
         self._checkpoints.save(State(step, epochs, *self._best, rows, state))
         self._saved = self._clock()
@@ -183,10 +171,11 @@ def progress_line(epoch: int, epochs: int, logs: dict[str, float], left: float) 
         f"loss {logs[prefix + 'loss']:.4f} acc {logs[prefix + 'accuracy']:.4f} auc {logs[prefix + 'auc']:.4f}"
         for prefix in ("", "val_")
     )
+    speed = f"{logs['images_per_second']:,.0f} images/s, input wait {logs['input_wait']:.1%}, "
+    # 0 where only the validation of the epoch was left to do.
     return (
         f"epoch {epoch + 1:3d}/{epochs}  {train} | val {val} | "
-        f"{logs['images_per_second']:,.0f} images/s, input wait {logs['input_wait']:.1%}, "
-        f"at most {duration(left)} left"
+        f"{speed if logs['images_per_second'] else ''}at most {duration(left)} left"
     )
 
 

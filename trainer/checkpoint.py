@@ -16,9 +16,11 @@ from typing import Any, Final
 import keras
 import tensorflow as tf
 
-from tfrecords.errors import InputError
+from tfrecords.command import NOT_FINITE
+from tfrecords.errors import EndedEarly, InputError
 from tfrecords.files import sync
 from trainer.seeds import seed_generators
+from trainer.workers.lost import OF_A_LOST_PEER
 
 _NAME: Final = re.compile(r"step-(\d{10})")
 _UNFINISHED: Final = re.compile(r"\.step-(\d{10})(\.\w+)?\.tmp")  # being written, or being removed
@@ -28,6 +30,14 @@ _CALLBACK_STATE: Final = {
     "EarlyStopping": ("wait", "best", "best_epoch", "stopped_epoch"),
     "ReduceLROnPlateau": ("wait", "best", "cooldown_counter"),
 }
+
+
+class NotFinite(EndedEarly):
+    """A loss, or a weight, is no number any more: what that is, and after which step of the run."""
+
+    def __init__(self, what: str, step: int) -> None:
+        super().__init__(what, NOT_FINITE)
+        self.step = step
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,7 @@ class Checkpoints:
         self.folder, self._chief, self._keep = folder, chief, keep
         # Keras' seed generators (Dropout) are not tracked as a part of the model.
         seeds = [generator.state.value for generator in seed_generators(model)]
+        self._numbers = [v.value for v in (*model.variables, *optimizer.variables) if "float" in v.dtype]
         parts = {"model": model, "optimizer": optimizer, "seeds": seeds}
         self._tracked = tf.train.Checkpoint(**parts, **({} if meters is None else {"meters": meters}))
 
@@ -91,7 +102,9 @@ class Checkpoints:
 
         Raises:
             InputError: it cannot be written.
+            NotFinite: what would be saved are no numbers; nothing is.
         """
+        self._refuse_not_finite(state.step)
         final = self._path(state.step)
         owner = "" if self._chief else f".{os.getpid()}"  # workers may share the disk
         temporary = self.folder / f".{final.name}{owner}.tmp"
@@ -109,6 +122,8 @@ class Checkpoints:
             temporary.rename(final)
             sync(self.folder)
         except (OSError, tf.errors.OpError) as error:
+            if isinstance(error, OF_A_LOST_PEER):  # which took part in the save
+                raise
             raise InputError(
                 f"{final}: the checkpoint cannot be written: {getattr(error, 'strerror', None) or error}; "
                 f"make room, then the same command again resumes"
@@ -116,6 +131,12 @@ class Checkpoints:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         self._prune(state)
+
+    def _refuse_not_finite(self, step: int) -> None:
+        """All workers hold the same numbers, so all find the same."""
+        for variable in self._numbers:
+            if not bool(tf.reduce_all(tf.math.is_finite(variable))):
+                raise NotFinite(f"after step {step:,} {variable.name} is not finite", step)
 
     def state(self, step: int) -> State:
         """Returns what the checkpoint of a step holds besides variables."""
@@ -138,6 +159,12 @@ class Checkpoints:
                 f"{path}: the checkpoint cannot be restored ({str(error).splitlines()[0]}); remove this "
                 f"folder to resume from the one before, or start in another --run_dir"
             ) from None
+
+    def drop_after(self, step: int) -> None:
+        """Removes the checkpoints after a step: those of a way that is not gone on."""
+        for later in self.steps():
+            if later > step:
+                self._remove(later)
 
     def _prune(self, state: State) -> None:
         for step in self.steps()[: -self._keep]:

@@ -17,7 +17,7 @@ PRECISIONS: Final = ("auto", "float32", "bfloat16", "float16")
 FREE_TO_CHANGE: Final = frozenset(
     {
         *("epochs", "patience", "strategy", "devices", "logical_cpus"),
-        *("keep", "checkpoint_steps", "checkpoint_minutes"),
+        *("keep", "checkpoint_steps", "checkpoint_minutes", "max_minutes"),
         *("ram_budget", "cache_dir"),  # a run keeps its tier
         *SPEED_ONLY,
         "tuned",
@@ -64,6 +64,9 @@ class TrainConfig:
         keep: checkpoints kept besides that of the best epoch.
         checkpoint_steps: a checkpoint every so many steps, besides that of each epoch; 0: none.
         checkpoint_minutes: a checkpoint when the last is so old; 0: none.
+        max_minutes: the run stops, saved, after so many minutes of this start; 0: never.
+        threads_per_process: TensorFlow's threads, on which the bits of the weights depend; 0: as many as the
+            cores that may be used at the run's first start, which it keeps.
     """
 
     data: str
@@ -96,6 +99,8 @@ class TrainConfig:
     keep: int = 2
     checkpoint_steps: int = 0
     checkpoint_minutes: float = 10.0
+    max_minutes: float = 0.0
+    threads_per_process: int = 0
     data_url: str = ""
     remote: str = "fetch"
     data_service: str = ""
@@ -128,7 +133,10 @@ class TrainConfig:
         _ = self.pipeline  # validates the rest
 
     def _check_intervals(self) -> None:
-        for name in ("warmup_epochs", "checkpoint_steps", "checkpoint_minutes"):
+        for name in (
+            *("warmup_epochs", "checkpoint_steps", "checkpoint_minutes"),
+            *("max_minutes", "threads_per_process"),
+        ):
             if not getattr(self, name) >= 0:
                 raise InputError(f"--{name}={getattr(self, name)}: must be 0 or more")
         if self.warmup_epochs and self.schedule != "cosine":

@@ -166,7 +166,19 @@ _CHECKPOINT_STEPS = flags.DEFINE_integer(
 _CHECKPOINT_MINUTES = flags.DEFINE_float(
     "checkpoint_minutes",
     _DEFAULT.checkpoint_minutes,
-    "A checkpoint within an epoch when the last is so many minutes old, looked at every 50 steps; 0: none.",
+    "A checkpoint within an epoch when the last is so many minutes old, looked at every 5 s; 0: none.",
+)
+_MAX_MINUTES = flags.DEFINE_float(
+    "max_minutes",
+    _DEFAULT.max_minutes,
+    "Stop after so many minutes of this start, save, and leave with exit code 75: the same command goes on. "
+    "For a time limit that the batch system does not announce. 0: no limit.",
+)
+_THREADS_PER_PROCESS = flags.DEFINE_integer(
+    "threads_per_process",
+    _DEFAULT.threads_per_process,
+    "TensorFlow's threads in each process. Another number gives weights that differ in the last bits, so a "
+    "run records it and keeps it. 0: the cores that may be used at the run's first start.",
 )
 
 
@@ -237,6 +249,8 @@ def config_from_flags(data: Path) -> TrainConfig:
         keep=_KEEP.value,
         checkpoint_steps=_CHECKPOINT_STEPS.value,
         checkpoint_minutes=_CHECKPOINT_MINUTES.value,
+        max_minutes=_MAX_MINUTES.value,
+        threads_per_process=_THREADS_PER_PROCESS.value,
         data_url=without_secrets(_DATA.value) if data_is_remote() else "",
         remote=_REMOTE.value,
         data_service=_DATA_SERVICE.value,

@@ -8,19 +8,40 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from data_pipeline.tiers.device import look_up
+from tfrecords.errors import EndedEarly
 from trainer.seeds import differ_by_replica
 
-_BLOCK: Final = 50  # steps inside one call: Python and callbacks run between, at a step's cost or less
+LONGEST_BLOCK: Final = 50  # steps inside one call: Python and callbacks run between, at a step's cost or less
 
 Logs = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of steps that has just ended.
+
+    Attributes:
+        phase: training or validation.
+        epoch: epochs done before this one.
+        end: steps done in the epoch's phase.
+        steps: of them in this block.
+        seconds: it took.
+        loss: mean of the phase so far.
+    """
+
+    phase: Literal["train", "val"]
+    epoch: int
+    end: int
+    steps: int
+    seconds: float
+    loss: float
 
 
 @dataclass(frozen=True)
@@ -28,7 +49,7 @@ class Data:
     """What a run reads.
 
     Attributes:
-        train: start step -> an endless distributed dataset of batches from there.
+        train: step since the run's start -> an endless distributed dataset of batches from there.
         val: () -> one padded pass over validation.
         steps_per_epoch: of train.
         val_steps: of validation.
@@ -115,6 +136,7 @@ class Loop:
         with strategy.scope():
             self.model, self.optimizer = build()
             self.optimizer.build(self.model.trainable_variables)
+            leave_sums_to_the_loop(self.optimizer)
             self._train_meters, self._val_meters = Meters(classes), Meters(classes)
         differ_by_replica(self.model)
         self.kept_meters = tf.Variable(tf.zeros([0, 0]), shape=[None, None], trainable=False)
@@ -124,6 +146,7 @@ class Loop:
         self._class_weights = tf.constant(class_weights or [1.0] * classes, tf.float32)
         self._train_block = tf.function(self._make_train_block())
         self._val_block = tf.function(self._make_val_block())
+        self._length = LONGEST_BLOCK
         self._gathered_meters = tf.function(self._make_gathered_meters())
 
     def keep_meters(self) -> None:
@@ -153,8 +176,10 @@ class Loop:
         callbacks: Sequence[keras.callbacks.Callback],
         *,
         epochs: int,
-        start_step: int = 0,
+        start: tuple[int, int] = (0, 0),
         cut_every: int = 0,
+        pause: Callable[[Block], int] = lambda _: LONGEST_BLOCK,
+        first_block: int = LONGEST_BLOCK,
         on_begin: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -163,37 +188,54 @@ class Loop:
         Callbacks get Keras' calls and logs: `on_train_batch_end` once a block, and at the end of an
         epoch loss, accuracy, auc, the same with `val_`, learning_rate, images_per_second (of training)
         and input_wait (the share of training time spent waiting for a batch). The last two are of what
-        this call trained: of an epoch that it started in the middle, of the rest.
+        this call trained: of an epoch that it started in the middle, of the rest; 0 if that is nothing.
 
         Args:
             data: what to read.
             callbacks: Keras callbacks.
             epochs: at most, counted from the run's start.
-            start_step: steps done before; in mid-epoch, `kept_meters` must be those of that step.
+            start: epochs done before, validation included, and steps done in the next one, of which
+                `kept_meters` must be the meters.
             cut_every: blocks end at multiples of this step too, counted from the run's start; 0: no such.
-            on_begin: called after the callbacks' own `on_train_begin`, which resets them.
+            pause: called after each block; returns how many steps the next one has at most, which changes
+                no result. What it raises ends the training, after the callbacks' `on_train_end`.
+            first_block: steps of the first one.
+            on_begin: called when the data are open, after the callbacks' own `on_train_begin`, which resets
+                them.
             clock: seconds.
+
+        Raises:
+            EndedEarly: by `pause`.
         """
+        first_epoch, skipped = start
+        table = data.table()
+        batches = iter(data.train(first_epoch * data.steps_per_epoch + skipped))
+        val = data.val()
         calls = keras.callbacks.CallbackList(list(callbacks), model=self.model)
         calls.set_params({"epochs": epochs, "steps": data.steps_per_epoch, "verbose": 0})
         self.model.stop_training = False
         calls.on_train_begin()
         on_begin()
-        table = data.table()
-        batches = iter(data.train(start_step))
-        val = data.val()
+        self._length = first_block
         logs: Logs = {}
-        first_epoch, done = divmod(start_step, data.steps_per_epoch)
-        for epoch in range(first_epoch, epochs):
-            if self.model.stop_training:
-                break
-            calls.on_epoch_begin(epoch)
-            skipped = done if epoch == first_epoch else 0
-            blocks = epoch_blocks(epoch, data.steps_per_epoch, skipped=skipped, cut_every=cut_every)
-            logs = self._train_epoch(batches, table, data, blocks, calls, clock)
-            logs |= {f"val_{name}": value for name, value in self._evaluate(val, data, calls).items()}
-            logs["learning_rate"] = float(self.optimizer.learning_rate.numpy())
-            calls.on_epoch_end(epoch, logs)
+
+        def ended(block: Block) -> None:
+            self._length = max(1, min(LONGEST_BLOCK, pause(block)))
+
+        try:
+            for epoch in range(first_epoch, epochs):
+                if self.model.stop_training:
+                    break
+                calls.on_epoch_begin(epoch)
+                done = skipped if epoch == first_epoch else 0
+                logs = self._train_epoch(batches, table, data, (epoch, done, cut_every), calls, ended, clock)
+                found = self._evaluate(val, data, epoch, calls, ended, clock)
+                logs |= {f"val_{name}": value for name, value in found.items()}
+                logs["learning_rate"] = float(self.optimizer.learning_rate.numpy())
+                calls.on_epoch_end(epoch, logs)
+        except EndedEarly:
+            calls.on_train_end(logs)  # TensorBoard's files are closed
+            raise
         calls.on_train_end(logs)
 
     def _train_epoch(
@@ -201,30 +243,49 @@ class Loop:
         batches: Any,
         table: Any,
         data: Data,
-        blocks: Sequence[tuple[int, int]],
+        where: tuple[int, int, int],
         calls: Any,
+        ended: Callable[[Block], None],
         clock: Callable[[], float],
     ) -> Logs:
-        if blocks[0][0]:
+        epoch, skipped, cut_every = where
+        if skipped:
             self._load_meters()
         else:
             self._train_meters.reset()
-        started, waited = clock(), 0.0
-        logs: Logs = {}
-        for first, end in blocks:
-            calls.on_train_batch_begin(first)
-            waited += float(self._train_block(batches, tf.constant(end - first), table))
+        began, waited, done = clock(), 0.0, skipped
+        logs = self._train_meters.take() if skipped == data.steps_per_epoch else {}
+        while done < data.steps_per_epoch:
+            end = block_end(epoch, done, self._length, data.steps_per_epoch, cut_every)
+            calls.on_train_batch_begin(done)
+            block_began = clock()
+            waited += float(self._train_block(batches, tf.constant(end - done), table))
             logs = self._train_meters.take()
             calls.on_train_batch_end(end - 1, logs)
-        seconds = max(clock() - started, 1e-9)
-        images = (data.steps_per_epoch - blocks[0][0]) * data.global_batch_size
+            ended(Block("train", epoch, end, end - done, clock() - block_began, logs["loss"]))
+            done = end
+        seconds = max(clock() - began, 1e-9)
+        images = (data.steps_per_epoch - skipped) * data.global_batch_size
         return logs | {"images_per_second": images / seconds, "input_wait": min(1.0, waited / seconds)}
 
-    def _evaluate(self, val: Any, data: Data, calls: Any) -> Logs:
+    def _evaluate(
+        self,
+        val: Any,
+        data: Data,
+        epoch: int,
+        calls: Any,
+        ended: Callable[[Block], None],
+        clock: Callable[[], float],
+    ) -> Logs:
         self._val_meters.reset()
         calls.on_test_begin()
-        self._val_block(iter(val), tf.constant(data.val_steps))
-        logs = self._val_meters.take()
+        batches, done, logs = iter(val), 0, Logs()
+        while done < data.val_steps:
+            end, began = min(done + self._length, data.val_steps), clock()
+            self._val_block(batches, tf.constant(end - done))
+            logs = self._val_meters.take()
+            ended(Block("val", epoch, end, end - done, clock() - began, logs["loss"]))
+            done = end
         calls.on_test_end(logs)
         return logs
 
@@ -241,7 +302,7 @@ class Loop:
             # The sum over all replicas' shares is the mean over the global batch.
             share = self.optimizer.scale_loss(tf.reduce_sum(losses * weight) / total)
         variables = self.model.trainable_variables
-        self.optimizer.apply(tape.gradient(share, variables), variables)  # sums over the replicas
+        self.optimizer.apply(_summed(tape.gradient(share, variables), context), variables)
         self._train_meters.update(label, logits, losses, weight)
         if context.num_replicas_in_sync > 1:
             self._share_statistics(context)
@@ -294,25 +355,43 @@ class Loop:
         return block
 
 
-def epoch_blocks(
-    epoch: int, steps_per_epoch: int, *, skipped: int = 0, cut_every: int = 0
-) -> list[tuple[int, int]]:
-    """Returns the blocks of an epoch as (first step, end), counted from its start.
+def block_end(epoch: int, done: int, length: int, steps_per_epoch: int, cut_every: int = 0) -> int:
+    """Returns the step, counted from the epoch's start, at which the next block ends.
 
     Args:
         epoch: epochs before this one.
+        done: steps of this one that are done.
+        length: steps of the block, at most.
         steps_per_epoch: steps of each.
-        skipped: steps of this one that are done.
         cut_every: a block ends at each multiple of this step, counted from the run's start; 0: no such.
     """
-    start = epoch * steps_per_epoch
-    ends = {*range(0, steps_per_epoch, _BLOCK), steps_per_epoch}
+    ends = [done + length, steps_per_epoch]
     if cut_every:
-        ends |= {
-            step - start
-            for step in range(-(-start // cut_every) * cut_every, start + steps_per_epoch, cut_every)
-        }
-    return list(pairwise([skipped, *sorted(end for end in ends if end > skipped)]))
+        of_run = epoch * steps_per_epoch + done
+        ends.append(done + cut_every - of_run % cut_every)
+    return min(ends)
+
+
+def _summed(gradients: Sequence[Any], context: Any) -> list[Any]:
+    """Returns the gradients summed over all replicas, once; None stays None."""
+    if context.num_replicas_in_sync == 1:
+        return list(gradients)
+    sums = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, [g for g in gradients if g is not None]))
+    return [None if gradient is None else next(sums) for gradient in gradients]
+
+
+def leave_sums_to_the_loop(optimizer: Any) -> None:
+    """Lets an optimizer take gradients that are summed over the replicas already, as they are.
+
+    Keras would look whether they are finite, clip and scale before it sums, on each replica by itself: an
+    overflow on one replica then makes the weights of all NaN, or lets two workers wait for each other for
+    ever. A private method, for there is no public way; with Keras 3.15.1. The first test to break is
+    `test_gradients_are_summed_once` in tests/trainer/test_loop.py.
+    """
+    innermost = getattr(optimizer, "inner_optimizer", optimizer)
+    if not hasattr(innermost, "_all_reduce_sum_gradients"):
+        raise RuntimeError(f"keras {keras.__version__}: its optimizers sum gradients in another way")
+    innermost._all_reduce_sum_gradients = list
 
 
 def _deterministic_now() -> Any:

@@ -14,6 +14,7 @@ from data_pipeline.fetch import end_process
 from data_pipeline.quiet import quiet_start
 from tfrecords.command import run
 from tfrecords.manifest import Manifest
+from tfrecords.signals import held
 from tfrecords.verification import require_sound
 from trainer import flags as run_flags
 
@@ -38,7 +39,7 @@ def main(_: list[str]) -> None:
     # Of this start, not of the run: what is sound today may be harmed tomorrow.
     if _VERIFY_DATA.value and not config.data_url:
         require_sound(data, quick=True)
-    with quiet_start():
+    with quiet_start(), held():  # TensorFlow's threads must not take signals from this one
         from data_pipeline.tiers import disk
         from trainer.training import train
     if _VERIFY_DATA.value:

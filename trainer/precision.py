@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfrecords.errors import InputError
 
-_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 _BFLOAT16_CAPABILITY = (8, 0)  # Ampere: first with bfloat16 tensor cores
 _FLOAT16_CAPABILITY = (7, 0)  # Volta: first with float16 tensor cores
 _BFLOAT16_CPU_FLAGS = frozenset({"amx_bf16", "avx512_bf16", "avx_ne_convert", "bf16"})  # "bf16": Arm
@@ -33,9 +33,9 @@ def choose_precision(name: str, capabilities: list[tuple[int, int]], cpu_flags: 
         InputError: an unknown name.
     """
     if name != "auto":
-        if name not in _POLICIES:
-            raise InputError(f"--precision={name}: must be auto or one of {', '.join(_POLICIES)}")
-        return Precision(_POLICIES[name], "as asked for")
+        if name not in POLICIES:
+            raise InputError(f"--precision={name}: must be auto or one of {', '.join(POLICIES)}")
+        return Precision(POLICIES[name], "as asked for")
     if capabilities:
         least = min(capabilities)
         has = f"GPU of compute capability {least[0]}.{least[1]}"

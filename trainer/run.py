@@ -8,12 +8,15 @@ from typing import Any, Final, Self
 
 from data_pipeline.tiers.choice import Tier
 from tfrecords.errors import InputError
-from tfrecords.files import write_atomically
+from tfrecords.files import file_sha256, publish, write_atomically
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
+from trainer.lock import LOCK_NAME
 
 CONFIG_NAME: Final = "config.json"
-THRESHOLD_NAME: Final = "threshold.json"
+RESULT_NAME: Final = "result.json"
+MODEL_NAME: Final = "model.keras"
+_THRESHOLD_NAME: Final = "threshold.json"  # of versions before result.json
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,40 @@ class DataFacts:
 
 
 @dataclass(frozen=True)
+class Result:
+    """What a run has made, in one small file that is written last and names the model by its hash.
+
+    So nobody takes a new model with an old threshold, or a model of one epoch with the history of another.
+
+    Attributes:
+        model_sha256: of `model.keras`.
+        epoch: the best epoch, whose weights the model has.
+        val_loss: of it.
+        epochs: epochs done when it was published; the rows of the history that belong to it.
+        waited: of these, those since the validation loss became better last.
+        threshold: the probability of class 1 from which it is predicted; None: not chosen, or more than two
+            classes, of which the most probable is predicted.
+        chosen_on: records of validation that the threshold was chosen on.
+        plan: fingerprint of the data.
+        precision: Keras dtype policy of the model.
+    """
+
+    model_sha256: str
+    epoch: int
+    val_loss: float
+    epochs: int
+    waited: int
+    threshold: float | None
+    chosen_on: int
+    plan: str
+    precision: str
+
+    def done(self, config: TrainConfig) -> bool:
+        """Returns whether a run of this configuration has nothing left to train."""
+        return self.epochs >= config.epochs or self.waited >= config.patience
+
+
+@dataclass(frozen=True)
 class Run:
     """A run directory.
 
@@ -47,12 +84,18 @@ class Run:
         data: what its model must know of the data.
         facts: both in words.
         tier: where its train split comes from; None: not chosen, or by a version that did not keep it.
+        precision: the Keras dtype policy that --precision chose; "": by a version that did not keep it.
+        threads: TensorFlow's threads, on which the bits of the weights depend; 0: likewise.
+        diverged: the step after which its loss was no number, if that ended it; else None.
     """
 
     config: TrainConfig
     data: DataFacts
     facts: Mapping[str, str]
     tier: Tier | None = None
+    precision: str = ""
+    threads: int = 0
+    diverged: int | None = None
 
     @property
     def folder(self) -> Path:
@@ -72,7 +115,7 @@ class Run:
     @property
     def model(self) -> Path:
         """The trained model, a Keras file; it is there once training has ended."""
-        return self.folder / "model.keras"
+        return self.folder / MODEL_NAME
 
     def report(self, split: str) -> Path:
         """Folder of the report on a split."""
@@ -87,6 +130,8 @@ class Run:
         *,
         write: bool,
         tier: Tier | None = None,
+        precision: str = "",
+        threads: int = 0,
     ) -> Self:
         """Makes the run directory, or opens the one that is there for the same run.
 
@@ -96,31 +141,69 @@ class Run:
             facts: the run in words.
             write: whether this process may write (the chief).
             tier: where its train split comes from.
+            precision: its Keras dtype policy.
+            threads: TensorFlow's threads.
 
         Raises:
             InputError: the directory holds another run, or cannot be written.
         """
-        run = cls(config, DataFacts.of(manifest), facts, tier)
-        path = run.folder / CONFIG_NAME
-        if path.exists():
-            run._refuse_other(cls.load(run.folder))
-        elif write and run._holds_other_things():
-            raise InputError(
-                f"--run_dir={run.folder}: is not empty and holds no run; choose a new or empty folder"
-            )
+        run = cls(config, DataFacts.of(manifest), facts, tier, precision, threads)
+        cls.stored(config, manifest, precision)
         if write:
-            try:
-                run.folder.mkdir(parents=True, exist_ok=True)
-                values = {
-                    "config": config.to_json(),
-                    "data": asdict(run.data),
-                    "facts": facts,
-                    "tier": asdict(tier) if tier else None,
-                }
-                write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
-            except OSError as error:
-                raise InputError(f"--run_dir={run.folder}: cannot be written: {error.strerror}") from None
+            run.save()
         return run
+
+    def sweep(self) -> None:
+        """Removes what a kill has left half written; to be called by the holder of the lock."""
+        for path in self.folder.glob(".*"):
+            if not path.name.startswith(f".{LOCK_NAME}."):
+                path.unlink(missing_ok=True)
+
+    def save(self) -> None:
+        """Writes the configuration, and what was chosen by it.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        values = {
+            "config": self.config.to_json(),
+            "data": asdict(self.data),
+            "facts": self.facts,
+            "tier": asdict(self.tier) if self.tier else None,
+            "precision": self.precision,
+            "threads": self.threads,
+            "diverged": self.diverged,
+        }
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.folder / CONFIG_NAME, (json.dumps(values, indent=1) + "\n").encode())
+        except OSError as error:
+            raise InputError(f"--run_dir={self.folder}: cannot be written: {error.strerror}") from None
+
+    @classmethod
+    def stored(cls, config: TrainConfig, manifest: Manifest, policy: str = "") -> Self | None:
+        """Returns the run that is in the directory of a configuration; None if there is none.
+
+        Args:
+            config: of the run that is to be started.
+            manifest: of its data.
+            policy: the Keras dtype policy that --precision stands for, if it is not auto.
+
+        Raises:
+            InputError: the directory holds another run, or something else.
+        """
+        folder = Path(config.run_dir)
+        if (folder / CONFIG_NAME).exists():
+            there = cls.load(folder)
+            there.refuse_other(config, DataFacts.of(manifest), policy)
+            return there
+        found = list(folder.iterdir()) if folder.is_dir() else []
+        # What a kill in its first moment leaves, and the lock, are no other things.
+        if not all(path.name.removeprefix(".").startswith((CONFIG_NAME, LOCK_NAME)) for path in found):
+            raise InputError(
+                f"--run_dir={folder}: is not empty and holds no run; choose a new or empty folder"
+            )
+        return None
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -138,7 +221,15 @@ class Run:
                 data["name"], tuple(data["class_names"]), tuple(data["image_shape"]), data["plan"]
             )
             tier = values.get("tier")
-            return cls(config, known, values["facts"], Tier(**tier) if tier else None)
+            return cls(
+                config,
+                known,
+                values["facts"],
+                Tier(**tier) if tier else None,
+                values.get("precision", ""),
+                values.get("threads", 0),
+                values.get("diverged"),
+            )
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(
                 f"--run_dir={folder}: no {CONFIG_NAME} there, so no run; make one with\n"
@@ -150,46 +241,93 @@ class Run:
                 f"{path}: is damaged or of another version ({why}); train into another --run_dir"
             ) from None
 
-    def save_threshold(self, threshold: float) -> None:
-        """Keeps the probability of class 1 from which it is predicted, for two classes."""
-        write_atomically(self.folder / THRESHOLD_NAME, f"{json.dumps({'threshold': threshold})}\n".encode())
+    def publish(self, model: Path, result: Result) -> None:
+        """Gives a model file its final name, and then the result that names it.
 
-    def threshold(self) -> float | None:
-        """Returns what `save_threshold` kept; None for more than two classes: the most probable one.
+        Args:
+            model: a complete file in the run directory.
+            result: made with that file.
 
         Raises:
-            InputError: the run has two classes and no threshold yet.
+            OSError: they cannot be written.
         """
-        if len(self.data.class_names) > 2:
-            return None
-        path = self.folder / THRESHOLD_NAME
+        publish(model, self.model)
+        self.save_result(result)
+
+    def save_result(self, result: Result) -> None:
+        """Writes the result of the model that is there."""
+        write_atomically(self.folder / RESULT_NAME, (json.dumps(asdict(result), indent=1) + "\n").encode())
+        (self.folder / _THRESHOLD_NAME).unlink(missing_ok=True)  # of a version before: the result has it
+
+    def result(self) -> Result:
+        """Returns the run's result, whose model is the one that is there.
+
+        Raises:
+            InputError: there is none yet, or the run was stopped while it was published.
+        """
+        again = f"the command that started the run goes on with it; its --run_dir={self.folder}"
+        if not self.model.exists():
+            raise InputError(f"{self.model}: not there yet; {again}")
+        path, sha256 = self.folder / RESULT_NAME, file_sha256(self.model)
+        if not path.exists():
+            return self._result_of_before(sha256)
         try:
-            return float(json.loads(path.read_bytes())["threshold"])
-        except (OSError, ValueError, KeyError, TypeError):
+            result = Result(**json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{path}: is damaged or of another version ({error}); {again}") from None
+        if result.model_sha256 != sha256:
             raise InputError(
-                f"{path}: the threshold chosen on validation is not there; make it with\n"
-                f"  python -m trainer.evaluate --run_dir={self.folder}"
-            ) from None
+                f"{self.model}: is not the model that {RESULT_NAME} was written for: the run was stopped "
+                f"between the two, or the file was changed; {again}"
+            )
+        return result
 
-    def _holds_other_things(self) -> bool:
-        """Whether the folder has anything but what a kill in its first moment leaves."""
-        there = self.folder.iterdir() if self.folder.is_dir() else ()
-        return not all(path.name.startswith(f".{CONFIG_NAME}.") for path in there)
+    def _result_of_before(self, sha256: str) -> Result:
+        """What a version without result.json wrote."""
+        try:
+            rows = json.loads((self.folder / "history.json").read_text())
+            losses = [row["val_loss"] for row in rows]
+            threshold = None
+            if (self.folder / _THRESHOLD_NAME).exists():
+                threshold = float(json.loads((self.folder / _THRESHOLD_NAME).read_bytes())["threshold"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"--run_dir={self.folder}: is damaged ({error!r}); train again") from None
+        best = min(range(len(losses)), key=losses.__getitem__)
+        return Result(
+            sha256, best + 1, losses[best], len(rows), 0, threshold, 0, self.data.plan, self.precision
+        )
 
-    def _refuse_other(self, there: Self) -> None:
-        mine, theirs = self.config.to_json(), there.config.to_json()
+    def refuse_other(self, config: TrainConfig, data: DataFacts, policy: str = "") -> None:
+        """Refuses to go on with this run by another configuration.
+
+        Args:
+            config: what is asked for now.
+            data: likewise.
+            policy: see `stored`.
+
+        Raises:
+            InputError: it is another run.
+        """
+        mine, theirs = config.to_json(), self.config.to_json()
         # The data may move; its plan says what it is.
-        ignored = there.config.free_to_change | {"run_dir", "data"}
+        ignored = self.config.free_to_change | {"run_dir", "data"}
         # All tiers but the stream share one order, so they may take each other's place.
-        if self.tier and there.tier and (self.tier.name == "stream") == (there.tier.name == "stream"):
+        streamed = config.cache == "off"
+        if self.tier and (config.cache == "auto" or streamed == (self.tier.name == "stream")):
             ignored |= {"cache"}
+        if policy and policy == self.precision:
+            ignored |= {"precision"}
+        if self.threads in (config.threads_per_process, 0) or not config.threads_per_process:
+            ignored |= {"threads_per_process"}
+        if self.diverged is not None:  # that is how it goes on
+            ignored |= {"learning_rate"}
         changed = [
             f"--{name}={theirs[name]} there, --{name}={mine[name]} now"
             for name in mine
             if name not in ignored and _plain(mine[name]) != _plain(theirs[name])
         ]
-        if self.data != there.data:
-            changed.append(f"--data: {there.data.name} there, {self.data.name} now, or converted otherwise")
+        if self.data != data:
+            changed.append(f"--data: {self.data.name} there, {data.name} now, or converted otherwise")
         if changed:
             raise InputError(
                 f"--run_dir={self.folder}: holds a run of another configuration ({'; '.join(changed)}); "

@@ -1,4 +1,4 @@
-"""From where a run reads its train split: chosen at its first start, kept ever after."""
+"""What a run reads, and from where: chosen at its first start, kept ever after."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,12 +6,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from data_pipeline.dataset import tier_of
+from data_pipeline.dataset import epoch_steps, make_dataset, tier_of
+from data_pipeline.options import Worker
 from data_pipeline.tiers import device
-from data_pipeline.tiers.choice import Tier
+from data_pipeline.tiers.choice import Machine, Tier
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
+from trainer.loop import Data
 from trainer.run import CONFIG_NAME, Run
+from trainer.workers.agreement import sum_over_workers
 
 
 def choose_train_tier(config: TrainConfig, manifest: Manifest, strategy: Any) -> Tier:
@@ -31,11 +34,46 @@ def choose_train_tier(config: TrainConfig, manifest: Manifest, strategy: Any) ->
     if stored and config.cache == "auto":
         tier = stored
     # All workers have looked for a run before the chief, which waits here too, can make one.
-    if _any_worker(strategy, tier.name == "stream"):
+    if sum_over_workers(strategy)([int(tier.name == "stream")])[0]:
         tier = replace(tier, name="stream")
     if tier.name == "device":
         device.require_room("train", tier.need, machine.device_free)
     return tier
+
+
+def run_data(config: TrainConfig, manifest: Manifest, strategy: Any, tier: Tier) -> Data:
+    """Returns what the loop of a run reads: each worker its part of every global batch."""
+    directory, options = Path(config.data), config.pipeline
+
+    def cache_of(split: str) -> str:
+        if split == "train":
+            return tier.cache
+        return tier_of(manifest, split, options, Machine(processes_here(strategy))).cache
+
+    def distributed(split: str, *, training: bool, start_step: int = 0) -> Any:
+        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            count = context.num_input_pipelines
+            worker = Worker(context.input_pipeline_id, count, context.num_replicas_in_sync // count)
+            return make_dataset(
+                directory,
+                manifest,
+                split,
+                replace(options, cache=cache_of(split)),
+                training=training,
+                start_step=start_step,
+                worker=worker,
+            )
+
+        return strategy.distribute_datasets_from_function(of_worker)
+
+    return Data(
+        train=lambda start: distributed("train", training=True, start_step=start),
+        val=lambda: distributed("val", training=False),
+        steps_per_epoch=epoch_steps(manifest, "train", options, training=True),
+        val_steps=epoch_steps(manifest, "val", options, training=False),
+        global_batch_size=config.global_batch_size,
+        table=lambda: distributed_table(config, manifest, strategy, tier),
+    )
 
 
 def processes_here(strategy: Any) -> int:
@@ -65,19 +103,3 @@ def distributed_table(config: TrainConfig, manifest: Manifest, strategy: Any, ti
     return strategy.experimental_distribute_values_from_function(
         lambda context: tables[context.replica_id_in_sync_group % len(devices)]
     )
-
-
-def _any_worker(strategy: Any, value: bool) -> bool:
-    """Returns whether the value is true for any worker."""
-    if strategy.cluster_resolver is None or not strategy.cluster_resolver.task_type:
-        return value
-
-    @tf.function
-    def total(mine: Any) -> Any:
-        def add() -> Any:
-            own = mine * 1  # an argument itself lies on no device of the replica
-            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, own)
-
-        return strategy.experimental_local_results(strategy.run(add))[0]
-
-    return int(total(tf.constant(int(value)))) > 0

@@ -1,39 +1,67 @@
 """A training run from its configuration to its report, top to bottom."""
 
 import os
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from data_pipeline.augment import augmenter
 from data_pipeline.copies import class_weights
 from data_pipeline.damage import named_damage
-from data_pipeline.dataset import epoch_steps, make_dataset, tier_of
 from data_pipeline.options import Worker
 from data_pipeline.settings import in_words
-from data_pipeline.tiers.choice import Machine, Tier
+from data_pipeline.tiers.choice import Tier
 from data_pipeline.tiers.disk import folder_of
+from tfrecords import signals
+from tfrecords.command import NOT_FINITE
 from tfrecords.demo.dataset import DEMO_NAME
-from tfrecords.errors import InputError
-from tfrecords.files import publish
+from tfrecords.errors import EndedEarly
 from tfrecords.manifest import PIPELINE_NAME, Manifest
 from trainer import callbacks as own
-from trainer.checkpoint import Checkpoints, State, set_callback_state
+from trainer.checkpoint import Checkpoints, NotFinite, State, set_callback_state
 from trainer.config import TrainConfig
-from trainer.evaluation.evaluate_run import Evaluation, evaluate_run
+from trainer.evaluation.evaluate_run import (
+    Evaluation,
+)
+from trainer.finish import finish, finished, finished_again, lower, stored
+from trainer.lock import RunLock
 from trainer.loop import Data, Loop
 from trainer.models import build_model
-from trainer.precision import choose_precision, cpu_flags, gpu_capabilities
-from trainer.run import Run
-from trainer.strategy import check_agreement, chief_decides, describe, is_chief, make_strategy
-from trainer.tiers import choose_train_tier, distributed_table, processes_here
+from trainer.precision import POLICIES, Precision, choose_precision, cpu_flags, gpu_capabilities
+from trainer.run import DataFacts, Run
+from trainer.stopping import FIRST_BLOCK, Pause, Stopping
+from trainer.strategy import describe, make_strategy
+from trainer.tiers import choose_train_tier, run_data
+from trainer.workers.agreement import Sum, check_agreement, sum_over_workers
+from trainer.workers.cluster import Cluster, cluster_of
+from trainer.workers.lost import naming_lost_workers
+from trainer.workers.meeting import Facts, meet
 
-_PROOF_IMAGES: Final = 8  # on which the saved model must answer as the trained one
+_TRAINED: Final = "training is done and saved; the same command makes the report"
+# What each worker may be given as its machine needs it.
+_OWN_TO_A_WORKER: Final = frozenset(
+    {
+        *(
+            "data",
+            "run_dir",
+            "devices",
+            "cache_dir",
+            "ram_budget",
+            "data_url",
+            "data_service",
+            "tuned",
+            "cache",
+        ),
+        *("prefetch", "parallel_reads", "threads", "threads_per_process"),
+        *("keep", "checkpoint_steps", "checkpoint_minutes", "max_minutes"),
+    }
+)
 
 
 def train(config: TrainConfig, say: Callable[[str], None] = print) -> Evaluation | None:
@@ -41,21 +69,59 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> Evaluation
 
     Raises:
         InputError: data, devices or the run directory cannot be used.
+        EndedEarly: it was stopped, and is saved; a worker was lost; or its loss is not finite.
     """
-    keras.utils.set_random_seed(config.seed)
-    if config.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    strategy = make_strategy(config)
-    chief = is_chief(strategy)
+    began = time.monotonic()
+    cluster = cluster_of(config.strategy)
     manifest = Manifest.load(Path(config.data), check_shards=not config.direct)
     for split in ("train", "val"):
         manifest.split(split)
+    if there := finished(config, manifest):
+        return finished_again(there, manifest, say) if cluster.chief else None
+    with ExitStack() as held:
+        lock = RunLock(Path(config.run_dir), say)
+
+        def ready() -> Facts:
+            held.enter_context(lock)
+            if finished(config, manifest):  # while the lock was waited for
+                raise EndedEarly(f"{config.run_dir}: another process has finished this run", 0)
+            there = stored(config, manifest)
+            kept = there.threads if there else 0
+            return {"threads": kept or config.threads_per_process or len(os.sched_getaffinity(0))}
+
+        try:
+            chosen = meet(cluster, _common(config), say, ready=ready)
+        except EndedEarly as end:
+            there = finished(config, manifest) if end.code == 0 and cluster.chief else None
+            if there:
+                return finished_again(there, manifest, say)
+            raise
+        with naming_lost_workers(cluster):
+            return _train(config, manifest, cluster, lock, chosen["threads"], began, say)
+
+
+def _train(
+    config: TrainConfig,
+    manifest: Manifest,
+    cluster: Cluster,
+    lock: RunLock,
+    threads: int,
+    began: float,
+    say: Callable[[str], None],
+) -> Evaluation | None:
+    """The run itself, when all of its workers are there and nobody else trains in its directory."""
+    keras.utils.set_random_seed(config.seed)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    strategy = make_strategy(config, threads)
     Worker(replicas=strategy.num_replicas_in_sync).replica_batch_size(config.global_batch_size)
-    precision = choose_precision(config.precision, gpu_capabilities(), cpu_flags())
+    add = sum_over_workers(strategy)
+    there = stored(config, manifest)
+    precision = _precision(config, there, add, chief=cluster.chief)
     tier = choose_train_tier(config, manifest, strategy)
-    facts = _facts(config, manifest, strategy, tier, f"{precision.policy}: {precision.reason}")
+    facts = _facts(config, manifest, strategy, tier, f"{precision.policy}: {precision.reason}", threads)
     classes = len(manifest.class_names)
-    data = _data(config, manifest, strategy, tier)
+    data = run_data(config, manifest, strategy, tier)
 
     def build() -> tuple[keras.Model, Any]:
         model = build_model(config.model, manifest.image_shape, classes, dtype=precision.policy)
@@ -73,123 +139,167 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> Evaluation
         deterministic=config.deterministic,
         augment=augmenter(config.augment),
     )
-    # All that can be refused has been: a directory is made for what can be run only.
-    run = Run.open(config, manifest, facts, write=chief, tier=tier)
-    if chief:
-        say("\n".join(f"{name:10} {value}" for name, value in facts.items()))
+    run = Run(config, DataFacts.of(manifest), facts, tier, precision.policy, threads)
     checkpoints = Checkpoints(
         run.checkpoints,
         loop.model,
         loop.optimizer,
-        chief=chief,
+        chief=cluster.chief,
         keep=config.keep,
         meters=loop.kept_meters,
     )
+    # Everything is validated: from here on the run directory is written.
+    if there and there.diverged is not None:
+        if cluster.chief:
+            _back_to_the_best(checkpoints)
+        check_agreement(strategy, 0, "the way back")  # nobody looks for checkpoints before they are removed
+    if cluster.chief:
+        run.sweep()
+        run.save()
+        say("\n".join(f"{name:10} {value}" for name, value in facts.items()))
     resumed = _resume(checkpoints)
     check_agreement(strategy, resumed.step if resumed else 0, "the step to resume from")
-    if chief and resumed:
-        more = resumed.step - resumed.epoch * data.steps_per_epoch
-        and_steps = f" and {more:,} of the next one's {data.steps_per_epoch:,} steps" if more else ""
-        say(f"resuming after epoch {resumed.epoch}{and_steps} of at most {config.epochs}")
-    _fit(config, manifest, data, loop, checkpoints, resumed, run, chief=chief)
-    evaluation = _finish(manifest, loop, checkpoints, run, say) if chief else None
-    check_agreement(strategy, 1, "the end")
+    if resumed and config.schedule == "constant":
+        loop.optimizer.learning_rate = config.learning_rate  # a lower one, after a loss that was not finite
+    if cluster.chief and resumed:
+        say(_resuming(resumed, config, data.steps_per_epoch))
+    stopping = Stopping(add, max_minutes=config.max_minutes, began=began)
+    return _fit_and_finish(
+        _Work(config, manifest, cluster, run, data, loop, checkpoints, stopping, lock, say), resumed
+    )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """All that a run works with, once it is ready to train."""
+
+    config: TrainConfig
+    manifest: Manifest
+    cluster: Cluster
+    run: Run
+    data: Data
+    loop: Loop
+    checkpoints: Checkpoints
+    stopping: Stopping
+    lock: RunLock
+    say: Callable[[str], None]
+
+
+def _fit_and_finish(work: _Work, resumed: State | None) -> Evaluation | None:
+    config, chief, diverged, evaluation = work.config, work.cluster.chief, None, None
+    with ExitStack() as uncut:
+        try:
+            _fit(work, resumed, uncut)
+        except NotFinite as error:
+            diverged = error
+            if chief:
+                replace(work.run, diverged=error.step).save()
+        uncut.enter_context(signals.deferred())
+        if diverged and not _best_epoch(work.checkpoints):
+            raise EndedEarly(f"{diverged}, before any epoch was done; {lower(config)}", NOT_FINITE)
+        if chief:
+            evaluation = finish(
+                work.run,
+                work.manifest,
+                work.loop.model,
+                work.checkpoints,
+                check=work.lock.check,
+                tick=work.stopping.now_and_then(_TRAINED),
+                say=work.say,
+            )
+        # All leave together: a worker that leaves while others still work would count as lost.
+        work.stopping.leave_together(_TRAINED, chief=chief)
+    if diverged:
+        if evaluation:
+            work.say(f"\n{evaluation.text}\n\nreport: {evaluation.page}")
+        raise EndedEarly(
+            f"{diverged}; model and report are those of the best epoch before; {lower(config)}", NOT_FINITE
+        )
     return evaluation
 
 
-def _finish(
-    manifest: Manifest, loop: Loop, checkpoints: Checkpoints, run: Run, say: Callable[[str], None]
-) -> Evaluation:
-    state = checkpoints.restore(checkpoints.state(checkpoints.steps()[-1]).best_step)
-    say(f"best epoch {state.best_epoch}: validation loss {state.best_loss:.4f}")
-    _save_model(run.model, loop.model, manifest.image_shape)
-    return evaluate_run(run, split="test" if "test" in manifest.splits else "val")
-
-
-def _fit(
-    config: TrainConfig,
-    manifest: Manifest,
-    data: Data,
-    loop: Loop,
-    checkpoints: Checkpoints,
-    resumed: State | None,
-    run: Run,
-    *,
-    chief: bool,
-) -> None:
-    stopping = keras.callbacks.EarlyStopping(
+def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:
+    config, chief, data, run = work.config, work.cluster.chief, work.data, work.run
+    early = keras.callbacks.EarlyStopping(
         monitor="val_loss", min_delta=config.min_delta, patience=config.patience
     )
     history = own.HistoryFiles(run.folder if chief else None, resumed.history if resumed else ())
-    calls: list[Any] = [stopping, history]
+    calls: list[Any] = [early, history]
     if chief:
         own.write_config_text(run.tensorboard, _markdown(run.facts))
         calls += [
             own.tensorboard_callback(run.tensorboard),
             own.ProgressLine(config.epochs, data.steps_per_epoch),
         ]
-    # Workers that were given other intervals must not wait for each other for ever.
-    decide = chief_decides(loop.strategy, chief=chief)
-    every_steps = decide(config.checkpoint_steps)
-    # Last, so that it holds what the others have made of the epoch.
-    calls.append(
-        own.SaveCheckpoints(
-            checkpoints,
-            history,
-            [stopping],
-            resumed,
-            steps_per_epoch=data.steps_per_epoch,
-            keep_meters=loop.keep_meters,
-            every_steps=every_steps,
-            minutes=config.checkpoint_minutes,
-            decide=decide,
-        )
+    # The chief's: workers that cut their blocks elsewhere would wait for each other for ever.
+    every_steps = work.stopping.look(config.checkpoint_steps * chief)[2][0]
+    saver = own.SaveCheckpoints(
+        work.checkpoints,
+        history,
+        [early],
+        resumed,
+        steps_per_epoch=data.steps_per_epoch,
+        keep_meters=work.loop.keep_meters,
+        every_steps=every_steps,
+        minutes=config.checkpoint_minutes,
+        check=work.lock.check if chief else lambda: None,
     )
+    calls.append(saver)  # last, so that it holds what the others have made of the epoch
 
     def on_begin() -> None:
         if resumed:
-            set_callback_state([stopping], resumed.callbacks)
-            loop.model.stop_training = stopping.wait >= config.patience
+            set_callback_state([early], resumed.callbacks)
+            work.loop.model.stop_training = early.wait >= config.patience
+        uncut.enter_context(signals.deferred())  # the data are open: from here on a signal waits for a save
 
-    start = resumed.step if resumed else 0
-    with named_damage(Path(config.data), manifest, "train", "val", direct=config.direct):
-        loop.run(
-            data, calls, epochs=config.epochs, start_step=start, cut_every=every_steps, on_begin=on_begin
+    start = (resumed.epoch, resumed.step - resumed.epoch * data.steps_per_epoch) if resumed else (0, 0)
+    with named_damage(Path(config.data), work.manifest, "train", "val", direct=config.direct):
+        work.loop.run(
+            data,
+            calls,
+            epochs=config.epochs,
+            start=start,
+            cut_every=every_steps,
+            pause=Pause(saver, work.stopping, chief=chief, steps_per_epoch=data.steps_per_epoch),
+            first_block=FIRST_BLOCK,
+            on_begin=on_begin,
         )
 
 
-def _data(config: TrainConfig, manifest: Manifest, strategy: Any, tier: Tier) -> Data:
-    directory, options = Path(config.data), config.pipeline
+def _best_epoch(checkpoints: Checkpoints) -> int:
+    steps = checkpoints.steps()
+    return checkpoints.state(steps[-1]).best_epoch if steps else 0
 
-    def cache_of(split: str) -> str:
-        if split == "train":
-            return tier.cache
-        return tier_of(manifest, split, options, Machine(processes_here(strategy))).cache
 
-    def distributed(split: str, *, training: bool, start_step: int = 0) -> Any:
-        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            count = context.num_input_pipelines
-            worker = Worker(context.input_pipeline_id, count, context.num_replicas_in_sync // count)
-            return make_dataset(
-                directory,
-                manifest,
-                split,
-                replace(options, cache=cache_of(split)),
-                training=training,
-                start_step=start_step,
-                worker=worker,
-            )
+def _back_to_the_best(checkpoints: Checkpoints) -> None:
+    """Removes the checkpoints after the best epoch's: from there a run goes on whose loss was not finite."""
+    steps = checkpoints.steps()
+    checkpoints.drop_after(checkpoints.state(steps[-1]).best_step if steps else 0)
 
-        return strategy.distribute_datasets_from_function(of_worker)
 
-    return Data(
-        train=lambda start: distributed("train", training=True, start_step=start),
-        val=lambda: distributed("val", training=False),
-        steps_per_epoch=epoch_steps(manifest, "train", options, training=True),
-        val_steps=epoch_steps(manifest, "val", options, training=False),
-        global_batch_size=config.global_batch_size,
-        table=lambda: distributed_table(config, manifest, strategy, tier),
-    )
+def _resuming(state: State, config: TrainConfig, steps_per_epoch: int) -> str:
+    more = state.step - state.epoch * steps_per_epoch
+    and_steps = f" and {more:,} of the next one's {steps_per_epoch:,} steps" if more else ""
+    return f"resuming after epoch {state.epoch}{and_steps} of at most {config.epochs}"
+
+
+def _precision(config: TrainConfig, there: Run | None, add: Sum, *, chief: bool) -> Precision:
+    """Returns the precision that a run keeps from its first start, the same on all workers."""
+    chosen = choose_precision(config.precision, gpu_capabilities(), cpu_flags())
+    if config.precision != "auto":
+        return chosen
+    if there and there.precision:
+        return Precision(there.precision, "chosen at the first start of this run")
+    policies = list(POLICIES.values())
+    (of_chief,) = add([policies.index(chosen.policy) * chief])
+    if policies[of_chief] == chosen.policy:
+        return chosen
+    return Precision(policies[of_chief], "as the chief's hardware has it")
+
+
+def _common(config: TrainConfig) -> Facts:
+    """Returns the flags that all workers must be given alike."""
+    return {name: value for name, value in config.to_json().items() if name not in _OWN_TO_A_WORKER}
 
 
 def _resume(checkpoints: Checkpoints) -> State | None:
@@ -210,24 +320,8 @@ def _learning_rate(config: TrainConfig, steps_per_epoch: int) -> Any:
     )
 
 
-def _save_model(path: Path, model: keras.Model, image_shape: tuple[int, int, int]) -> None:
-    """Saves the model under its final name only if, loaded again, it gives the same logits."""
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")  # Keras wants the ending
-    try:
-        model.save(temporary)
-        images = np.random.default_rng(0).integers(0, 256, (_PROOF_IMAGES, *image_shape), np.uint8)
-        again = keras.models.load_model(temporary, safe_mode=True)
-        if not np.array_equal(model(images, training=False), again(images, training=False)):
-            raise RuntimeError(f"{path}: the saved model does not give the trained model's logits")
-        publish(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}; make room") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _facts(
-    config: TrainConfig, manifest: Manifest, strategy: Any, tier: Tier, precision: str
+    config: TrainConfig, manifest: Manifest, strategy: Any, tier: Tier, precision: str, threads: int
 ) -> dict[str, str]:
     """Returns what a run is, in words: printed, in TensorBoard and in the report."""
     kept = f" in {folder_of(config.cache_dir)}" if tier.name == "disk" else ""
@@ -249,6 +343,7 @@ def _facts(
         "model": f"{config.model}, {rate}, {batch}{weights}",
         "strategy": f"{config.strategy}: {describe(strategy)}",
         "precision": precision,
+        "threads": f"{threads} per process",
         "input": f"train from {tier}{kept}{used[config.copies]}{changed}{tuned}",
         "seed": f"{config.seed}{', deterministic' * config.deterministic}",
         "run": config.run_dir,

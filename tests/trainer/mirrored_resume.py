@@ -18,6 +18,7 @@ from trainer.checkpoint import Checkpoints
 from trainer.config import TrainConfig
 from trainer.loop import Data, Loop
 from trainer.models import build_model
+from trainer.stopping import Pause, Stopping
 from trainer.strategy import make_strategy
 
 SHAPE, STEPS, BATCH = (16, 16, 1), 7, 8
@@ -67,7 +68,15 @@ def main(folder: Path) -> None:
             keep_meters=loop.keep_meters,
             every_steps=5,
         )
-        loop.run(data, [history, saver], epochs=2, start_step=start, cut_every=5)
+        stopping = Stopping(list, max_minutes=0, began=0)
+        loop.run(
+            data,
+            [history, saver],
+            epochs=2,
+            start=divmod(start, STEPS),
+            cut_every=5,
+            pause=Pause(saver, stopping, chief=True, steps_per_epoch=STEPS),
+        )
         rows = [{k: v for k, v in row.items() if k[:6] not in ("images", "input_")} for row in history.rows]
         variables = [*loop.model.variables, *loop.optimizer.variables]
         copies = [strategy.experimental_local_results(each.value) for each in variables]

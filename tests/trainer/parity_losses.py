@@ -19,13 +19,18 @@ from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
 from trainer.loop import Data, Loop
 from trainer.models import build_model
-from trainer.strategy import check_agreement, chief_decides, describe, is_chief, make_strategy
+from trainer.strategy import describe, make_strategy
+from trainer.workers.agreement import check_agreement, sum_over_workers
+from trainer.workers.cluster import cluster_of
+from trainer.workers.meeting import meet
 
 
 def losses(directory: Path, steps: int, name: str) -> dict:
     """Trains for some steps under a strategy."""
     keras.utils.set_random_seed(0)
     cpus = 0 if name == "multi_worker" else 2
+    cluster = cluster_of(name)
+    meet(cluster, {}, print)
     strategy = make_strategy(TrainConfig(data="", run_dir="", strategy=name, logical_cpus=cpus))
     manifest, options = Manifest.load(directory), PipelineOptions(global_batch_size=16, seed=5)
 
@@ -58,15 +63,19 @@ def losses(directory: Path, steps: int, name: str) -> dict:
     )
     weights = [float(tf.reduce_sum(tf.abs(variable.value))) for variable in loop.model.weights]
     check_agreement(strategy, 4, "what is the same")
-    decided = chief_decides(strategy, chief=is_chief(strategy))(7 if is_chief(strategy) else 3)
-    facts = {"strategy": describe(strategy), "disagreement": refused(strategy), "decided": decided}
+    decided = sum_over_workers(strategy)([7 * cluster.chief, 1])
+    facts = {
+        "strategy": describe(strategy),
+        "disagreement": refused(strategy, 1 if cluster.chief else 4),
+        "decided": decided,
+    }
     return {"losses": found, "weights": weights, **facts}
 
 
-def refused(strategy: tf.distribute.Strategy) -> str:
+def refused(strategy: tf.distribute.Strategy, value: int) -> str:
     """What a worker is told when the workers hold different numbers."""
     try:
-        check_agreement(strategy, 1 if is_chief(strategy) else 4, "the step to resume from")
+        check_agreement(strategy, value, "the step to resume from")
     except InputError as error:
         return str(error)
     return ""

@@ -1,13 +1,11 @@
 import csv
 import io
 import json
-import re
 from itertools import chain, repeat
 
 import keras
 import pytest
 
-from tfrecords.errors import InputError
 from trainer.callbacks import HistoryFiles, ProgressLine, SaveCheckpoints, duration, progress_line
 from trainer.checkpoint import Checkpoints, State, callback_state
 
@@ -162,24 +160,6 @@ def test_a_resumed_run_knows_the_best_of_before(saving):
     assert [row["epoch"] for row in checkpoints.state(40).history] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(("loss", "shown"), [(float("nan"), "nan"), (float("inf"), "inf")])
-def test_training_that_has_diverged_stops_with_the_fix_and_whole_checkpoints(saving, loss, shown, facts):
-    checkpoints, make = saving
-    calls = make()
-    epochs(calls, [0.5])
-    with pytest.raises(InputError) as error:
-        epochs(calls, [loss], first=1)
-    assert re.search(
-        facts(
-            f"epoch 2: val_loss is {shown}, so training has diverged; try a lower --learning_rate or "
-            f"--precision=float32 in another --run_dir (checkpoints before are whole)"
-        ),
-        str(error.value),
-    )
-    assert checkpoints.steps() == [10]
-    assert checkpoints.restore(10).epoch == 1
-
-
 def test_time_left_counts_from_the_epoch_this_process_began_with():
     out, times = io.StringIO(), chain([0.0], repeat(5.0))
     drive(ProgressLine(10, 100, out, lambda: next(times)), [8])
@@ -193,37 +173,3 @@ def test_time_left_counts_from_the_step_this_process_began_with():
     line.on_train_batch_begin(50)  # half of the epoch was done before
     line.on_epoch_end(7, LOGS)
     assert out.getvalue().endswith("at most 20s left\n")  # half an epoch in 5 s, two to come
-
-
-@pytest.mark.parametrize(
-    ("options", "seconds", "saved"),
-    [
-        ({}, 0, []),
-        ({"every_steps": 3}, 0, [12, 15, 18]),
-        ({"every_steps": 5}, 0, [15]),  # 20 is the epoch's end, saved with its validation
-        ({"minutes": 1.0}, 59.0 / 10, []),
-        ({"minutes": 1.0}, 20.0, [13, 16, 19]),  # three steps of 20 s
-        ({"minutes": 0.5}, 70.0, [11, 12, 13, 14, 15, 16, 17, 18, 19]),
-        ({"minutes": 1.0, "every_steps": 4}, 20.0, [12, 15, 16, 19]),  # a minute after any other
-        ({"minutes": 1.0, "decide": lambda _: 0}, 90.0, []),
-        ({"decide": lambda _: 1}, 0, list(range(11, 20))),
-    ],
-)
-def test_checkpoints_within_an_epoch(saving, options, seconds, saved):
-    checkpoints, make = saving
-    now, kept = [0.0], []
-    *_, saver = make(
-        State(10, 1, 1, 10, 0.5, (), {}),
-        clock=lambda: now[0],
-        keep_meters=lambda: kept.append(now[0]),
-        **options,
-    )
-    saver.on_epoch_begin(1)
-    for batch in range(10):
-        now[0] += seconds
-        saver.on_train_batch_end(batch, {})
-    assert checkpoints.steps() == saved
-    assert len(kept) == len(saved)
-    for step in saved:
-        state = checkpoints.restore(step)
-        assert (state.step, state.epoch, state.best_step) == (step, 1, 10)

@@ -1,6 +1,8 @@
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -8,7 +10,8 @@ import pytest
 import tensorflow as tf
 from sklearn import metrics as sklearn_metrics
 
-from trainer.loop import Data, Loop, epoch_blocks
+from tfrecords.errors import EndedEarly
+from trainer.loop import Data, Loop, block_end
 from trainer.models import build_model
 
 SHAPE = (6, 6, 1)
@@ -217,7 +220,7 @@ def test_callbacks_get_keras_calls_in_order_with_all_logs():
         data(loop, drawn(120), drawn(5), 1),
         [recorder],
         epochs=3,
-        start_step=120,
+        start=(0, 120),
         on_begin=lambda: began.append(len(recorder.calls)),
     )
     train, val = {"loss", "accuracy", "auc"}, {"val_loss", "val_accuracy", "val_auc"}
@@ -243,27 +246,123 @@ def test_a_resumed_run_reads_on_where_it_stopped():
         starts.append(start)
         return plain.train(start)
 
-    loop.run(Data(train, plain.val, 3, 1, 8), [], epochs=5, start_step=12)
+    loop.run(Data(train, plain.val, 3, 1, 8), [], epochs=5, start=(4, 0))
     assert starts == [12]
     assert int(loop.optimizer.iterations.numpy()) == 3
 
 
 @pytest.mark.parametrize(
-    ("epoch", "steps", "options", "blocks"),
+    ("epoch", "steps", "done", "length", "cut_every", "ends"),
     [
-        (0, 120, {}, [(0, 50), (50, 100), (100, 120)]),
-        (3, 7, {}, [(0, 7)]),
-        (0, 100, {"skipped": 50}, [(50, 100)]),
-        (0, 120, {"skipped": 73}, [(73, 100), (100, 120)]),  # resumed: the blocks are those of any run
-        (0, 10, {"cut_every": 4}, [(0, 4), (4, 8), (8, 10)]),
-        (1, 10, {"cut_every": 4}, [(0, 2), (2, 6), (6, 10)]),  # steps 12 and 16 of the run, and 20, its end
-        (2, 10, {"cut_every": 4, "skipped": 4}, [(4, 8), (8, 10)]),  # 24 is done, 28 comes
-        (0, 60, {"cut_every": 1000}, [(0, 50), (50, 60)]),
-        (1, 3, {"cut_every": 1}, [(0, 1), (1, 2), (2, 3)]),
+        (0, 120, 0, 50, 0, [50, 100, 120]),
+        (3, 7, 0, 50, 0, [7]),
+        (0, 120, 73, 50, 0, [120]),
+        (0, 10, 0, 50, 4, [4, 8, 10]),
+        (1, 10, 0, 50, 4, [2, 6, 10]),  # steps 12 and 16 of the run, and 20, its end
+        (2, 10, 4, 50, 4, [8, 10]),  # 24 is done, 28 comes
+        (0, 60, 0, 50, 1000, [50, 60]),
+        (1, 3, 0, 50, 1, [1, 2, 3]),
+        (0, 10, 0, 3, 0, [3, 6, 9, 10]),
+        (0, 10, 0, 3, 5, [3, 5, 8, 10]),
     ],
 )
-def test_blocks_end_each_50_steps_and_where_they_are_cut(epoch, steps, options, blocks):
-    assert epoch_blocks(epoch, steps, **options) == blocks
+def test_where_blocks_end(epoch, steps, done, length, cut_every, ends):
+    found = []
+    while done < steps:
+        done = block_end(epoch, done, length, steps, cut_every)
+        found.append(done)
+    assert found == ends
+
+
+def test_what_comes_after_each_block_says_how_long_the_next_one_is():
+    loop, blocks = make_loop(), []
+    ticks = count(step=1.0)
+
+    def pause(block):
+        blocks.append(block)
+        return 2 * block.steps
+
+    loop.run(
+        data(loop, drawn(80), drawn(40), 8),
+        [],
+        epochs=1,
+        pause=pause,
+        first_block=1,
+        clock=lambda: next(ticks),
+    )
+    assert [(block.phase, block.epoch, block.end, block.steps) for block in blocks] == [
+        ("train", 0, 1, 1),
+        ("train", 0, 3, 2),
+        ("train", 0, 7, 4),
+        ("train", 0, 10, 3),
+        ("val", 0, 5, 5),
+    ]
+    assert all(block.seconds == 1.0 and np.isfinite(block.loss) for block in blocks)
+
+
+def test_an_end_between_blocks_lets_the_callbacks_close_their_files():
+    loop, recorder = make_loop(), Recorder()
+
+    def pause(block):
+        raise EndedEarly("enough", 75)
+
+    with pytest.raises(EndedEarly, match="enough"):
+        loop.run(data(loop, drawn(80), drawn(40), 8), [recorder], epochs=1, pause=pause)
+    assert recorder.calls[-1][0] == "train_end"
+
+
+@pytest.mark.slow
+def test_an_epoch_whose_training_is_done_is_only_validated():
+    records, val = drawn(80), drawn(40, seed=1)
+    rows = {}
+    for name in ("whole", "resumed"):
+        loop, recorder = make_loop(), Recorder()
+        saved = {}
+
+        def keep(loop=loop, saved=saved):
+            loop.keep_meters()
+            saved["kept"] = loop.kept_meters.numpy()
+            saved["values"] = [
+                np.asarray(v.value) for v in (*loop.model.variables, *loop.optimizer.variables)
+            ]
+
+        def pause(block, keep=keep, name=name):
+            if block.phase == "train" and block.end == 10 and name == "whole":
+                keep()
+            return 50
+
+        if name == "resumed":
+            loop.kept_meters.assign(rows["saved"]["kept"])
+            for variable, value in zip(
+                (*loop.model.variables, *loop.optimizer.variables), rows["saved"]["values"], strict=True
+            ):
+                variable.assign(value)
+        loop.run(
+            data(loop, records, val, 8),
+            [recorder],
+            epochs=1,
+            start=(0, 10 * (name == "resumed")),
+            pause=pause,
+        )
+        rows[name], rows["saved"] = recorder.epochs[0], rows.get("saved") or saved
+    speeds = [
+        {each: row.pop(each) for each in ("images_per_second", "input_wait")}
+        for row in (rows["whole"], rows["resumed"])
+    ]
+    assert rows["resumed"] == rows["whole"]
+    assert speeds[1]["images_per_second"] == 0
+    assert speeds[0]["images_per_second"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["SGD", "float16"])
+def test_gradients_are_summed_once(run_python, optimizer):
+    """Two replicas move the weights as one device does with the same global batch; twice would be too far."""
+    done = run_python(Path(__file__).with_name("summed_once.py"), optimizer)
+    assert done.returncode == 0, done.stderr
+    one, two = json.loads(done.stdout.splitlines()[-1])
+    assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < 1e-5
+    assert max(map(abs, one)) > 0.01
 
 
 @pytest.mark.slow
@@ -286,7 +385,7 @@ def test_a_run_resumed_in_mid_epoch_ends_that_epoch_with_the_logs_of_all_of_it()
             data(loop, records, drawn(8), 8),
             [recorder, *([keras.callbacks.LambdaCallback(on_train_batch_end=keep)] if kept is None else [])],
             epochs=1,
-            start_step=start,
+            start=(0, start),
             cut_every=3,
             clock=lambda: next(ticks),
         )
@@ -308,8 +407,8 @@ def test_a_run_resumed_in_mid_epoch_ends_that_epoch_with_the_logs_of_all_of_it()
     (whole,), (rest,) = recorder.epochs, resumed.epochs
     for name in ("loss", "accuracy", "auc", "val_loss"):
         assert rest[name] == whole[name], name
-    # In two seconds by the clock: ten batches of 8, and the four that were left.
-    assert (whole["images_per_second"], rest["images_per_second"]) == (40.0, 16.0)
+    # By the clock, read twice a block and once before: ten batches of 8 in four blocks, four in two.
+    assert (whole["images_per_second"], rest["images_per_second"]) == (80 / 18, 32 / 10)
 
 
 def test_meters_of_more_replicas_are_summed():
@@ -371,7 +470,7 @@ def test_images_per_second_are_of_training_by_the_clock():
     ticks = count(step=2.0)
     loop, recorder = make_loop(), Recorder()
     loop.run(data(loop, drawn(21), drawn(80), 8), [recorder], epochs=2, clock=lambda: next(ticks))
-    assert [logs["images_per_second"] for logs in recorder.epochs] == [12.0, 12.0]  # 3 batches of 8 in 2 s
+    assert [logs["images_per_second"] for logs in recorder.epochs] == [4.0, 4.0]  # 3 batches of 8 in 6 s
     for logs in recorder.epochs:
         assert 0 <= logs["input_wait"] <= 1
 

@@ -17,9 +17,11 @@ from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
 from trainer.loop import Loop
 from trainer.models import build_model
-from trainer.strategy import is_chief, make_strategy
+from trainer.strategy import make_strategy
 from trainer.tiers import choose_train_tier
 from trainer.training import _data
+from trainer.workers.cluster import cluster_of
+from trainer.workers.meeting import meet
 
 
 def losses(config: TrainConfig, strategy: tf.distribute.Strategy) -> dict:
@@ -51,10 +53,12 @@ if __name__ == "__main__":
         logical_cpus=2 if name == "mirrored" else 0,
         global_batch_size=16,
     )
+    cluster = cluster_of(name)
+    meet(cluster, {}, print)
     strategy = make_strategy(config)
     found = {}
     for cache in caches:
-        budget = 1 if cache == "poor" and not is_chief(strategy) else 0
+        budget = 1 if cache == "poor" and not cluster.chief else 0
         given = {"cache": "auto" if cache == "poor" else cache, "ram_budget": budget}
         found[cache] = losses(TrainConfig(**config.to_json() | given), strategy)
     print(json.dumps(found))

@@ -1,6 +1,7 @@
 """Evaluation of a run on a split: one pass, then the report."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from tfrecords.manifest import Manifest
 from trainer.evaluation.predictions import Predictions, choose_threshold, worst_mistakes
 from trainer.evaluation.report import read_report, render_text, write_report, write_summaries
 from trainer.inference import BATCH_SIZE, Predictor
-from trainer.run import Run
+from trainer.run import Result, Run
 
 _MISTAKES: Final = 12  # pictures in the report
 _ALIKE: Final = 0.01  # probabilities this close tell nothing apart
@@ -24,6 +25,7 @@ _NOTHING_LEARNED: Final = (
     "The model gives all images the same probabilities: it has learned nothing from them. Train anew with "
     "another --seed, a lower --learning_rate, or --schedule=cosine --warmup_epochs=1"
 )
+_MODEL_FACT: Final = "model file"
 _STREAM: Final = PipelineOptions(global_batch_size=BATCH_SIZE, cache="off")  # one pass only
 
 
@@ -35,46 +37,56 @@ class Evaluation:
     text: str
 
 
-def evaluate_run(run: Run, *, split: str, data: Path | None = None) -> Evaluation:
+def evaluate_run(
+    run: Run, *, split: str, data: Path | None = None, tick: Callable[[], None] = lambda: None
+) -> Evaluation:
     """Evaluates a run's model on a split and writes `report/SPLIT/` and TensorBoard's copy.
 
-    The threshold of two classes is chosen on the validation split of the run's own data, whatever
-    is evaluated.
+    The threshold of two classes is that of the run's result, which was chosen on the validation split of the
+    run's own data, whatever is evaluated.
 
     Args:
         run: the run; its training must have ended.
         split: which to evaluate.
         data: another data set of the same classes and image shape; None: the run's own.
+        tick: called after each batch; what it raises ends the evaluation.
 
     Raises:
         InputError: no model yet, no such split, or data that does not fit the model.
     """
-    predictor = Predictor(run.model)
+    predictor, result = load_result(run)
     home = Path(run.config.data)
     directory = data or home
     manifest = _fitting_manifest(run, directory, split)
-    predictions = predict_split(predictor, directory, manifest, split, _stream_of(run, directory))
-    threshold, source = None, "more than two classes: the most probable class is predicted"
-    if predictions.binary:
-        if split == "val" and directory == home:
-            chosen_on, source = predictions, "chosen on this split itself: its figures there are optimistic"
-        else:
-            there = _fitting_manifest(run, home, "val")
-            chosen_on = predict_split(predictor, home, there, "val", _stream_of(run, home))
-            source = f"chosen on validation ({len(chosen_on.ids):,} records), never on {split}"
-        threshold = choose_threshold(chosen_on)
-        run.save_threshold(threshold)
+    predictions = predict_split(predictor, directory, manifest, split, _stream_of(run, directory), tick)
+    if predictions.binary and result.threshold is None:  # of a version that chose it later
+        threshold, count = validation_threshold(predictor, run, tick)
+        result = replace(result, threshold=threshold, chosen_on=count)
+        run.save_result(result)
+    if not predictions.binary:
+        source = "more than two classes: the most probable class is predicted"
+    elif split == "val" and directory == home:
+        source = "chosen on this split itself: its figures there are optimistic"
+    else:
+        records = f" ({result.chosen_on:,} records)" if result.chosen_on else ""
+        source = f"chosen on validation{records}, never on {split}"
     folder = run.report(split)
-    worst = worst_mistakes(predictions, threshold, _MISTAKES)
-    history = json.loads((run.folder / "history.json").read_text())
+    worst = worst_mistakes(predictions, result.threshold, _MISTAKES)
+    # A run that goes on has more rows by now than the epochs that its result is of.
+    history = json.loads((run.folder / "history.json").read_text())[: result.epochs]
     page = write_report(
         folder,
         split=split,
         predictions=predictions,
-        threshold=threshold,
+        threshold=result.threshold,
         threshold_source=source,
         history=history,
-        facts={**run.facts, "evaluated": f"{split} of {manifest.name}: {directory}"},
+        facts={
+            **run.facts,
+            "evaluated": f"{split} of {manifest.name}: {directory}",
+            _MODEL_FACT: f"SHA-256 {result.model_sha256}",
+        },
+        best_epoch=result.epoch,
         mistakes=_images(directory, manifest, split, worst, _stream_of(run, directory)),
         seed=run.config.seed,
     )
@@ -82,11 +94,49 @@ def evaluate_run(run: Run, *, split: str, data: Path | None = None) -> Evaluatio
         run.tensorboard / "report",
         split=split,
         predictions=predictions,
-        threshold=threshold,
+        threshold=result.threshold,
         step=len(history),
     )
     text = render_text(read_report(folder))
     return Evaluation(page, f"{text}\n{_NOTHING_LEARNED}" if _alike(predictions) else text)
+
+
+def load_result(run: Run) -> tuple[Predictor, Result]:
+    """Returns the model of a run's result, and the result.
+
+    Raises:
+        InputError: there is none, they do not belong together, or a new one came in between.
+    """
+    result = run.result()
+    predictor = Predictor(run.model)
+    if run.result() != result:
+        raise InputError(f"{run.model}: was replaced while it was loaded; run this command again")
+    return predictor, result
+
+
+def finished_evaluation(run: Run, split: str) -> Evaluation | None:
+    """Returns the evaluation that is there of the run's result, its report whole; None if there is none."""
+    folder = run.report(split)
+    try:
+        report = read_report(folder)
+    except InputError:
+        return None
+    of = report["facts"].get(_MODEL_FACT)
+    if of != f"SHA-256 {run.result().model_sha256}" or not (folder / "report.html").exists():
+        return None
+    return Evaluation(folder / "report.html", render_text(report))
+
+
+def validation_threshold(
+    predictor: Predictor, run: Run, tick: Callable[[], None] = lambda: None
+) -> tuple[float | None, int]:
+    """Returns the threshold that is chosen on validation, and on how many records; None for many classes."""
+    if len(run.data.class_names) > 2:
+        return None, 0
+    home = Path(run.config.data)
+    manifest = _fitting_manifest(run, home, "val")
+    chosen_on = predict_split(predictor, home, manifest, "val", _stream_of(run, home), tick)
+    return choose_threshold(chosen_on), len(chosen_on.ids)
 
 
 def _alike(predictions: Predictions) -> bool:
@@ -96,7 +146,12 @@ def _alike(predictions: Predictions) -> bool:
 
 
 def predict_split(
-    predictor: Predictor, directory: Path, manifest: Manifest, split: str, options: PipelineOptions = _STREAM
+    predictor: Predictor,
+    directory: Path,
+    manifest: Manifest,
+    split: str,
+    options: PipelineOptions = _STREAM,
+    tick: Callable[[], None] = lambda: None,
 ) -> Predictions:
     """Predicts a split in one pass, which also gives the ids, groups and labels."""
     fields = ("image", "label", "weight", "id", "group")
@@ -112,6 +167,7 @@ def predict_split(
             labels.append(batch["label"][real])
             ids += [value.decode() for value in batch["id"][real]]
             groups += [value.decode() for value in batch["group"][real]]
+            tick()
     return Predictions(
         manifest.class_names, tuple(ids), tuple(groups), np.concatenate(labels), np.concatenate(probabilities)
     )

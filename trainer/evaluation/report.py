@@ -59,7 +59,7 @@ def write_report(
     """Writes the whole report, and returns the path of its `report.html`.
 
     The other files are `report.json`, `predictions.csv` and the pictures. All is rendered before
-    anything is written, whole files replace those of an earlier report, and the page comes last:
+    anything is written, whole files replace those of an earlier report, and `report.json` comes last:
     a report that cannot be rendered leaves the earlier one as it was. The same input gives the same bytes.
 
     Args:
@@ -94,10 +94,10 @@ def write_report(
         captions = _mistake_captions(predictions, threshold, len(mistakes))
         pictures["mistakes.png"] = figures.png(figures.gallery(mistakes, captions))
     files = {
-        "report.json": json.dumps(report, indent=2, allow_nan=False).encode() + b"\n",
         "predictions.csv": _predictions_csv(predictions, threshold).encode(),
         **pictures,
         "report.html": render_page(report, pictures).encode(),
+        "report.json": json.dumps(report, indent=2, allow_nan=False).encode() + b"\n",
     }
     _publish(directory, files)
     return directory / "report.html"

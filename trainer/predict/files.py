@@ -14,8 +14,9 @@ from tfrecords.files import write_atomically
 from tfrecords.images.decode import decode
 from tfrecords.images.kinds import HEAD_BYTES, DecodeError, is_dicom
 from tfrecords.sources.class_folders import image_files
+from trainer.evaluation.evaluate_run import load_result
 from trainer.evaluation.predictions import POSITIVE
-from trainer.inference import BATCH_SIZE, Predictor
+from trainer.inference import BATCH_SIZE
 from trainer.run import Run
 
 
@@ -41,7 +42,13 @@ def predict_files(run: Run, paths: Sequence[Path]) -> Iterator[Answer]:
         InputError: no model yet, no image, or one that cannot be decoded.
     """
     files = image_files(paths)
-    predictor, threshold = Predictor(run.model), run.threshold()
+    predictor, result = load_result(run)
+    threshold = result.threshold
+    if threshold is None and len(run.data.class_names) == 2:
+        raise InputError(
+            f"{run.folder}: the threshold chosen on validation is not there; make it with\n"
+            f"  python -m trainer.evaluate --run_dir={run.folder}"
+        )
     height, width, channels = run.data.image_shape
     for start in range(0, len(files), BATCH_SIZE):
         part = files[start : start + BATCH_SIZE]

@@ -1,0 +1,141 @@
+"""The end of a run: model, threshold and report, published together; and whether a run has come to it."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import keras
+import numpy as np
+
+from tfrecords.command import NOT_FINITE
+from tfrecords.errors import EndedEarly, InputError
+from tfrecords.files import file_sha256
+from tfrecords.manifest import Manifest
+from trainer.checkpoint import Checkpoints
+from trainer.config import TrainConfig
+from trainer.evaluation.evaluate_run import (
+    Evaluation,
+    evaluate_run,
+    finished_evaluation,
+    validation_threshold,
+)
+from trainer.inference import Predictor
+from trainer.precision import POLICIES
+from trainer.run import Result, Run
+
+_PROOF_IMAGES: Final = 8  # on which the saved model must answer as the trained one
+
+
+def finish(
+    run: Run,
+    manifest: Manifest,
+    model: keras.Model,
+    checkpoints: Checkpoints,
+    *,
+    check: Callable[[], None],
+    tick: Callable[[], None],
+    say: Callable[[str], None],
+) -> Evaluation:
+    """Publishes the best epoch's model with its threshold, then evaluates it.
+
+    Args:
+        run: the run.
+        manifest: of its data.
+        model: gets the best epoch's weights.
+        checkpoints: of the run, with that model.
+        check: called before anything is published; what it raises keeps it from being.
+        tick: called often; what it raises ends this.
+        say: told what is the best epoch.
+
+    Raises:
+        InputError: the model cannot be written.
+    """
+    last = checkpoints.state(checkpoints.steps()[-1])
+    checkpoints.restore(last.best_step)
+    say(f"best epoch {last.best_epoch}: validation loss {last.best_loss:.4f}")
+    temporary = run.model.with_name(f".{os.getpid()}.{run.model.name}")  # Keras wants the ending
+    try:
+        _save(temporary, model, manifest.image_shape)
+        threshold, chosen_on = validation_threshold(Predictor(temporary), run, tick)
+        result = Result(
+            model_sha256=file_sha256(temporary),
+            epoch=last.best_epoch,
+            val_loss=last.best_loss,
+            epochs=last.epoch,
+            waited=last.callbacks.get("EarlyStopping", {}).get("wait", 0),
+            threshold=threshold,
+            chosen_on=chosen_on,
+            plan=run.data.plan,
+            precision=run.precision,
+        )
+        check()
+        run.publish(temporary, result)
+    except OSError as error:
+        raise InputError(f"{run.model}: cannot be written: {error.strerror or error}; make room") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return evaluate_run(run, split=headline_split(manifest), tick=tick)
+
+
+def stored(config: TrainConfig, manifest: Manifest) -> Run | None:
+    """Returns the run that is in a configuration's directory; see `Run.stored`."""
+    return Run.stored(config, manifest, POLICIES.get(config.precision, ""))
+
+
+def finished(config: TrainConfig, manifest: Manifest) -> Run | None:
+    """Returns the run that is there if it has nothing left to train, else None.
+
+    Raises:
+        InputError: the directory holds another run, or something else.
+        EndedEarly: its loss was not finite, and it would go the same way again.
+    """
+    there = stored(config, manifest)
+    if there is None:
+        return None
+    if there.diverged is not None:
+        if config.learning_rate < there.config.learning_rate:
+            return None
+        raise EndedEarly(
+            f"--run_dir={config.run_dir}: the loss was not finite after step {there.diverged:,}; "
+            f"{lower(config)}",
+            NOT_FINITE,
+        )
+    try:
+        done = there.result().done(config)
+    except InputError:  # not published, or not wholly: that is what is left to do
+        return None
+    return replace(there, config=config) if done else None
+
+
+def finished_again(run: Run, manifest: Manifest, say: Callable[[str], None]) -> Evaluation:
+    """Says that a run has nothing left to train; its report is made again only if it is not there."""
+    result, split = run.result(), headline_split(manifest)
+    say(
+        f"finished after epoch {result.epochs} of at most {run.config.epochs}; best epoch {result.epoch}: "
+        f"validation loss {result.val_loss:.4f}"
+    )
+    return finished_evaluation(run, split) or evaluate_run(run, split=split)
+
+
+def headline_split(manifest: Manifest) -> str:
+    """Returns the split that a run is judged by."""
+    return "test" if "test" in manifest.splits else "val"
+
+
+def lower(config: TrainConfig) -> str:
+    """Returns what to do about a loss that is not finite."""
+    return (
+        f"the same command with a --learning_rate lower than {config.learning_rate:g} goes on from the best "
+        f"epoch (or try --precision=float32 in another --run_dir)"
+    )
+
+
+def _save(path: Path, model: keras.Model, image_shape: tuple[int, int, int]) -> None:
+    """Saves the model, which is kept only if, loaded again, it gives the same logits."""
+    model.save(path)
+    images = np.random.default_rng(0).integers(0, 256, (_PROOF_IMAGES, *image_shape), np.uint8)
+    again = keras.models.load_model(path, safe_mode=True)
+    if not np.array_equal(model(images, training=False), again(images, training=False)):
+        raise RuntimeError(f"{path}: the saved model does not give the trained model's logits")

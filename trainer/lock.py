@@ -1,0 +1,251 @@
+"""One process at a time trains in a run directory: a lock that outlives no process, on any shared disk.
+
+The lock is a file that its holder rewrites every ten seconds. Whether the holder lives is seen on its own
+machine by its process id and start time, elsewhere by the content that changes, on the waiter's own clock; so
+no two clocks are compared, and nothing of the file system but an atomic rename and link is needed.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from tfrecords.errors import EndedEarly, InputError
+from tfrecords.signals import STOPPED
+
+LOCK_NAME: Final = "lock.json"
+_REWRITE_SECONDS: Final = 10.0
+_STALE_SECONDS: Final = 60.0  # a holder elsewhere that has not rewritten it for so long is dead
+_WAIT_SECONDS: Final = 90.0  # for a holder that lives: longer than the above, and than a run takes to stop
+_LOOK_SECONDS: Final = 0.2
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock.
+
+    Attributes:
+        host: name of its machine.
+        boot: the machine's boot id, with the id of its process namespace: containers of one machine count
+            their processes each for itself.
+        pid: of the process.
+        started: when it started, in ticks since the boot.
+        token: drawn by it.
+        beat: how often it has rewritten the lock.
+    """
+
+    host: str
+    boot: str
+    pid: int
+    started: int
+    token: str
+    beat: int = 0
+
+    @classmethod
+    def here(cls) -> Self:
+        """Returns this process, with a new token."""
+        pid = os.getpid()
+        return cls(socket.gethostname(), _boot(), pid, _started(pid), secrets.token_hex(8))
+
+    @property
+    def dead(self) -> bool:
+        """Whether it was a process of this machine, and is none any more."""
+        return self.boot == _boot() and _started(self.pid) != self.started
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+class RunLock:
+    """The lock of a run directory, held inside `with`; the directory is made, and removed if it stays empty.
+
+    Args:
+        folder: the run directory.
+        say: told for whom it waits.
+        wait: seconds to wait for a holder that lives.
+        stale: seconds after which a holder on another machine that changes nothing counts as dead.
+
+    Raises:
+        InputError: another process holds it, or the directory cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        say: Callable[[str], None] = print,
+        *,
+        wait: float = _WAIT_SECONDS,
+        stale: float = _STALE_SECONDS,
+    ) -> None:
+        self._folder, self._path, self._say = folder, folder / LOCK_NAME, say
+        self._wait, self._stale = wait, stale
+        self._mine = Holder.here()
+        self._made: list[Path] = []
+        self._released = threading.Event()
+        self._writing = threading.Lock()
+
+    def __enter__(self) -> Self:
+        try:
+            self._make_folder()
+            self._acquire()
+        except OSError as error:
+            self._remove_folders()
+            raise InputError(f"--run_dir={self._folder}: cannot be written: {error.strerror}") from None
+        threading.Thread(target=self._rewrite, name="lock", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Gives the lock back; to be called before an end of the process that unwinds nothing."""
+        self._released.set()
+        with self._writing, suppress(OSError):
+            if self._held():
+                self._path.unlink()
+        self._remove_folders()
+
+    def check(self) -> None:
+        """Is called before anything is published.
+
+        Raises:
+            EndedEarly: this process stood still for so long that another took the lock over.
+        """
+        if not self._held():
+            there = _read(self._path)
+            raise EndedEarly(
+                f"--run_dir={self._folder}: {there or 'somebody'} took this run over while this process "
+                f"stood still; it goes on there, and nothing more is written here",
+                STOPPED,
+            )
+
+    def _held(self) -> bool:
+        there = _read(self._path)
+        return there is not None and there.token == self._mine.token
+
+    def _make_folder(self) -> None:
+        missing = [path for path in (self._folder, *self._folder.parents) if not path.exists()]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._made = missing
+
+    def _remove_folders(self) -> None:
+        """Removes what was made for the lock alone, innermost first."""
+        for path in self._made:
+            try:
+                path.rmdir()
+            except OSError:  # it holds a run now
+                return
+
+    def _acquire(self) -> None:
+        began = last_change = time.monotonic()
+        seen: Holder | None = None
+        said = False
+        while True:
+            if self._create():
+                return
+            there = _read(self._path)
+            now = time.monotonic()
+            if there is None:  # given back just now, or damaged by a crash of the machine
+                if seen is None and now - last_change < 2:
+                    time.sleep(_LOOK_SECONDS / 10)
+                    continue
+            elif there != seen:
+                seen, last_change = there, now
+            if there is None or there.dead or now - last_change >= self._stale:
+                if self._take_over(there):
+                    return
+                continue
+            if now - began >= self._wait:
+                raise InputError(
+                    f"--run_dir={self._folder}: {there} trains in it; wait for its end, end it, or choose "
+                    f"another --run_dir (if that process is gone for good, remove {self._path})"
+                )
+            if not said and now - began > 1:
+                self._say(f"waiting for {there}, which trains in {self._folder}: at most {self._wait:.0f} s")
+                said = True
+            time.sleep(_LOOK_SECONDS)
+
+    def _create(self) -> bool:
+        """Makes the lock, whole, if there is none."""
+        temporary = self._write_temporary()
+        try:
+            os.link(temporary, self._path)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink(missing_ok=True)
+        return True
+
+    def _take_over(self, there: Holder | None) -> bool:
+        """Puts this process in the place of a dead holder; False if somebody else was faster."""
+        with _guard(self._folder):
+            if _read(self._path) != there:
+                return False
+            self._write_temporary().replace(self._path)
+        if there is not None and there.boot != _boot():
+            time.sleep(_LOOK_SECONDS)  # another machine may have decided the same: the last to write has it
+        return self._held()
+
+    def _rewrite(self) -> None:
+        beat = 0
+        while not self._released.wait(_REWRITE_SECONDS):
+            beat += 1
+            with self._writing, suppress(OSError):  # a full disk is told by what else is written
+                if self._released.is_set() or not self._held():
+                    return
+                self._write_temporary(beat).replace(self._path)
+
+    def _write_temporary(self, beat: int = 0) -> Path:
+        temporary = self._path.with_name(f".{LOCK_NAME}.{self._mine.token}.tmp")
+        temporary.write_text(json.dumps({**asdict(self._mine), "beat": beat}) + "\n")
+        return temporary
+
+
+def _read(path: Path) -> Holder | None:
+    """Returns the holder; None if there is no lock, or none that can be read."""
+    try:
+        values: dict[str, Any] = json.loads(path.read_bytes())
+        return Holder(**values)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+@contextmanager
+def _guard(folder: Path) -> Iterator[None]:
+    """Lets one process of this machine at a time take over a lock.
+
+    A file system that cannot lock a folder (NFS) is left to the token, which is looked at again.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _boot() -> str:
+    """Returns the id of this machine's boot and of this process's namespace of process ids."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+
+
+def _started(pid: int) -> int:
+    """Returns when a process started, in ticks since the boot; -1 if there is none, or it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return -1
+    return -1 if fields[0] in ("Z", "X") else int(fields[19])

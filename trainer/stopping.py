@@ -1,0 +1,148 @@
+"""Between two blocks of steps all workers decide: whether to save, whether to stop, how long the next is."""
+
+import math
+import signal
+import time
+from collections.abc import Callable
+from typing import Final
+
+from tfrecords import signals
+from tfrecords.command import INTERRUPTED, STOPPED
+from tfrecords.errors import EndedEarly
+from trainer.callbacks import SaveCheckpoints
+from trainer.checkpoint import NotFinite
+from trainer.loop import LONGEST_BLOCK, Block
+from trainer.workers.agreement import Sum
+
+FIRST_BLOCK: Final = 1
+_TICK_SECONDS: Final = 1.0
+_BLOCK_SECONDS: Final = 4.0  # a signal is heard between blocks: within 5 s, with what stands between them
+
+
+class Stopping:
+    """Why this run must stop, if it must, on any of its workers.
+
+    Args:
+        add: sums over the workers, see `sum_over_workers`.
+        max_minutes: the run's own limit; 0: none.
+        began: when it started, by the clock.
+        clock: seconds.
+    """
+
+    def __init__(
+        self, add: Sum, *, max_minutes: float, began: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._add, self._max_minutes, self._began, self._clock = add, max_minutes, began, clock
+
+    def look(self, *numbers: int) -> tuple[str, int, list[int]]:
+        """Is called by all workers at the same time, with as many numbers.
+
+        Returns:
+            why to stop ("" if not), the exit code that says so, and the sums of the workers' numbers.
+        """
+        own = signals.heard()
+        late = 0 < self._max_minutes <= (self._clock() - self._began) / 60
+        mine = [int(own == signal.SIGTERM), int(own == signal.SIGINT), int(late)]
+        terminated, interrupted, over, *sums = self._add([*mine, *numbers])
+        if terminated:
+            return f"stopped by SIGTERM{_elsewhere(mine[0])}", STOPPED, sums
+        if interrupted:
+            return f"interrupted{_elsewhere(mine[1])}", INTERRUPTED, sums
+        if over:
+            return f"stopped by --max_minutes={self._max_minutes:g}", STOPPED, sums
+        return "", 0, sums
+
+    def now_and_then(self, saved: str) -> Callable[[], None]:
+        """Returns a function to be called often in a part of the run that only the chief works in.
+
+        Args:
+            saved: what is saved, for the last line.
+
+        Raises:
+            EndedEarly: the run must stop.
+        """
+        looked = self._clock()
+
+        def tick() -> None:
+            nonlocal looked
+            if self._clock() - looked < _TICK_SECONDS:
+                return
+            self._refuse(saved, 0)
+            looked = self._clock()
+
+        return tick
+
+    def leave_together(self, saved: str, *, chief: bool) -> None:
+        """Waits until the chief is done; the others take part in what its `now_and_then` asks meanwhile.
+
+        Raises:
+            EndedEarly: the run must stop before the chief is done.
+        """
+        while not self._refuse(saved, int(chief)):
+            pass
+
+    def _refuse(self, saved: str, done: int) -> int:
+        why, code, (done,) = self.look(done)
+        if why and not done:
+            raise EndedEarly(f"{why}: {saved}", code)
+        return done
+
+
+class Pause:
+    """What happens after each block of steps of a run: it is called with the block.
+
+    Args:
+        saver: saves checkpoints.
+        stopping: why to stop.
+        chief: whether this worker decides what all workers do at the same time.
+        steps_per_epoch: of training.
+    """
+
+    def __init__(
+        self, saver: SaveCheckpoints, stopping: Stopping, *, chief: bool, steps_per_epoch: int
+    ) -> None:
+        self._saver, self._stopping, self._chief = saver, stopping, int(chief)
+        self._steps_per_epoch = steps_per_epoch
+
+    def __call__(self, block: Block) -> int:
+        """Returns the length of the next block.
+
+        Raises:
+            EndedEarly: the run was stopped, and is saved; or its loss is not finite, and it is not.
+        """
+        in_train = block.phase == "train"
+        step = block.epoch * self._steps_per_epoch + (block.end if in_train else self._steps_per_epoch)
+        due = in_train and block.end < self._steps_per_epoch and self._saver.due(step)
+        broken = not math.isfinite(block.loss)
+        why, code, (saving, not_finite, length) = self._stopping.look(
+            self._chief * due, int(broken), self._chief * next_length(block)
+        )
+        if not_finite:
+            what = "loss" if in_train else "val_loss"
+            raise NotFinite(f"epoch {block.epoch + 1}, step {step:,}: {what} is {block.loss}", step)
+        if why or saving:
+            self._saver.save(step, block.epoch)
+        if why:
+            raise EndedEarly(
+                f"{why}: saved after {place(block, self._steps_per_epoch)}; the same command goes on from "
+                f"there",
+                code,
+            )
+        return length
+
+
+def next_length(block: Block) -> int:
+    """Returns how many steps the next block has: as many as take four seconds, at most twice this one's."""
+    in_time = _BLOCK_SECONDS / max(block.seconds / block.steps, 1e-9)
+    return max(1, min(LONGEST_BLOCK, 2 * block.steps, int(in_time)))
+
+
+def place(block: Block, steps_per_epoch: int) -> str:
+    """Returns where in the run a block ended."""
+    if block.phase == "val":
+        return f"epoch {block.epoch + 1}'s training, before its validation"
+    return f"step {block.end:,} of {steps_per_epoch:,} of epoch {block.epoch + 1}"
+
+
+def _elsewhere(here: int) -> str:
+    return "" if here else " on another worker"
