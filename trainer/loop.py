@@ -50,7 +50,7 @@ class Data:
 
     Attributes:
         train: step since the run's start -> an endless distributed dataset of batches from there.
-        val: () -> one padded pass over validation.
+        val: () -> padded passes over validation, one after the other, without end.
         steps_per_epoch: of train.
         val_steps: of validation.
         global_batch_size: records a step.
@@ -210,7 +210,10 @@ class Loop:
         first_epoch, skipped = start
         table = data.table()
         batches = iter(data.train(first_epoch * data.steps_per_epoch + skipped))
-        val = data.val()
+        val = iter(data.val())
+        # Kept beyond this call: an iterator that ends waits for a thread of TensorFlow (autotune, which it
+        # starts for what a strategy distributes), 5 to 25 s after a long epoch, with TensorFlow 2.21.
+        self._reading = (batches, val, table)
         calls = keras.callbacks.CallbackList(list(callbacks), model=self.model)
         calls.set_params({"epochs": epochs, "steps": data.steps_per_epoch, "verbose": 0})
         self.model.stop_training = False
@@ -279,10 +282,10 @@ class Loop:
     ) -> Logs:
         self._val_meters.reset()
         calls.on_test_begin()
-        batches, done, logs = iter(val), 0, Logs()
+        done, logs = 0, Logs()
         while done < data.val_steps:
             end, began = min(done + self._length, data.val_steps), clock()
-            self._val_block(batches, tf.constant(end - done))
+            self._val_block(val, tf.constant(end - done))
             logs = self._val_meters.take()
             ended(Block("val", epoch, end, end - done, clock() - began, logs["loss"]))
             done = end

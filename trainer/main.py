@@ -45,17 +45,15 @@ def main(_: list[str]) -> None:
     if _VERIFY_DATA.value:
         disk.require_sound(config.cache_dir, Manifest.load(Path(config.data), check_shards=False))
     evaluation = train(config)
-    if evaluation is None:  # a helping worker: the chief reports
-        return
-    print(
-        f"\n{evaluation.text}\n\n"
-        f"model:  {Path(config.run_dir) / 'model.keras'}\n"
-        f"report: {evaluation.page}\n"
-        f"Next:\n  tensorboard --logdir={config.run_dir}/tensorboard\n"
-        f"  python -m trainer.predict --run_dir={config.run_dir} IMAGE_OR_FOLDER"
-    )
-    if config.direct:
-        end_process()
+    if evaluation is not None:  # a helping worker leaves the report to the chief
+        print(
+            f"\n{evaluation.text}\n\n"
+            f"model:  {Path(config.run_dir) / 'model.keras'}\n"
+            f"report: {evaluation.page}\n"
+            f"Next:\n  tensorboard --logdir={config.run_dir}/tensorboard\n"
+            f"  python -m trainer.predict --run_dir={config.run_dir} IMAGE_OR_FOLDER"
+        )
+    end_process()  # TensorFlow's own end waits for threads and for other workers, at times for long
 
 
 if __name__ == "__main__":

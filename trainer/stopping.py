@@ -4,6 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from tfrecords import signals
@@ -13,6 +14,7 @@ from trainer.callbacks import SaveCheckpoints
 from trainer.checkpoint import NotFinite
 from trainer.loop import LONGEST_BLOCK, Block
 from trainer.workers.agreement import Sum
+from trainer.workers.lost import OF_A_LOST_PEER
 
 FIRST_BLOCK: Final = 1
 _TICK_SECONDS: Final = 1.0
@@ -123,6 +125,8 @@ class Pause:
         if why or saving:
             self._saver.save(step, block.epoch)
         if why:
+            with suppress(*OF_A_LOST_PEER):  # nobody leaves while another still takes part in the save
+                self._stopping.look()
             raise EndedEarly(
                 f"{why}: saved after {place(block, self._steps_per_epoch)}; the same command goes on from "
                 f"there",

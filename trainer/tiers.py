@@ -54,7 +54,7 @@ def run_data(config: TrainConfig, manifest: Manifest, strategy: Any, tier: Tier)
         def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
             count = context.num_input_pipelines
             worker = Worker(context.input_pipeline_id, count, context.num_replicas_in_sync // count)
-            return make_dataset(
+            dataset = make_dataset(
                 directory,
                 manifest,
                 split,
@@ -63,6 +63,7 @@ def run_data(config: TrainConfig, manifest: Manifest, strategy: Any, tier: Tier)
                 start_step=start_step,
                 worker=worker,
             )
+            return dataset if training else dataset.repeat()
 
         return strategy.distribute_datasets_from_function(of_worker)
 

@@ -40,7 +40,7 @@ from trainer.strategy import describe, make_strategy
 from trainer.tiers import choose_train_tier, run_data
 from trainer.workers.agreement import Sum, check_agreement, sum_over_workers
 from trainer.workers.cluster import Cluster, cluster_of
-from trainer.workers.lost import naming_lost_workers
+from trainer.workers.lost import OF_A_LOST_PEER, naming_lost_workers
 from trainer.workers.meeting import Facts, meet
 
 _TRAINED: Final = "training is done and saved; the same command makes the report"
@@ -208,7 +208,11 @@ def _fit_and_finish(work: _Work, resumed: State | None) -> Evaluation | None:
                 say=work.say,
             )
         # All leave together: a worker that leaves while others still work would count as lost.
-        work.stopping.leave_together(_TRAINED, chief=chief)
+        try:
+            work.stopping.leave_together(_TRAINED, chief=chief)
+        except OF_A_LOST_PEER:  # one was faster out of this than the other into it: all is published
+            if not chief and not finished(config, work.manifest):
+                raise
     if diverged:
         if evaluation:
             work.say(f"\n{evaluation.text}\n\nreport: {evaluation.page}")

@@ -40,7 +40,7 @@ def main(folder: Path) -> None:
     spread = strategy.experimental_distribute_dataset
     data = Data(
         train=lambda start: spread(records.repeat().skip(start)),
-        val=lambda: spread(records),
+        val=lambda: spread(records.repeat()),
         steps_per_epoch=STEPS,
         val_steps=STEPS,
         global_batch_size=BATCH,

@@ -59,7 +59,7 @@ def data(loop, train, val, size):
     steps = -(-len(train.label) // size)
     return Data(
         train=lambda start: spread(train.batches(size).repeat().skip(start)),
-        val=lambda: spread(val.batches(size)),
+        val=lambda: spread(val.batches(size).repeat()),
         steps_per_epoch=steps,
         val_steps=-(-len(val.label) // size),
         global_batch_size=size,
