@@ -5,9 +5,9 @@
 
 Who the workers are is read from TF_CONFIG if it is there, else from --hosts with --rank, else from Slurm's
 environment, else from that of a Kubernetes Indexed Job (JOB_COMPLETION_INDEX with LAUNCH_PROCESSES,
-LAUNCH_JOB and LAUNCH_SERVICE). All names must resolve before the command starts. In Kubernetes the command takes this
-process's place; elsewhere it is a child: signals are passed on to it, and with --log_dir the rank's log and
-how it ended are kept.
+LAUNCH_JOB and LAUNCH_SERVICE). All names must resolve before the command starts. In Kubernetes the command
+takes this process's place; elsewhere it is a child: signals are passed on to it, and with --log_dir the
+rank's log and how it ended are kept.
 """
 
 import json

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -136,8 +137,7 @@ class ProgressLine(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._epochs, self._steps, self._out, self._clock = epochs, steps, out, clock
-        self._first: float | None = None
-        self._started = 0.0
+        self._began: tuple[float, float] | None = None  # the first epoch, in parts, of this process, and when
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Notes the epoch."""
@@ -145,8 +145,7 @@ class ProgressLine(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Notes when and where in the run this process began."""
-        if self._first is None:
-            self._first, self._started = self._epoch + batch / self._steps, self._clock()
+        self._began = self._began or (self._epoch + batch / self._steps, self._clock())
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Rewrites the line within the epoch."""
@@ -158,25 +157,25 @@ class ProgressLine(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Prints the epoch's line."""
-        first = epoch if self._first is None else self._first
-        done = epoch + 1 - first
-        left = (self._clock() - self._started) / done * (self._epochs - epoch - 1)
+        left = math.nan  # not known: this process has trained no step yet, only validated
+        if self._began:
+            first, began = self._began
+            left = (self._clock() - began) / (epoch + 1 - first) * (self._epochs - epoch - 1)
         start = "\r\033[K" if self._out.isatty() else ""
         print(start + progress_line(epoch, self._epochs, logs or {}, left), file=self._out, flush=True)
 
 
 def progress_line(epoch: int, epochs: int, logs: dict[str, float], left: float) -> str:
-    """Returns an epoch's line; `left` is in seconds, for all epochs that may come."""
+    """Returns an epoch's line; `left` is in seconds, for all epochs that may come; NaN if not known."""
     train, val = (
         f"loss {logs[prefix + 'loss']:.4f} acc {logs[prefix + 'accuracy']:.4f} auc {logs[prefix + 'auc']:.4f}"
         for prefix in ("", "val_")
     )
-    speed = f"{logs['images_per_second']:,.0f} images/s, input wait {logs['input_wait']:.1%}, "
-    # 0 where only the validation of the epoch was left to do.
-    return (
-        f"epoch {epoch + 1:3d}/{epochs}  {train} | val {val} | "
-        f"{speed if logs['images_per_second'] else ''}at most {duration(left)} left"
-    )
+    parts = [f"epoch {epoch + 1:3d}/{epochs}  {train} | val {val}"]
+    if logs["images_per_second"]:  # 0 where only the validation of the epoch was left to do
+        speed = f"{logs['images_per_second']:,.0f} images/s, input wait {logs['input_wait']:.1%}"
+        parts.append(speed + ("" if math.isnan(left) else f", at most {duration(left)} left"))
+    return " | ".join(parts)
 
 
 def duration(seconds: float) -> str:

@@ -123,9 +123,11 @@ def _train(
     classes = len(manifest.class_names)
     data = run_data(config, manifest, strategy, tier)
 
+    rate = _learning_rate(config, data.steps_per_epoch)
+
     def build() -> tuple[keras.Model, Any]:
         model = build_model(config.model, manifest.image_shape, classes, dtype=precision.policy)
-        optimizer: Any = keras.optimizers.Adam(_learning_rate(config, data.steps_per_epoch))
+        optimizer: Any = keras.optimizers.Adam(rate)
         if precision.policy == "mixed_float16":
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         return model, optimizer
@@ -159,8 +161,10 @@ def _train(
         say("\n".join(f"{name:10} {value}" for name, value in facts.items()))
     resumed = _resume(checkpoints)
     check_agreement(strategy, resumed.step if resumed else 0, "the step to resume from")
-    if resumed and config.schedule == "constant":
-        loop.optimizer.learning_rate = config.learning_rate  # a lower one, after a loss that was not finite
+    if resumed and isinstance(
+        rate, float
+    ):  # a checkpoint holds it; after a loss not finite it is a lower one
+        loop.optimizer.learning_rate = rate
     if cluster.chief and resumed:
         say(_resuming(resumed, config, data.steps_per_epoch))
     stopping = Stopping(add, max_minutes=config.max_minutes, began=began)

@@ -70,6 +70,7 @@ def evaluate_run(
     else:
         records = f" ({result.chosen_on:,} records)" if result.chosen_on else ""
         source = f"chosen on validation{records}, never on {split}"
+    tick()
     folder = run.report(split)
     worst = worst_mistakes(predictions, result.threshold, _MISTAKES)
     # A run that goes on has more rows by now than the epochs that its result is of.
