@@ -6,6 +6,7 @@
 The same command again resumes an interrupted run.
 """
 
+import os
 from pathlib import Path
 
 from absl import flags
@@ -39,6 +40,9 @@ def main(_: list[str]) -> None:
     # Of this start, not of the run: what is sound today may be harmed tomorrow.
     if _VERIFY_DATA.value and not config.data_url:
         require_sound(data, quick=True)
+    if config.strategy == "multi_worker":
+        # A lost worker is told in one line of ours; TensorFlow's many would hide it. Before its import.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_start(), held():  # TensorFlow's threads must not take signals from this one
         from data_pipeline.tiers import disk
         from trainer.training import train

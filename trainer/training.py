@@ -161,9 +161,7 @@ def _train(
         say("\n".join(f"{name:10} {value}" for name, value in facts.items()))
     resumed = _resume(checkpoints)
     check_agreement(strategy, resumed.step if resumed else 0, "the step to resume from")
-    if resumed and isinstance(
-        rate, float
-    ):  # a checkpoint holds it; after a loss not finite it is a lower one
+    if resumed and isinstance(rate, float):  # the checkpoint's may be higher: see `lower`
         loop.optimizer.learning_rate = rate
     if cluster.chief and resumed:
         say(_resuming(resumed, config, data.steps_per_epoch))

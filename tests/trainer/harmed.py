@@ -4,13 +4,15 @@
 
 HARM is `none`, `SIGNAL@PLACE`, sent to the process itself when it comes there (load, train, val, threshold,
 report, publish: between the two files of a result), `SIGNAL@PLACE#RANK` for one worker alone, or
-`diverge@STEP`.
+`diverge@STEP`. With the environment variable HARM_ONCE, a file that does not exist yet, it is done once in
+several starts.
 """
 
 import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -40,6 +42,10 @@ def harm(text: str) -> None:
     def send() -> None:
         if not done:
             done.append(True)
+            if once := os.environ.get("HARM_ONCE"):
+                if Path(once).exists():
+                    return
+                Path(once).touch()
             print(f"{what} at {place}", flush=True)
             os.kill(os.getpid(), signal.Signals[what])
 

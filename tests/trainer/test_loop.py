@@ -1,4 +1,5 @@
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
@@ -363,6 +364,31 @@ def test_gradients_are_summed_once(run_python, optimizer):
     one, two = json.loads(done.stdout.splitlines()[-1])
     assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < 1e-5
     assert max(map(abs, one)) > 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("strategy", ["mirrored", "multi_worker"])
+def test_an_overflow_on_one_replica_is_passed_over_by_all(run_python, tmp_path, strategy, rank):
+    """float16: no weight changes in that step, on any replica, and the loss scale is halved on all."""
+    command = [Path(__file__).with_name("overflow.py"), strategy, rank]
+    if strategy == "multi_worker":
+        launch = ["-m", "launch.local", "--processes=2", "--max_restarts=0", f"--log_dir={tmp_path}"]
+        done = run_python(*launch, "--", sys.executable, *command)
+    else:
+        done = run_python(*command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = [json.loads(line[line.index("[[") :]) for line in done.stdout.splitlines() if "[[" in line]
+    assert len(printed) == (2 if strategy == "multi_worker" else 1)
+    for steps in printed:
+        iterations, scales, sums, same = zip(*steps, strict=True)
+        assert iterations == (1, 2, 2, 3, 4, 5)  # the third step is none
+        assert scales == (1024, 1024, 512, 512, 512, 512)
+        assert sums[1] == sums[2]
+        assert len(set(sums)) == 5
+        assert np.isfinite(sums).all()
+        assert all(same)
+    assert all(steps == printed[0] for steps in printed)
 
 
 @pytest.mark.slow

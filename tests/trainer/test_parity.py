@@ -3,14 +3,11 @@
 import json
 import re
 import socket
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tfrecords.manifest import Manifest
 
@@ -113,7 +110,10 @@ def test_workers_that_disagree_are_all_told(results):
 
 
 def test_the_chief_decides_for_all(results):
-    assert {name: found["decided"] for name, found in results.items()} == dict.fromkeys(results, 7)
+    workers = {"one_device": 1, "mirrored": 1, "worker 0": 2, "worker 1": 2}
+    assert {name: found["decided"] for name, found in results.items()} == {
+        name: [7, count] for name, count in workers.items()
+    }
 
 
 def test_a_mirrored_run_resumed_in_mid_epoch_ends_as_one_that_was_not(together, tmp_path):
@@ -131,7 +131,7 @@ def test_a_mirrored_run_resumed_in_mid_epoch_ends_as_one_that_was_not(together, 
 
 
 def test_workers_train_a_run_that_only_the_chief_writes(converted, together, tmp_path):
-    flags = ["--strategy=multi_worker", "--model=resnet", "--epochs=2", "--precision=float32", "--keep=99"]
+    flags = ["--strategy=multi_worker", "--model=mlp", "--epochs=2", "--precision=float32", "--keep=99"]
     flags += ["--checkpoint_steps=2", "--global_batch_size=8", "--checkpoint_minutes=1e-9"]
     steps = -(-Manifest.load(converted).split("train").records // 8)
     assert steps % 2
@@ -149,49 +149,3 @@ def test_workers_train_a_run_that_only_the_chief_writes(converted, together, tmp
     files = [path.name for path in (tmp_path / "run").rglob("*tfevents*")]
     writers = {re.search(r"tfevents\.\d+\.[^.]+\.(\d+)\.", name)[1] for name in files}
     assert len(writers) == 1, files  # one process id
-
-
-def test_workers_killed_in_mid_epoch_and_started_again_end_as_if_they_had_not_been(
-    converted, begin, together, tmp_path
-):
-    """All of them die at once, as when a machine's power fails, after a checkpoint in the second epoch."""
-    flags = ["--strategy=multi_worker", "--model=resnet", "--epochs=3", "--precision=float32", "--keep=99"]
-    flags += ["--checkpoint_steps=4", "--global_batch_size=8", "--checkpoint_minutes=0", "--deterministic"]
-    steps = -(-Manifest.load(converted).split("train").records // 8)
-    middle = next(step for step in range(4, 3 * steps, 4) if step > steps + 1)
-    assert middle < 2 * steps - 1
-
-    def command(run):
-        return ["-m", "trainer.main", f"--data={converted}", f"--run_dir={run}", *flags]
-
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    # With oneDNN two runs now and then differ in the last bit, killed or not: see --help of --deterministic.
-    environments = [{"TF_CONFIG": text, "TF_ENABLE_ONEDNN_OPTS": "0"} for text in cluster(2)]
-    processes = begin(command(killed), environments)
-    there = killed / "checkpoints" / f"step-{middle:010d}"
-    while not there.exists() and all(process.poll() is None for process in processes):
-        time.sleep(0.001)
-    assert there.exists()
-    for process in processes:
-        process.kill()
-    for process in processes:
-        process.communicate()
-    assert not (killed / "checkpoints" / f"step-{2 * steps:010d}").exists()  # still in the second epoch
-
-    chief, _ = together(command(killed), environments)
-    assert "resuming after epoch 1 and " in chief
-    chief, _ = together(command(whole), environments)
-    assert "resuming" not in chief
-    names = [sorted(path.name for path in (run / "checkpoints").iterdir()) for run in (whole, killed)]
-    assert names[0] == names[1]
-    for name in names[0]:
-        ours, theirs = (
-            tf.train.load_checkpoint(run / "checkpoints" / name / "variables") for run in (whole, killed)
-        )
-        shapes = theirs.get_variable_to_shape_map()
-        assert ours.get_variable_to_shape_map() == shapes
-        for key in shapes.keys() - {"_CHECKPOINTABLE_OBJECT_GRAPH"}:
-            assert np.array_equal(ours.get_tensor(key), theirs.get_tensor(key)), (name, key)
-    models = [keras.models.load_model(run / "model.keras").get_weights() for run in (whole, killed)]
-    for mine, its in zip(*models, strict=True):
-        assert np.array_equal(mine, its)

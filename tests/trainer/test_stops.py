@@ -36,16 +36,16 @@ STRATEGIES = {
 def train(converted, run_python, tmp_path):
     """Trains in a folder with one harm; multi_worker in two processes of launch.local."""
 
-    def run(folder, strategy, harm="none", *flags, data=converted):
+    def run(folder, strategy, harm="none", *flags, data=converted, restarts=0, **environment):
         command = [_HARMED, harm, "--", f"--data={data}", f"--run_dir={folder}", *FLAGS]
         command += [*STRATEGIES[strategy], *flags]
-        environment = {"TF_ENABLE_ONEDNN_OPTS": "0"}  # see --help of --deterministic
+        environment = {"TF_ENABLE_ONEDNN_OPTS": "0", **environment}  # see --help of --deterministic
         if strategy == "multi_worker":
             launch = [
                 "-m",
                 "launch.local",
                 "--processes=2",
-                "--max_restarts=0",
+                f"--max_restarts={restarts}",
                 f"--log_dir={tmp_path / 'logs'}",
             ]
             return run_python(*launch, "--", sys.executable, *command, **environment)
@@ -217,3 +217,21 @@ def test_a_report_is_that_of_the_model_that_is_there(train, run_command, tmp_pat
     result = json.loads((folder / "result.json").read_text())
     assert (report["best_epoch"], result["epoch"], result["epochs"]) == (1, 1, 1)
     assert report["facts"]["model file"].endswith(result["model_sha256"])
+
+
+@pytest.mark.parametrize("harm", ["SIGKILL@train#0", "SIGKILL@val#1", "SIGSTOP@train#1"])
+def test_a_lost_worker_is_named_and_the_run_ends_as_if_it_had_not_been(train, whole, tmp_path, harm):
+    """Killed, or frozen, which the others see after some seconds; the launcher starts both again."""
+    folder, rank = tmp_path / "run", int(harm[-1])
+    done = train(folder, "multi_worker", harm, restarts=1, HARM_ONCE=str(tmp_path / "once"))
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "restart 1 of 1" in done.stderr
+    if "KILL" in harm:
+        assert f"rank {rank} was ended by SIGKILL, as the first" in done.stderr
+    else:
+        assert "rank 0 left with code 76, as the first" in done.stderr
+    assert f"worker {rank} (127.0.0.1:" in said
+    assert "was lost" in said
+    assert "Traceback" not in said
+    refuse_other(folder, whole(train, "multi_worker"))

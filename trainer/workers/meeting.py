@@ -185,7 +185,7 @@ def _join(cluster: Cluster, facts: Facts, waiting: _Waiting, end: float) -> Fact
             socket.create_connection(cluster.addresses[0], timeout=_ANSWER_SECONDS) as chief,
         ):
             _send(chief, {"rank": cluster.rank, "facts": facts})
-            while time.monotonic() < end:
+            while time.monotonic() < end + _ANSWER_SECONDS:  # the chief says who has not come
                 message = _receive_in_time(chief)
                 if message is None:
                     continue
