@@ -1,0 +1,34 @@
+"""What both sides of a process border must know is written down once, in docs/architecture.md."""
+
+import re
+from pathlib import Path
+
+from launch import exits
+from tfrecords import command
+from trainer.lock import LOCK_NAME
+from trainer.run import CONFIG_NAME, MODEL_NAME, RESULT_NAME
+
+TEXT = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text()
+
+
+def test_exit_codes():
+    rows = re.findall(r"^\| (\d+) \| (.+?) \| (.*?) \|$", TEXT, re.MULTILINE)
+    meaning = {int(code): text for code, text, _ in rows}
+    assert set(meaning) == {0, 1, 2, 3, 75, 76, 77, 130}
+    names = ("BAD_INPUT", "STOPPED", "PEER_LOST", "INTERRUPTED")
+    assert {name: getattr(command, name) for name in names} == {name: getattr(exits, name) for name in names}
+    for code, word in (
+        (command.BAD_INPUT, "bad input"),
+        (command.STOPPED, "SIGTERM"),
+        (command.PEER_LOST, "lost"),
+        (command.NOT_FINITE, "not finite"),
+        (command.INTERRUPTED, "Ctrl-C"),
+    ):
+        assert word in meaning[code]
+    again = {int(code) for code, _, what in rows if "all of them" in what}
+    assert again == {code for code in meaning if exits.starts_again(code)}
+
+
+def test_files_of_a_run():
+    for name in (CONFIG_NAME, LOCK_NAME, MODEL_NAME, RESULT_NAME):
+        assert f"`{name}`" in TEXT
