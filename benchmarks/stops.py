@@ -5,8 +5,8 @@
     python benchmarks/stops.py --part=start               what launch.local costs until the first step
 
 In the storm a harm is drawn from the seed: SIGKILL or SIGSTOP of one worker, SIGTERM or Ctrl-C of the
-launcher, which is then started again by the same command, or SIGKILL of the launcher. In the end weights, checkpoints,
-history and predictions must be those of an undisturbed run, bit by bit. Exit code 2 if not.
+launcher, which is then started again by the same command, or SIGKILL of the launcher. In the end weights,
+checkpoints, history and predictions must be those of an undisturbed run, bit by bit. Exit code 2 if not.
 """
 
 import json
