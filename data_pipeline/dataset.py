@@ -127,6 +127,8 @@ def make_dataset(
     config.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     if tier == "stream":
         return (read_in_place(request) if request.in_place else streamed(request)).with_options(config)
+    # Nothing below is left to tf.data's autotuning, and an iterator that ends would wait for its thread.
+    config.autotune.enabled = False
     if tier == "device" and training:
         columns = memory.load(directory, manifest, split, request.columns) if request.columns else {}
         return gathered(

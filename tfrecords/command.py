@@ -40,13 +40,12 @@ def run(main: Callable[[list[str]], None], *, positional: str = "") -> None:
             main(argv[1:])
         except InputError as error:
             _leave(f"error: {error}", BAD_INPUT)
-        # The process ends at once, without the clean-up of libraries, which may wait for a lost peer.
         except EndedEarly as error:
-            leave(str(error), error.code)
+            _leave(str(error), error.code)
         except Terminated:
-            leave(sentence(signal.SIGTERM), STOPPED)
+            _leave(sentence(signal.SIGTERM), STOPPED)
         except KeyboardInterrupt:
-            leave(sentence(signal.SIGINT), INTERRUPTED)
+            _leave(sentence(signal.SIGINT), INTERRUPTED)
 
     app.run(guarded, flags_parser=_parse)
 
@@ -61,6 +60,8 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _leave(message: str, code: int) -> NoReturn:
+    if "tensorflow" in sys.modules:  # whose own end may wait for a thread, or for a lost worker
+        leave(message, code)
     sys.stdout.flush()
     print(message, file=sys.stderr)
     sys.exit(code)

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from data_pipeline.autotune import distribute_without_autotune
 from data_pipeline.tiers.device import look_up
 from tfrecords.errors import EndedEarly
 from trainer.seeds import differ_by_replica
@@ -139,6 +140,7 @@ class Loop:
             leave_sums_to_the_loop(self.optimizer)
             self._train_meters, self._val_meters = Meters(classes), Meters(classes)
         differ_by_replica(self.model)
+        distribute_without_autotune()
         self.kept_meters = tf.Variable(tf.zeros([0, 0]), shape=[None, None], trainable=False)
         self._loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="none")
         # The optimizer is where Keras callbacks look for it; fit() itself is not used.
@@ -211,8 +213,7 @@ class Loop:
         table = data.table()
         batches = iter(data.train(first_epoch * data.steps_per_epoch + skipped))
         val = iter(data.val())
-        # Kept beyond this call: an iterator that ends waits for a thread of TensorFlow (autotune, which it
-        # starts for what a strategy distributes), 5 to 25 s after a long epoch, with TensorFlow 2.21.
+        # Kept beyond this call: the iterator of a stream, which is tuned, waits for a thread when it ends.
         self._reading = (batches, val, table)
         calls = keras.callbacks.CallbackList(list(callbacks), model=self.model)
         calls.set_params({"epochs": epochs, "steps": data.steps_per_epoch, "verbose": 0})
@@ -377,8 +378,6 @@ def block_end(epoch: int, done: int, length: int, steps_per_epoch: int, cut_ever
 
 def _summed(gradients: Sequence[Any], context: Any) -> list[Any]:
     """Returns the gradients summed over all replicas, once; None stays None."""
-    if context.num_replicas_in_sync == 1:
-        return list(gradients)
     sums = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, [g for g in gradients if g is not None]))
     return [None if gradient is None else next(sums) for gradient in gradients]
 

@@ -267,7 +267,7 @@ class Run:
         """
         again = f"the command that started the run goes on with it; its --run_dir={self.folder}"
         if not self.model.exists():
-            raise InputError(f"{self.model}: not there yet; {again}")
+            raise InputError(f"{self.model}: not there yet; the run has not ended; {again}")
         path, sha256 = self.folder / RESULT_NAME, file_sha256(self.model)
         if not path.exists():
             return self._result_of_before(sha256)

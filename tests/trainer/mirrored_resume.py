@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from data_pipeline.fetch import end_process
 from trainer.callbacks import HistoryFiles, SaveCheckpoints
 from trainer.checkpoint import Checkpoints
 from trainer.config import TrainConfig
@@ -49,8 +50,11 @@ def main(folder: Path) -> None:
     def build() -> tuple[keras.Model, keras.optimizers.Optimizer]:
         return build_model("resnet", SHAPE, 2, dtype="float32"), keras.optimizers.Adam(0.01)
 
+    loops = []
+
     def trained(start: int) -> dict:
         loop = Loop(strategy, build, 2, deterministic=True)
+        loops.append(loop)  # kept to the end, with its iterators
         checkpoints = Checkpoints(
             folder / str(start), loop.model, loop.optimizer, keep=9, meters=loop.kept_meters
         )
@@ -95,3 +99,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    end_process()  # TensorFlow's own end waits for threads of its iterators

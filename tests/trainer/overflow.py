@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from data_pipeline.fetch import end_process
 from trainer.config import TrainConfig
 from trainer.loop import Data, Loop
 from trainer.models import build_model
@@ -70,3 +71,4 @@ def main(name: str, rank: int) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1], int(sys.argv[2]))
+    end_process()  # TensorFlow's own end waits for threads of its iterators

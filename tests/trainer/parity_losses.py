@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from data_pipeline.dataset import make_dataset
+from data_pipeline.fetch import end_process
 from data_pipeline.options import PipelineOptions, Worker
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
@@ -23,6 +24,8 @@ from trainer.strategy import describe, make_strategy
 from trainer.workers.agreement import check_agreement, sum_over_workers
 from trainer.workers.cluster import cluster_of
 from trainer.workers.meeting import meet
+
+_loops = []  # kept to the end, with their iterators
 
 
 def losses(directory: Path, steps: int, name: str) -> dict:
@@ -49,6 +52,7 @@ def losses(directory: Path, steps: int, name: str) -> dict:
     found = []
     # Weights that differ much, for a replica's share of a batch has its own mix of classes.
     loop = Loop(strategy, build, 2, [0.25, 4.0], deterministic=True)
+    _loops.append(loop)
     loop.run(
         Data(
             train=lambda _: distributed("train", training=True),
@@ -84,3 +88,4 @@ def refused(strategy: tf.distribute.Strategy, value: int) -> str:
 if __name__ == "__main__":
     tf.config.experimental.enable_op_determinism()
     print(json.dumps({name: losses(Path(sys.argv[1]), int(sys.argv[2]), name) for name in sys.argv[3:]}))
+    end_process()  # TensorFlow's own end waits for threads of its iterators

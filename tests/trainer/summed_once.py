@@ -7,12 +7,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from data_pipeline.fetch import end_process
 from trainer.config import TrainConfig
 from trainer.loop import Data, Loop
 from trainer.models import build_model
 from trainer.strategy import make_strategy
 
 SHAPE = (6, 6, 1)
+
+
+_loops = []  # kept to the end, with their iterators
 
 
 def weights(strategy: tf.distribute.Strategy, optimizer: str) -> list[float]:
@@ -37,6 +41,7 @@ def weights(strategy: tf.distribute.Strategy, optimizer: str) -> list[float]:
         return strategy.experimental_distribute_dataset(records)
 
     loop = Loop(strategy, build, 2)
+    _loops.append(loop)
     loop.run(Data(lambda _: spread(), spread, 3, 3, 8), [], epochs=1)
     return np.concatenate([np.ravel(value) for value in loop.model.get_weights()])[::37].tolist()
 
@@ -45,3 +50,4 @@ if __name__ == "__main__":
     config = TrainConfig(data="", run_dir="", strategy="mirrored", logical_cpus=2)
     mirrored = make_strategy(config)
     print(json.dumps([weights(s, sys.argv[1]) for s in (tf.distribute.OneDeviceStrategy("CPU:0"), mirrored)]))
+    end_process()  # TensorFlow's own end waits for threads of its iterators

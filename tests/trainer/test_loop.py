@@ -221,7 +221,7 @@ def test_callbacks_get_keras_calls_in_order_with_all_logs():
         data(loop, drawn(120), drawn(5), 1),
         [recorder],
         epochs=3,
-        start=(0, 120),
+        start=(1, 0),
         on_begin=lambda: began.append(len(recorder.calls)),
     )
     train, val = {"loss", "accuracy", "auc"}, {"val_loss", "val_accuracy", "val_auc"}

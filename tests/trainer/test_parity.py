@@ -132,7 +132,7 @@ def test_a_mirrored_run_resumed_in_mid_epoch_ends_as_one_that_was_not(together, 
 
 def test_workers_train_a_run_that_only_the_chief_writes(converted, together, tmp_path):
     flags = ["--strategy=multi_worker", "--model=mlp", "--epochs=2", "--precision=float32", "--keep=99"]
-    flags += ["--checkpoint_steps=2", "--global_batch_size=8", "--checkpoint_minutes=1e-9"]
+    flags += ["--checkpoint_steps=2", "--global_batch_size=8", "--checkpoint_minutes=0"]
     steps = -(-Manifest.load(converted).split("train").records // 8)
     assert steps % 2
     saved = sorted({steps, 2 * steps, *range(2, 2 * steps, 2)})
@@ -142,7 +142,7 @@ def test_workers_train_a_run_that_only_the_chief_writes(converted, together, tmp
     )
     assert f"report: {tmp_path / 'run'}/report/test/report.html" in chief
     assert "strategy   multi_worker: 2 replicas (CPU:0) on 2 workers" in chief
-    assert helper == ""
+    assert all(line.startswith("waiting for") for line in helper.splitlines())
     names = sorted(path.name for path in (tmp_path / "run").rglob("*") if "tfevents" not in path.name)
     assert [name for name in names if name.startswith("step-")] == [f"step-{step:010d}" for step in saved]
     assert not [name for name in names if name.endswith(".tmp")]

@@ -57,7 +57,7 @@ def test_the_run_directory_has_all_and_no_leftovers(trained):
         "history.json",
         "model.keras",
         "report",
-        "threshold.json",
+        "result.json",
     }
     assert {f"report/test/{name}" for name in ("report.html", "report.json", "predictions.csv")} <= names
     assert not [name for name in names if ".tmp" in name or Path(name).name.startswith(".")]
@@ -171,7 +171,7 @@ def test_the_same_command_again_finds_all_done(trained, run_command, tmp_path):
     shutil.copytree(trained.folder, folder)
     again = run_command("trainer.main", f"--data={trained.data}", f"--run_dir={folder}", *trained.flags)
     assert again.returncode == 0, again.stderr
-    assert "resuming after epoch 3 of at most 3" in again.stdout
+    assert "finished after epoch 3 of at most 3" in again.stdout
     assert "\nepoch " not in again.stdout
     assert again.stdout.splitlines()[-5:] == [
         line.replace(str(trained.folder), str(folder)) for line in trained.output.splitlines()[-5:]
@@ -189,6 +189,8 @@ def test_the_model_is_the_best_epochs_and_not_the_lasts(trained, run_command, tm
     for path in (before, last):  # as both say in a run whose second epoch was its best
         state = json.loads((path / "state.json").read_text())
         (path / "state.json").write_text(json.dumps(state | best))
+    (folder / "result.json").unlink()  # as if it had been killed before it published anything
+    (folder / "model.keras").unlink()
     again = run_command("trainer.main", f"--data={trained.data}", f"--run_dir={folder}", *trained.flags)
     assert again.returncode == 0, again.stderr
     assert "best epoch 2: validation loss 0.5000\n" in again.stdout

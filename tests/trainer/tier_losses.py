@@ -13,13 +13,13 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from data_pipeline.fetch import end_process
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
 from trainer.loop import Loop
 from trainer.models import build_model
 from trainer.strategy import make_strategy
-from trainer.tiers import choose_train_tier
-from trainer.training import _data
+from trainer.tiers import choose_train_tier, run_data
 from trainer.workers.cluster import cluster_of
 from trainer.workers.meeting import meet
 
@@ -36,7 +36,7 @@ def losses(config: TrainConfig, strategy: tf.distribute.Strategy) -> dict:
     loop, epochs = Loop(strategy, build, 2, deterministic=True), []
     tier = choose_train_tier(config, manifest, strategy)
     keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(logs))
-    loop.run(_data(config, manifest, strategy, tier), [keep], epochs=2)
+    loop.run(run_data(config, manifest, strategy, tier), [keep], epochs=2)
     found = [{name: logs[name] for name in ("loss", "auc", "val_loss", "val_auc")} for logs in epochs]
     weights = b"".join(weight.tobytes() for weight in loop.model.get_weights())
     return {"tier": tier.name, "epochs": found, "weights": hashlib.sha256(weights).hexdigest()}
@@ -62,3 +62,4 @@ if __name__ == "__main__":
         given = {"cache": "auto" if cache == "poor" else cache, "ram_budget": budget}
         found[cache] = losses(TrainConfig(**config.to_json() | given), strategy)
     print(json.dumps(found))
+    end_process()

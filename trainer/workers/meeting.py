@@ -19,6 +19,7 @@ from trainer.workers.cluster import Cluster
 
 JOIN_SECONDS: Final = 600.0  # a cluster may take minutes to start a lost worker again
 _SAY_SECONDS: Final = 15.0
+_FIRST_SECONDS: Final = 3.0  # nothing is said where all come at about the same time
 _RETRY_SECONDS: Final = 0.2
 _PORT_SECONDS: Final = 10.0  # for a worker of before to give its port back
 _ANSWER_SECONDS: Final = 5.0
@@ -67,7 +68,7 @@ class _Waiting:
     def __init__(self, cluster: Cluster, say: Callable[[str], None], deadline: float) -> None:
         self._cluster, self._say, self._deadline = cluster, say, deadline
         self._began = time.monotonic()
-        self._said = self._began - _SAY_SECONDS + 2 * _RETRY_SECONDS  # not if all come at once
+        self._said = self._began - _SAY_SECONDS + _FIRST_SECONDS
 
     def tell(self, ranks: list[int], *, now: bool = False) -> bool:
         """Returns whether it was said; `now` says it whenever it was said last."""

@@ -1,6 +1,7 @@
 import csv
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +39,11 @@ def test_files_get_the_answers_that_evaluation_gave_their_records(run, image_fol
 def test_the_class_follows_from_the_threshold_of_the_report(trained, image_folder, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(trained.folder, folder)
-    files = image_files([image_folder])[:5]
+    files, run = image_files([image_folder])[:5], Run.load(folder)
     for threshold, name in ((0.0, "PNEUMONIA"), (1.1, "NORMAL")):
-        Run.load(folder).save_threshold(threshold)
+        run.save_result(replace(run.result(), threshold=threshold))
         assert {answer.predicted for answer in predict_files(Run.load(folder), files)} == {name}
-    (folder / "threshold.json").unlink()
+    run.save_result(replace(run.result(), threshold=None))
     with pytest.raises(InputError, match=rf"python -m trainer.evaluate --run_dir={folder}"):
         next(predict_files(Run.load(folder), files))
 
@@ -51,10 +52,10 @@ def test_a_probability_that_equals_the_threshold_is_the_finding(trained, image_f
     folder = shutil.copytree(trained.folder, tmp_path / "run")
     (file,) = image_files([image_folder])[:1]
     (answer,) = predict_files(Run.load(folder), [file])
-    score = float(answer.probabilities[1])
+    score, run = float(answer.probabilities[1]), Run.load(folder)
     found = []
     for threshold in (np.nextafter(score, 0), score, np.nextafter(score, 1)):
-        Run.load(folder).save_threshold(float(threshold))
+        run.save_result(replace(run.result(), threshold=float(threshold)))
         (answer,) = predict_files(Run.load(folder), [file])
         found.append(answer.predicted)
     assert found == ["PNEUMONIA", "PNEUMONIA", "NORMAL"]
