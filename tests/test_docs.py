@@ -151,8 +151,10 @@ def test_the_flags_that_the_pages_name_exist(run_command):
         for block in BLOCKS
         if block.language == "sh"
         for line in block.text.replace("\\\n", " ").splitlines()
-        for command in re.findall(r"python -m ((?:tfrecords|trainer|data_pipeline)\.\w+)", line)
-        for flag in re.findall(r" --(\w+)", line)
+        for command, flags in re.findall(  # a launcher has a command behind it, with flags of its own
+            r"python -m ((?:tfrecords|trainer|data_pipeline|launch)\.\w+)(.*?)(?=python -m|$)", line
+        )
+        for flag in re.findall(r" --(\w+)", flags)
     }
     assert {command for command, _ in named} >= {"tfrecords.convert"}
     for command in sorted({command for command, _ in named}):

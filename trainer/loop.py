@@ -387,8 +387,7 @@ def leave_sums_to_the_loop(optimizer: Any) -> None:
 
     Keras would look whether they are finite, clip and scale before it sums, on each replica by itself: an
     overflow on one replica then makes the weights of all NaN, or lets two workers wait for each other for
-    ever. A private method, for there is no public way; with Keras 3.15.1. The first test to break is
-    `test_gradients_are_summed_once` in tests/trainer/test_loop.py.
+    ever. A private method, with Keras 3.15.1; the first test to break is `test_gradients_are_summed_once`.
     """
     innermost = getattr(optimizer, "inner_optimizer", optimizer)
     if not hasattr(innermost, "_all_reduce_sum_gradients"):
