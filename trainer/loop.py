@@ -213,8 +213,6 @@ class Loop:
         table = data.table()
         batches = iter(data.train(first_epoch * data.steps_per_epoch + skipped))
         val = iter(data.val())
-        # Kept beyond this call: the iterator of a stream, which is tuned, waits for a thread when it ends.
-        self._reading = (batches, val, table)
         calls = keras.callbacks.CallbackList(list(callbacks), model=self.model)
         calls.set_params({"epochs": epochs, "steps": data.steps_per_epoch, "verbose": 0})
         self.model.stop_training = False
