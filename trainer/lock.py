@@ -97,8 +97,10 @@ class RunLock:
         try:
             self._make_folder()
             self._acquire()
-        except OSError as error:
+        except BaseException as error:  # Ctrl-C too
             self._remove_folders()
+            if not isinstance(error, OSError):
+                raise
             raise InputError(f"--run_dir={self._folder}: cannot be written: {error.strerror}") from None
         threading.Thread(target=self._rewrite, name="lock", daemon=True).start()
         return self

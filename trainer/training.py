@@ -47,18 +47,8 @@ _TRAINED: Final = "training is done and saved; the same command makes the report
 # What each worker may be given as its machine needs it.
 _OWN_TO_A_WORKER: Final = frozenset(
     {
-        *(
-            "data",
-            "run_dir",
-            "devices",
-            "cache_dir",
-            "ram_budget",
-            "data_url",
-            "data_service",
-            "tuned",
-            "cache",
-        ),
-        *("prefetch", "parallel_reads", "threads", "threads_per_process"),
+        *("data", "data_url", "data_service", "run_dir", "cache", "cache_dir", "ram_budget", "tuned"),
+        *("devices", "prefetch", "parallel_reads", "threads", "threads_per_process"),
         *("keep", "checkpoint_steps", "checkpoint_minutes", "max_minutes"),
     }
 )
@@ -194,10 +184,9 @@ def _fit_and_finish(work: _Work, resumed: State | None) -> Evaluation | None:
             _fit(work, resumed, uncut)
         except NotFinite as error:
             diverged = error
-            if chief:
-                replace(work.run, diverged=error.step).save()
         uncut.enter_context(signals.deferred())
         if diverged and not _best_epoch(work.checkpoints):
+            _note_divergence(work, diverged)
             raise EndedEarly(f"{diverged}, before any epoch was done; {lower(config)}", NOT_FINITE)
         if chief:
             evaluation = finish(
@@ -209,6 +198,8 @@ def _fit_and_finish(work: _Work, resumed: State | None) -> Evaluation | None:
                 tick=work.stopping.now_and_then(_TRAINED),
                 say=work.say,
             )
+        if diverged:
+            _note_divergence(work, diverged)
         # All leave together: a worker that leaves while others still work would count as lost.
         try:
             work.stopping.leave_together(_TRAINED, chief=chief)
@@ -222,6 +213,15 @@ def _fit_and_finish(work: _Work, resumed: State | None) -> Evaluation | None:
             f"{diverged}; model and report are those of the best epoch before; {lower(config)}", NOT_FINITE
         )
     return evaluation
+
+
+def _note_divergence(work: _Work, diverged: NotFinite) -> None:
+    """Lets the run go on with a lower learning rate only, from the best epoch.
+
+    After the model and the report of that epoch: a run that is killed before diverges and makes them again.
+    """
+    if work.cluster.chief:
+        replace(work.run, diverged=diverged.step).save()
 
 
 def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:

@@ -1,6 +1,6 @@
 """`python -m trainer.main` with one harm done to it, at a place that a test names; run by the tests.
 
-    python harmed.py HARM -- FLAGS OF trainer.main...
+    python harmed.py HARM[,HARM] -- FLAGS OF trainer.main...
 
 HARM is `none`, `SIGNAL@PLACE`, sent to the process itself when it comes there (load, train, val, threshold,
 report, publish: between the two files of a result), `SIGNAL@PLACE#RANK` for one worker alone, or
@@ -97,6 +97,7 @@ class _Cliff(keras.optimizers.schedules.LearningRateSchedule):
 if __name__ == "__main__":
     at = sys.argv.index("--")
     signals.listen()
-    harm(sys.argv[1])
+    for each in sys.argv[1].split(","):
+        harm(each)
     sys.argv = [sys.argv[0], *sys.argv[at + 1 :]]
     run(main.main)

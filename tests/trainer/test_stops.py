@@ -185,6 +185,17 @@ def test_a_loss_that_is_not_finite(train, converted, tmp_path, strategy):
     assert [round(row["learning_rate"], 4) for row in rows][1:] == [0.001, 0.001]
 
 
+def test_a_run_killed_after_its_loss_was_not_finite_still_leaves_its_best_epoch(train, tmp_path):
+    folder = tmp_path / "run"
+    killed = train(folder, "one_device", "diverge@25,SIGKILL@threshold")
+    assert killed.returncode == -signal.SIGKILL
+    assert not (folder / "model.keras").exists()
+    done = train(folder, "one_device", "diverge@25")
+    assert done.returncode == 77, done.stderr
+    assert json.loads((folder / "result.json").read_text())["epoch"] == 1
+    assert (folder / "report/test/report.html").exists()
+
+
 def test_a_kill_between_the_files_of_a_result(train, whole, run_command, image_folder, tmp_path, facts):
     """The model is new, the result is that of before: nobody takes them for a pair."""
     folder = tmp_path / "run"
