@@ -121,6 +121,24 @@ time.sleep(600)
     assert "rank 1 left with code 7" in done.stderr
 
 
+def test_a_frozen_process_is_woken_to_save_and_leave(launch):
+    script = """
+import signal, sys, time
+def stop(*_):
+    print("saved", flush=True)
+    sys.exit(75)
+signal.signal(signal.SIGTERM, stop)
+if rank:
+    time.sleep(1)
+    sys.exit(5)
+os.kill(os.getpid(), signal.SIGSTOP)
+time.sleep(600)
+"""
+    done = launch(script, "--grace=30")
+    assert done.returncode == 5
+    assert done.stdout == "[0] saved\n"
+
+
 @pytest.mark.parametrize(
     ("end", "code", "starts"),
     [

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import TENSORS, EventAccumulator
 
 from tfrecords.manifest import Manifest
 
@@ -228,6 +229,9 @@ def test_a_report_is_that_of_the_model_that_is_there(train, run_command, tmp_pat
     result = json.loads((folder / "result.json").read_text())
     assert (report["best_epoch"], result["epoch"], result["epochs"]) == (1, 1, 1)
     assert report["facts"]["model file"].endswith(result["model_sha256"])
+    watched = EventAccumulator(str(folder / "tensorboard" / "report"), size_guidance={TENSORS: 0}).Reload()
+    # Twice the report of one epoch: the rows of the three that are being gone on with are not its.
+    assert [event.step for event in watched.Tensors("test/report/auroc")] == [1, 1]
 
 
 @pytest.mark.parametrize("harm", ["SIGKILL@train#0", "SIGKILL@val#1", "SIGSTOP@train#1"])
