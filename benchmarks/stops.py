@@ -173,11 +173,15 @@ def _begin(data: Path, folder: Path) -> subprocess.Popen[bytes]:
 
 
 def _children(pid: int) -> list[int]:
-    """Returns the workers of a launcher."""
+    """Returns the workers of a launcher, without its guardian, which has the launcher's name."""
     listed = subprocess.run(
         ["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False
     )
-    return [int(line.split()[0]) for line in listed.stdout.splitlines() if "trainer.main" in line]
+    return [
+        int(line.split()[0])
+        for line in listed.stdout.splitlines()
+        if " -m trainer.main" in line and "launch.local" not in line
+    ]
 
 
 def _pairs(run_dir: Path) -> str:

@@ -242,9 +242,11 @@ class _Guardian:
         os.write(self._write, f"{pid}\n".encode())
 
     def close(self) -> None:
-        os.write(self._write, b"done\n")
-        os.close(self._write)
+        """Ends it first, so that it finds nobody to end."""
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
+        os.close(self._write)
 
 
 def _guard(read: int) -> int:
@@ -255,9 +257,7 @@ def _guard(read: int) -> int:
     data = b""
     while part := os.read(read, _READ):
         data += part
-    words = data.split()
-    if b"done" not in words:
-        for word in words:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(int(word), signal.SIGKILL)
+    for word in data.split():
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(int(word), signal.SIGKILL)
     return 0
