@@ -72,7 +72,8 @@ def test_who_does_not_come_is_named_and_the_code_says_to_start_all_again():
     assert workers[0].describe(0) in str(alone)
 
 
-def test_what_is_waited_for_is_said():
+def test_what_is_waited_for_is_said(monkeypatch):
+    monkeypatch.setattr("trainer.workers.meeting._FIRST_SECONDS", 0.3)
     workers, said = clusters(2), []
     with pytest.raises(EndedEarly):
         meet(workers[1], {}, said.append, deadline=1.5)
