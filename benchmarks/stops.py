@@ -37,7 +37,7 @@ _TRAIN = (
     *("--checkpoint_minutes=0", "--checkpoint_steps=20", "--threads_per_process=1", "--cache=memory"),
     *("--min_delta=0", "--patience=99"),
 )
-_ENVIRONMENT = dict(os.environ, TF_ENABLE_ONEDNN_OPTS="0", TF_CPP_MIN_LOG_LEVEL="3")
+_ENVIRONMENT = dict(os.environ, TF_ENABLE_ONEDNN_OPTS="0", TF_CPP_MIN_LOG_LEVEL="3", PYTHONUNBUFFERED="1")
 _HARM = ("SIGKILL worker", "SIGSTOP worker", "SIGTERM launcher", "SIGINT launcher", "SIGKILL launcher")
 
 
@@ -104,7 +104,6 @@ def ends(folder: Path, data: Path) -> None:
     quiet: dict[str, Any] = {"env": _ENVIRONMENT, "capture_output": True, "text": True}
     for at, epochs in ((first, 1), (whole, 2)):
         subprocess.run(command(data, at, f"--epochs={epochs}", launched=False), check=True, **quiet)
-    image = sorted((folder / "images").rglob("*.*"))[0] if (folder / "images").exists() else None
     found: dict[str, int] = {}
     for number in range(1, _HARMS.value + 1):
         run_dir = folder / str(number) / "run"
@@ -115,7 +114,7 @@ def ends(folder: Path, data: Path) -> None:
         for line in process.stdout:
             if line.startswith("best epoch"):
                 break
-        time.sleep(chance.uniform(0.0, 3.0))
+        time.sleep(chance.uniform(0.0, chance.choice((0.5, 3.0))))  # the publishing, and the report after it
         process.kill()
         process.wait()
         process.stdout.close()
@@ -129,7 +128,7 @@ def ends(folder: Path, data: Path) -> None:
             raise InputError(f"after kill {number}: {done.stderr or wrong}")
         print(f"{number:4}  {state}", flush=True)
         shutil.rmtree(run_dir)
-    _report([], f"{_HARMS.value} kills; {found}; image {image}")
+    _report([], f"{_HARMS.value} kills; {found}")
 
 
 def start(folder: Path, data: Path) -> None:
