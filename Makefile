@@ -1,5 +1,6 @@
 # make train   everything from nothing: environment, demo data, training, report
 # make test    everything from nothing: environment, ruff, mypy, all tests
+# make test-slurm   batch jobs on a real Slurm of two nodes, installed before if need be; as root, about six minutes
 # make test-quick   the tests that take less than about a second each: two minutes, for the inner loop
 # make test-extras   the tests of the extras beam, remote and tfio, in two environments of their own
 # make lint    ruff and mypy alone        make clean   remove the environment and caches
@@ -9,16 +10,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROJECT := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: train test test-quick install-extras test-extras lint clean
+.PHONY: train test test-quick test-slurm install-extras test-extras lint clean
 
 train: $(VENV)/installed
 	$(BIN)/python -m trainer.main --strategy=mirrored
 
 test: $(VENV)/installed-dev lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m 'not slurm and not image'
 
 test-quick: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+# A skipped test fails here.
+test-slurm: $(VENV)/installed-dev
+	command -v slurmctld >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes \
+	    --no-install-recommends slurmctld slurmd slurm-client munge >/dev/null; }
+	NO_SKIPS=1 $(BIN)/python -m pytest tests/launch/slurm/test_jobs.py
 
 # These extras need older packages than constraints.txt pins.
 install-extras: $(VENV)-extras/installed $(VENV)-tfio/installed

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from launch.command import LaunchError
@@ -12,6 +12,7 @@ from launch.command import LaunchError
 FIRST_PORT: Final = 10000
 LAST_PORT: Final = 32767
 DEFAULT_PORT: Final = 12345
+LONGEST_VARIABLE: Final = 131072  # bytes of NAME=VALUE with its end, MAX_ARG_STRLEN of Linux
 _REPEATED: Final = re.compile(r"(\d+)(?:\(x(\d+)\))?")
 
 
@@ -36,14 +37,30 @@ class Place:
 
     @property
     def tf_config(self) -> str:
-        """What TensorFlow reads from the environment."""
-        cluster = {"worker": list(self.addresses)}
-        return json.dumps({"cluster": cluster, "task": {"type": "worker", "index": self.rank}})
+        """What TensorFlow reads from the environment.
+
+        Raises:
+            LaunchError: it is longer than Linux lets one variable be.
+        """
+        task = {"type": "worker", "index": self.rank}
+        text = json.dumps({"cluster": {"worker": self.addresses}, "task": task}, separators=(",", ":"))
+        if len("TF_CONFIG=") + len(text) >= LONGEST_VARIABLE:
+            raise LaunchError(
+                f"{len(self.addresses)} processes: their addresses take {len(text)} bytes in TF_CONFIG, and "
+                f"Linux lets a variable have {LONGEST_VARIABLE}; start one process on each machine, to train "
+                f"on all of its GPUs"
+            )
+        return text
 
     @property
     def hosts(self) -> list[str]:
         """The names of all machines, each once, in order."""
         return list(dict.fromkeys(address.rpartition(":")[0].strip("[]") for address in self.addresses))
+
+    def renamed(self, names: Mapping[str, str]) -> Self:
+        """Returns it with other names for some hosts."""
+        parts = [address.rpartition(":") for address in self.addresses]
+        return replace(self, addresses=tuple(f"{names.get(host, host)}:{port}" for host, _, port in parts))
 
     @classmethod
     def in_slurm(cls, environment: Mapping[str, str]) -> Self:

@@ -1,24 +1,34 @@
 """What all commands of this package share: their own flags, then `--`, then the command to run."""
 
+import re
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn
 
 from absl import app, flags
 
 from launch.exits import BAD_INPUT
+
+_ENV_NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 class LaunchError(ValueError):
     """Bad input: a flag, a file or an environment. The message names it, what is allowed, and the fix."""
 
 
-def run(main: Callable[[list[str]], int]) -> None:
-    """Parses the command line, calls `main(command)` and exits with its code; 2 for bad input."""
+def run(main: Callable[[list[str]], int], without_command: Callable[[list[str]], int] | None = None) -> None:
+    """Parses the command line, calls `main(command)` and exits with its code; 2 for bad input.
+
+    Args:
+        main: gets the command to run.
+        without_command: gets the words that stand there where there is no `--`, for what else this one does.
+    """
     own, command = split(sys.argv)
 
     def guarded(rest: list[str]) -> None:
         try:
+            if without_command and rest[1:] and not command:
+                sys.exit(without_command(rest[1:]))
             if rest[1:]:
                 raise LaunchError(
                     f"unexpected argument {rest[1]!r}: flags of this command come first, then `--`, then the "
@@ -42,6 +52,21 @@ def split(argv: list[str]) -> tuple[list[str], list[str]]:
         return argv, []
     at = argv.index("--")
     return argv[:at], argv[at + 1 :]
+
+
+def parse_environment(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Returns NAME=VALUE texts as pairs.
+
+    Raises:
+        LaunchError: one is none.
+    """
+    pairs = []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not _ENV_NAME.fullmatch(name):
+            raise LaunchError(f"--env={text}: must be NAME=VALUE, and NAME of letters, digits and _")
+        pairs.append((name, value))
+    return tuple(pairs)
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -3,9 +3,11 @@
 import signal
 from typing import Final
 
+BUG: Final = 1
 BAD_INPUT: Final = 2
 STOPPED: Final = 75  # saved; the same command goes on
 PEER_LOST: Final = 76  # another process of the training was lost: all are to be started again
+NOT_FINITE: Final = 77  # the loss: the same again would end the same way
 INTERRUPTED: Final = 130
 
 

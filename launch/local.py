@@ -12,10 +12,8 @@ import random
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +22,7 @@ from absl import flags
 
 from launch.cluster import FIRST_PORT, LAST_PORT, Place, shares
 from launch.command import LaunchError, run
+from launch.devices import divided_gpus
 from launch.exits import INTERRUPTED, STOPPED, exit_code, in_words, starts_again
 from launch.processes import Child, Children, Output, signals_noted
 
@@ -175,25 +174,6 @@ def _run_once(options: Launch, noted: list[signal.Signals], wakeup: int) -> list
     return children.all
 
 
-def divided_gpus(count: int, each: int | None, environment: Mapping[str, str]) -> tuple[str | None, ...]:
-    """Returns CUDA_VISIBLE_DEVICES of each process; None leaves it as it is.
-
-    Raises:
-        LaunchError: there are not so many GPUs.
-    """
-    given = environment.get("CUDA_VISIBLE_DEVICES")
-    if each is None and given is not None:
-        return (None,) * count
-    gpus = [name for name in given.split(",") if name] if given is not None else _gpus()
-    if each is None:
-        return tuple(",".join(share) for share in shares(gpus, count)) if gpus else (None,) * count
-    if each * count > len(gpus):
-        raise LaunchError(
-            f"--devices_per_process={each}: {count} processes need {each * count} GPUs; there are {len(gpus)}"
-        )
-    return tuple(",".join(gpus[rank * each : (rank + 1) * each]) for rank in range(count))
-
-
 def free_ports(count: int) -> list[int]:
     """Returns ports that are free now, outside those that Linux gives to outgoing connections.
 
@@ -215,15 +195,6 @@ def free_ports(count: int) -> list[int]:
     if len(found) < count:
         raise LaunchError(f"--processes={count}: only {len(found)} ports are free")
     return found
-
-
-def _gpus() -> list[str]:
-    """Returns the indices of this machine's GPUs, as its driver counts them."""
-    if not shutil.which("nvidia-smi"):
-        return []
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    lines = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
-    return [str(index) for index in range(len(lines))]
 
 
 def _say(text: str) -> None:

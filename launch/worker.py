@@ -12,12 +12,15 @@ rank's log and how it ended are kept.
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -25,8 +28,9 @@ from absl import flags
 
 from launch.cluster import DEFAULT_PORT, Place
 from launch.command import LaunchError, run
-from launch.exits import INTERRUPTED, PEER_LOST, STOPPED, exit_code, in_words
-from launch.processes import Child, Children, signals_noted
+from launch.devices import divided_gpus
+from launch.exits import BAD_INPUT, INTERRUPTED, PEER_LOST, STOPPED, exit_code, in_words
+from launch.processes import Children, signals_noted
 
 _HOSTS = flags.DEFINE_string(
     "hosts",
@@ -49,30 +53,53 @@ _JOIN_MINUTES = flags.DEFINE_float(
 _LOG_DIR = flags.DEFINE_string(
     "log_dir",
     None,
-    "Folder that gets rank-N.log, all that the command prints, and rank-N.json, how it ended. Default: none.",
+    "Folder that gets rank-N.log, all that the command prints, and rank-N.json, how it ended; what rank 0 "
+    "prints is printed too. Default: none, and all is printed.",
     allow_override=True,  # absl's logging has a flag of this name that is not used here
 )
+_DEVICES = flags.DEFINE_integer(
+    "devices_per_process",
+    None,
+    "GPUs of each process of this machine, in the order of CUDA_VISIBLE_DEVICES, or of all. Default: "
+    "CUDA_VISIBLE_DEVICES as it is.",
+    lower_bound=0,
+)
 _MPI_RANKS: Final = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
+_LOCAL_RANKS: Final = ("SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID")
 _SAY_SECONDS: Final = 15.0
 
 
 def main(command: list[str]) -> int:
     """Parses the flags and runs the command."""
-    if not shutil.which(command[0]):
-        raise LaunchError(f"{command[0]}: there is no such program; check the spelling, or give its path")
-    place = place_of(os.environ)
-    environment = dict(os.environ)
-    rank = _given_rank(os.environ)
-    if place is not None:
-        environment["TF_CONFIG"], rank = place.tf_config, place.rank
-        if missing := wait_for_names(place.hosts, 60 * _JOIN_MINUTES.value):
-            _say(f"{', '.join(missing)}: did not resolve within {_JOIN_MINUTES.value:g} minutes")
-            return PEER_LOST
+    log_dir = Path(_LOG_DIR.value).expanduser() if _LOG_DIR.value else None
+    began = time.time()
+    try:
+        if not shutil.which(command[0]):
+            raise LaunchError(
+                f"{command[0]}: there is no such program on {socket.gethostname()}; check the spelling, or "
+                f"give its path"
+            )
+        place = place_of(os.environ)
+        rank = place.rank if place else _rank_in_tf_config(os.environ)
+        missing: list[str] = []
+        if place is not None:
+            place, missing = reachable(place, 60 * _JOIN_MINUTES.value)
+        environment = os.environ | ({"TF_CONFIG": place.tf_config} if place else {})
+        if _DEVICES.value is not None:
+            local = _local_rank(os.environ)
+            mine = divided_gpus(local + 1, _DEVICES.value, os.environ)[local]
+            environment["CUDA_VISIBLE_DEVICES"] = mine or ""
+    except LaunchError as error:
+        _write_end(log_dir, _rank_in(os.environ), BAD_INPUT, "was refused", began, str(error).splitlines())
+        raise
+    if missing:
+        why = f"{', '.join(missing)}: did not resolve within {_JOIN_MINUTES.value:g} minutes"
+        _say(why)
+        _write_end(log_dir, rank, PEER_LOST, "found others missing", began, [why])
+        return PEER_LOST
     if "JOB_COMPLETION_INDEX" in os.environ:
         os.execvpe(command[0], command, environment)
-    return run_child(
-        command, environment, rank, Path(_LOG_DIR.value).expanduser() if _LOG_DIR.value else None
-    )
+    return run_child(command, environment, rank, log_dir)
 
 
 def place_of(environment: Mapping[str, str]) -> Place | None:
@@ -99,6 +126,27 @@ def place_of(environment: Mapping[str, str]) -> Place | None:
     )
 
 
+def reachable(place: Place, seconds: float) -> tuple[Place, list[str]]:
+    """Returns a place whose names resolve, and the names that do not in time.
+
+    Names of Slurm's nodes need not be those of machines: where one does not resolve, Slurm is asked for the
+    addresses.
+    """
+    if "SLURM_PROCID" in os.environ and not all(_resolves(host) for host in place.hosts):
+        place = place.renamed(slurm_addresses(place.hosts))
+    return place, wait_for_names(place.hosts, seconds)
+
+
+def slurm_addresses(nodes: Sequence[str]) -> dict[str, str]:
+    """Returns the addresses that Slurm has for its nodes; none of those that it does not know."""
+    try:
+        command = ["scontrol", "show", "node", "-o", ",".join(nodes)]
+        shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return {}
+    return dict(re.findall(r"^NodeName=(\S+) .*?\bNodeAddr=(\S+)", shown, re.MULTILINE))
+
+
 def wait_for_names(hosts: Sequence[str], seconds: float) -> list[str]:
     """Waits until all host names resolve; returns those that do not in time.
 
@@ -122,14 +170,10 @@ def run_child(command: Sequence[str], environment: Mapping[str, str], rank: int,
     Raises:
         LaunchError: the folder of logs cannot be written.
     """
-    try:
-        if log_dir:
-            log_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LaunchError(f"--log_dir={log_dir}: cannot be made: {error.strerror}") from None
+    _make(log_dir)
     log = log_dir / f"rank-{rank}.log" if log_dir else None
     with signals_noted() as (noted, wakeup):
-        children = Children(lambda _, line: print(line, flush=True))
+        children = Children(print_line if rank == 0 or not log else lambda *_: None)
         began = time.time()
         try:
             if noted:
@@ -144,26 +188,55 @@ def run_child(command: Sequence[str], environment: Mapping[str, str], rank: int,
         finally:
             children.close()
     code = exit_code(child.code or 0)
-    if log_dir:
-        _write_end(log_dir / f"rank-{rank}.json", child, code, began)
+    how = in_words(child.code or 0)
+    _write_end(log_dir, rank, code, how, began, list(child.last), child.ended)
     if child.code:
-        _say(f"rank {rank} {in_words(child.code)}")
+        _say(f"rank {rank} {how}")
     return code
 
 
-def _write_end(path: Path, child: Child, code: int, began: float) -> None:
-    """Writes how a rank ended: `srun --kill-on-bad-exit` changes the codes that Slurm itself reports."""
+def print_line(_: int, line: str) -> None:
+    """Prints a line of the command; a reader that has gone is no reason to end it."""
+    with suppress(OSError, ValueError):
+        print(line, flush=True)
+
+
+def _make(log_dir: Path | None) -> None:
+    try:
+        if log_dir:
+            log_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LaunchError(f"--log_dir={log_dir}: cannot be made: {error.strerror}") from None
+
+
+def _write_end(
+    log_dir: Path | None,
+    rank: int,
+    code: int,
+    how: str,
+    began: float,
+    last_lines: Sequence[str],
+    ended: float | None = None,
+) -> None:
+    """Writes how a rank ended: `srun --kill-on-bad-exit` changes the codes that Slurm itself reports.
+
+    The batch script of `launch.slurm` reads it with sed: one line, time and code first.
+    """
+    if not log_dir:
+        return
+    _make(log_dir)
     values = {
-        "rank": child.rank,
+        "ended": ended or time.time(),
         "code": code,
-        "how": in_words(child.code or 0),
+        "rank": rank,
+        "how": how,
         "host": socket.gethostname(),
         "began": began,
-        "ended": child.ended,
-        "last_lines": list(child.last),
+        "last_lines": list(last_lines),
     }
+    path = log_dir / f"rank-{rank}.json"
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(values, indent=1) + "\n")
+    temporary.write_text(json.dumps(values) + "\n")
     temporary.replace(path)
 
 
@@ -176,7 +249,7 @@ def _mpi_rank(environment: Mapping[str, str]) -> int:
     raise LaunchError(f"--hosts={_HOSTS.value}: needs --rank=N, this process's place in it, from 0")
 
 
-def _given_rank(environment: Mapping[str, str]) -> int:
+def _rank_in_tf_config(environment: Mapping[str, str]) -> int:
     """Returns the rank in a TF_CONFIG that was there before, for the names of files; 0 if it has none."""
     try:
         value = json.loads(environment.get("TF_CONFIG", ""))
@@ -184,6 +257,22 @@ def _given_rank(environment: Mapping[str, str]) -> int:
         return before + int(value["task"]["index"])
     except (ValueError, LookupError, TypeError, AttributeError):
         return 0
+
+
+def _rank_in(environment: Mapping[str, str]) -> int:
+    """Returns the rank that a scheduler gives, where no place could be made of it; 0 if there is none."""
+    names = ("SLURM_PROCID", "JOB_COMPLETION_INDEX", *_MPI_RANKS)
+    return next((int(environment[name]) for name in names if environment.get(name, "").isdecimal()), 0)
+
+
+def _local_rank(environment: Mapping[str, str]) -> int:
+    for name in _LOCAL_RANKS:
+        if environment.get(name, "").isdecimal():
+            return int(environment[name])
+    raise LaunchError(
+        f"--devices_per_process={_DEVICES.value}: nothing says which process of this machine this is "
+        f"({', '.join(_LOCAL_RANKS)}); set CUDA_VISIBLE_DEVICES instead"
+    )
 
 
 def _resolves(host: str) -> bool:

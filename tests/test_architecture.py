@@ -28,6 +28,8 @@ KNOWN_TO_PIPELINE = {
 # rooms that stand in the package itself are free to be imported; the package's own row says what they import.
 FOLDERS = {
     "launch": set(),
+    "launch.kubernetes": set(),
+    "launch.slurm": set(),
     "tfrecords": {"duplicates", "interop", "sources"},
     "tfrecords.convert": {"duplicates", "images", "interop", "sources"},
     "tfrecords.demo": {"convert"},
@@ -51,6 +53,7 @@ ALSO_USED_BY = {"tfrecords.convert": {"tfrecords.demo.dataset"}}
 MOST_ROOMS = 16  # of a folder, __init__ and commands aside, for these are its doors
 # Tests of what no single module does.
 SUBJECTS = {
+    "launch/slurm": {"command", "jobs"},
     "tfrecords/convert": {"crash"},
     "tfrecords/duplicates": {"duplicates"},
     "tfrecords/images": {"fuzz"},

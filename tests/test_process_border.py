@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 from launch import exits
-from tfrecords import command
+from launch.slurm.options import Job
+from launch.slurm.script import render
+from tfrecords import command, progress
 from trainer.lock import LOCK_NAME
 from trainer.run import CONFIG_NAME, MODEL_NAME, RESULT_NAME
 
@@ -15,7 +17,7 @@ def test_exit_codes():
     rows = re.findall(r"^\| (\d+) \| (.+?) \| ?(.*?) ?\|$", TEXT, re.MULTILINE)
     meaning = {int(code): text for code, text, _ in rows}
     assert set(meaning) == {0, 1, 2, 3, 75, 76, 77, 130}
-    names = ("BAD_INPUT", "STOPPED", "PEER_LOST", "INTERRUPTED")
+    names = ("BAD_INPUT", "STOPPED", "PEER_LOST", "NOT_FINITE", "INTERRUPTED")
     assert {name: getattr(command, name) for name in names} == {name: getattr(exits, name) for name in names}
     for code, word in (
         (command.BAD_INPUT, "bad input"),
@@ -27,6 +29,23 @@ def test_exit_codes():
         assert word in meaning[code]
     again = {int(code) for code, _, what in rows if "all of them" in what}
     assert again == {code for code in meaning if exits.starts_again(code)}
+
+
+def test_progress(tmp_path, monkeypatch, capsys):
+    file = tmp_path / "progress"
+    monkeypatch.setenv(progress.PROGRESS_VARIABLE, str(file))
+    assert f"`{progress.PROGRESS_VARIABLE}`" in TEXT
+    script = render(Job(("x",), Path("/"), "python"), "x")
+    assert f'export {progress.PROGRESS_VARIABLE}="$logs/progress"' in script
+    progress.tell_launcher("step 7")
+    assert file.read_text() == "step 7\n"
+    file.unlink()
+    monkeypatch.setenv(progress.PROGRESS_VARIABLE, str(tmp_path / "gone" / "progress"))
+    progress.tell_launcher("step 8")  # what was saved is saved all the same
+    assert "gone/progress: cannot be written" in capsys.readouterr().err
+    monkeypatch.delenv(progress.PROGRESS_VARIABLE)
+    progress.tell_launcher("step 9")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_of_a_run():

@@ -19,6 +19,7 @@ import tensorflow as tf
 from tfrecords.command import NOT_FINITE
 from tfrecords.errors import EndedEarly, InputError
 from tfrecords.files import sync
+from tfrecords.progress import tell_launcher
 from trainer.seeds import seed_generators
 from trainer.workers.lost import OF_A_LOST_PEER
 
@@ -121,6 +122,7 @@ class Checkpoints:
                 self._remove(state.step)
             temporary.rename(final)
             sync(self.folder)
+            tell_launcher(f"step {state.step}")
         except (OSError, tf.errors.OpError) as error:
             if isinstance(error, OF_A_LOST_PEER):  # which took part in the save
                 raise

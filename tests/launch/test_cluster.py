@@ -53,6 +53,27 @@ def test_tasks_of_each_node(text, counts):
     assert tasks_per_node(text) == counts
 
 
+def test_a_thousand_machines_fit_into_a_variable_eight_thousand_processes_do_not():
+    """Linux itself is asked: it starts a program with the longest that is allowed."""
+
+    def place(machines, each):
+        hosts = [f"gpu{number:05d}.cluster" for number in range(machines) for _ in range(each)]
+        return Place(tuple(f"{host}:{12345 + number}" for number, host in enumerate(hosts)), 0)
+
+    assert len(place(1000, 1).tf_config) < 30_000
+    with pytest.raises(LaunchError, match=r"8000 processes: .* one process on each machine"):
+        place(1000, 8).tf_config  # noqa: B018  # it raises
+    count = 1
+    while True:  # the most that are allowed
+        try:
+            text = place(count + 10, 1).tf_config
+        except LaunchError:
+            break
+        count += 10
+    assert len(text) > 130_000
+    subprocess.run(["true"], env={"TF_CONFIG": text}, check=True)
+
+
 @pytest.mark.parametrize("text", ["", "x", "2(x)", "2(3)", "2,,1"])
 def test_tasks_that_are_not_understood_are_named(text):
     with pytest.raises(LaunchError, match="tasks per node"):

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.command import LaunchError, split
-from launch.local import divided_gpus, free_ports
+from launch.local import free_ports
 
 pytestmark = pytest.mark.slow
 
@@ -39,18 +38,6 @@ def test_the_command_is_handed_on_untouched(launch, tmp_path):
     assert "\033" not in done.stdout  # colours are for a terminal
 
 
-@pytest.mark.parametrize(
-    ("argv", "own", "command"),
-    [
-        (["x"], ["x"], []),
-        (["x", "--"], ["x"], []),
-        (["x", "--a", "--", "c", "--", "d"], ["x", "--a"], ["c", "--", "d"]),
-    ],
-)
-def test_the_first_two_dashes_split(argv, own, command):
-    assert split(argv) == (own, command)
-
-
 def test_each_gets_its_place_its_cores_and_its_devices(launch):
     script = (
         "print(json.dumps([json.loads(os.environ['TF_CONFIG']), sorted(os.sched_getaffinity(0)), "
@@ -67,24 +54,6 @@ def test_each_gets_its_place_its_cores_and_its_devices(launch):
     assert cores[0] | cores[1] == os.sched_getaffinity(0)
     assert len(os.sched_getaffinity(0)) == 1 or not cores[0] & cores[1]
     assert [devices for *_, devices in found] == ["4,5", "6,7"]
-
-
-@pytest.mark.parametrize(
-    ("count", "each", "given", "found"),
-    [
-        (2, None, "0,1", (None, None)),
-        (2, 1, "3,5", ("3", "5")),
-        (2, 0, "3,5", ("", "")),
-        (3, 1, "a,b,c,d", ("a", "b", "c")),
-    ],
-)
-def test_gpus_are_divided_unless_they_are_set(count, each, given, found):
-    assert divided_gpus(count, each, {"CUDA_VISIBLE_DEVICES": given}) == found
-
-
-def test_too_few_gpus_are_told():
-    with pytest.raises(LaunchError, match=r"--devices_per_process=2: 2 processes need 4 GPUs; there are 3"):
-        divided_gpus(2, 2, {"CUDA_VISIBLE_DEVICES": "0,1,2"})
 
 
 def test_ports_are_free_and_below_those_of_outgoing_connections():
@@ -234,9 +203,10 @@ def test_bad_input(run_command, arguments, said):
     assert "Traceback" not in done.stderr
 
 
-def test_no_other_package_and_no_tensorflow_is_imported(run_python):
+@pytest.mark.parametrize("command", ["local", "worker", "slurm.__main__", "kubernetes.__main__"])
+def test_no_other_package_and_no_tensorflow_is_imported(run_python, command):
     script = (
-        "import sys, launch.local, launch.worker; print([m for m in sys.modules if m.split('.')[0] in "
+        f"import sys, launch.{command}; print([m for m in sys.modules if m.split('.')[0] in "
         "('tensorflow', 'numpy', 'keras', 'tfrecords', 'trainer', 'data_pipeline')])"
     )
     assert run_python("-c", script, cwd=Path(__file__).parents[2]).stdout == "[]\n"

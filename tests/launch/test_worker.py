@@ -62,11 +62,52 @@ def test_in_a_list_of_hosts(work, tmp_path, environment):
 def test_how_it_ended_is_kept(work, tmp_path):
     script = "import sys; print('one'); print('two', file=sys.stderr); sys.exit(5)"
     done = work(f"--log_dir={tmp_path / 'logs'}", script=script, **SLURM)
-    assert (done.returncode, done.stdout) == (5, "one\ntwo\n")
+    assert (done.returncode, done.stdout) == (5, "")  # of several, rank 0 alone prints too
     assert (tmp_path / "logs" / "rank-1.log").read_text() == "one\ntwo\n"
     end = json.loads((tmp_path / "logs" / "rank-1.json").read_text())
     assert (end["rank"], end["code"], end["last_lines"]) == (1, 5, ["one", "two"])
     assert end["began"] <= end["ended"]
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "code", "how"),
+    [
+        ("", ["--devices_per_process=1"], 2, "was refused"),
+        (None, [], 2, "was refused"),
+    ],
+)
+def test_how_it_was_refused_is_kept_too(run_python, tmp_path, script, flags, code, how):
+    command = [sys.executable, "-c", script] if script is not None else ["/no/such/program"]
+    flags = [f"--log_dir={tmp_path}", *flags]
+    done = run_python("-m", "launch.worker", *flags, "--", *command, **SLURM, TF_CONFIG="")
+    end = json.loads((tmp_path / "rank-1.json").read_text())
+    assert (done.returncode, end["code"], end["how"]) == (code, code, how), done.stderr
+    assert end["last_lines"][0] in done.stderr
+
+
+def test_rank_0_prints_too(work, tmp_path):
+    done = work(f"--log_dir={tmp_path}", script="print('here')", **SLURM | {"SLURM_PROCID": "0"})
+    assert done.stdout == "here\n", done.stderr
+
+
+def test_gpus_are_divided_by_the_place_on_the_machine(work):
+    script = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
+    given = SLURM | {"SLURM_LOCALID": "1", "CUDA_VISIBLE_DEVICES": "0,1,2,3"}
+    done = work("--devices_per_process=2", script=script, **given)
+    assert done.stdout == "2,3\n", done.stderr
+
+
+def test_slurm_says_the_address_of_a_name_that_does_not_resolve(work, tmp_path):
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(
+        "#!/bin/sh\necho 'NodeName=no-such-1 Arch=x NodeAddr=127.0.0.1 NodeHostName=x'\n"
+        "echo 'NodeName=no-such-2 NodeAddr=127.0.0.2 x'\n"
+    )
+    scontrol.chmod(0o755)
+    given = SLURM | {"SLURM_JOB_NODELIST": "no-such-[1-2]", "SLURM_TASKS_PER_NODE": "1(x2)"}
+    done = work("--join_minutes=0.1", PATH=f"{tmp_path}:/usr/bin:/bin", **given)
+    addresses = json.loads(done.stdout)["cluster"]["worker"]
+    assert [address.partition(":")[0] for address in addresses] == ["127.0.0.1", "127.0.0.2"], done.stderr
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
@@ -78,12 +119,12 @@ print("ready", flush=True)
 time.sleep(600)
 """
     flags = ["-u", "-m", "launch.worker", f"--log_dir={tmp_path}", "--", sys.executable, "-c", script]
-    process = start(*flags, env=SLURM | {"TF_CONFIG": ""})
+    process = start(*flags, env=SLURM | {"TF_CONFIG": "", "SLURM_PROCID": "0"})
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
     process.communicate()
     assert process.returncode == code
-    assert json.loads((tmp_path / "rank-1.json").read_text())["code"] == code
+    assert json.loads((tmp_path / "rank-0.json").read_text())["code"] == code
 
 
 def test_the_end_by_a_signal_has_the_code_of_shells(work, tmp_path):

@@ -27,6 +27,7 @@ from tfrecords.images.decode import decode_fingerprinted
 from tfrecords.images.kinds import DecodeError
 from tfrecords.manifest import Shard
 from tfrecords.pool import Count, Pool, nothing
+from tfrecords.progress import tell_launcher
 from tfrecords.records import frame
 from tfrecords.sources.rejection import check_rejects
 
@@ -168,9 +169,14 @@ def write_shards(
     """
     left_out, paths = list(rejected), {i.source: i.position or i.path for job in jobs for i in job.images}
 
+    there = {job.name for job in jobs if (out / (job.name + RESULT_SUFFIX)).exists()}
+
     def take(result: ShardResult | _Refused) -> None:
         left_out.extend((paths[source], reason) for source, reason in result.rejected)
         check_rejects(root, sorted(left_out), max_rejects)
+        if isinstance(result, ShardResult):
+            there.add(result.shard.name)
+            tell_launcher(f"{len(there)} of {len(jobs)} shards")
 
     check_rejects(root, left_out, max_rejects)
     writer = partial(_Writer, root, out, rendering, max_rejects - len(rejected))

@@ -1,0 +1,89 @@
+"""Slurm's own commands, run and understood."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from launch.command import LaunchError
+
+_FIELD: Final = re.compile(r"(?:^| )([A-Z][\w:/]*)=")
+
+
+def ask(command: Sequence[str], *, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs a command of Slurm to its end.
+
+    Variables of a job that this process may be part of are not handed on, for sbatch takes options from them.
+
+    Args:
+        command: with its arguments.
+        text: its standard input.
+
+    Raises:
+        LaunchError: it is not installed.
+    """
+    if not shutil.which(command[0]):
+        raise LaunchError(
+            f"{command[0]}: there is no such program here; run this where Slurm is, on a login node "
+            f"(--dry_run prints the script without it)"
+        )
+    return subprocess.run(
+        list(command), input=text, env=outside_jobs(os.environ), capture_output=True, text=True, check=False
+    )
+
+
+def must(command: Sequence[str], why: str, *, text: str | None = None) -> str:
+    """Returns what a command of Slurm prints.
+
+    Raises:
+        LaunchError: it fails; the message begins with `why` and has its own words.
+    """
+    done = ask(command, text=text)
+    if done.returncode:
+        raise LaunchError(f"{why}: {command[0]} says: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def outside_jobs(environment: Mapping[str, str]) -> dict[str, str]:
+    """Returns the environment without the variables of a running job."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith("SLURM_") or name in {"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT"}
+    }
+
+
+def fields(line: str) -> dict[str, str]:
+    """Returns a line of `scontrol show ... -o` as a dictionary; values may hold blanks and equals signs."""
+    matches = list(_FIELD.finditer(line))
+    ends = [match.start() for match in matches[1:]] + [len(line)]
+    return {match[1]: line[match.end() : end].strip() for match, end in zip(matches, ends, strict=True)}
+
+
+def remembered(job: int) -> list[dict[str, str]]:
+    """Returns what Slurm remembers of a job, of each task of an array; none some minutes after its end.
+
+    Raises:
+        LaunchError: Slurm does not answer.
+    """
+    shown = ask(["scontrol", "show", "job", "-o", str(job)])
+    if shown.returncode:
+        if "Invalid job id" in shown.stderr + shown.stdout:
+            return []
+        raise LaunchError(f"job {job}: scontrol says: {(shown.stderr or shown.stdout).strip()}")
+    return [fields(line) for line in shown.stdout.splitlines() if line.startswith("JobId=")]
+
+
+def accounted(job: int) -> str | None:
+    """Returns the state that the accounting has of a job; None where there is no accounting."""
+    if not shutil.which("sacct"):
+        return None
+    shown = ask(
+        ["sacct", "-j", str(job), "--allocations", "--parsable2", "--noheader", "--format=State,ExitCode"]
+    )
+    if shown.returncode or not shown.stdout.strip():
+        return None
+    states = sorted({line.partition("|")[0] for line in shown.stdout.split("\n") if line})
+    return ", ".join(states)

@@ -1,0 +1,33 @@
+"""What all commands of the package share."""
+
+import pytest
+
+from launch.command import LaunchError, parse_environment, split
+
+
+@pytest.mark.parametrize(
+    ("argv", "own", "command"),
+    [
+        (["x"], ["x"], []),
+        (["x", "--"], ["x"], []),
+        (["x", "--a", "--", "c", "--", "d"], ["x", "--a"], ["c", "--", "d"]),
+    ],
+)
+def test_the_first_two_dashes_split(argv, own, command):
+    assert split(argv) == (own, command)
+
+
+def test_an_environment():
+    assert parse_environment(["A=1", "b_2=x=y", "C=", "D=e f"]) == (
+        ("A", "1"),
+        ("b_2", "x=y"),
+        ("C", ""),
+        ("D", "e f"),
+    )
+
+
+@pytest.mark.parametrize("text", ["A", "=1", "1A=x", "A-B=x", "A B=x", "É=x"])
+def test_an_environment_that_is_refused(text):
+    with pytest.raises(LaunchError, match=r"NAME=VALUE") as error:
+        parse_environment([text])
+    assert f"--env={text}:" in str(error.value)

@@ -1,0 +1,24 @@
+"""Tells a launcher how far a command has saved: a start that saved something was not in vain."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from tfrecords.files import replace_atomically
+
+PROGRESS_VARIABLE: Final = "LAUNCH_PROGRESS"  # names the file, where a launcher wants to know
+
+
+def tell_launcher(saved: str) -> None:
+    """Writes one line, as `step 1200`; only whether it changed counts.
+
+    A file that cannot be written is said on stderr, and no reason to end what was saved.
+    """
+    path = os.environ.get(PROGRESS_VARIABLE)
+    if not path:
+        return
+    try:
+        replace_atomically(Path(path), f"{saved}\n".encode())
+    except OSError as error:
+        print(f"{PROGRESS_VARIABLE}={path}: cannot be written: {error.strerror}", file=sys.stderr, flush=True)
