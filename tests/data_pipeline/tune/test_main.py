@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import time
 
 import pytest
@@ -95,18 +96,33 @@ def test_advice_on_the_encoding(converted, encoding, tier, advised):
         )
 
 
-def test_the_command(harmed, run_command):
-    flags = ("--budget_seconds=30", "--global_batch_size=16", "--cache=memory")
-    done = run_command("data_pipeline.tune", f"--data={harmed.directory}", *flags)
+@pytest.fixture
+def search(run_command):
+    """Runs the command; where a busy machine needs a larger budget, once more with that."""
+
+    def run(*flags):
+        done = run_command("data_pipeline.tune", *flags, "--budget_seconds=10", "--cache=memory")
+        while asked := re.search(
+            r"one comparison of this split takes \d+ s; give (\d+) or more", done.stderr
+        ):
+            budget = f"--budget_seconds={2 * int(asked[1])}"
+            done = run_command("data_pipeline.tune", *flags, budget, "--cache=memory")
+        return done
+
+    return run
+
+
+def test_the_command(harmed, search):
+    done = search(f"--data={harmed.directory}", "--global_batch_size=16")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"written: {harmed.directory / 'pipeline.json'}\n" in done.stdout
     assert "\nbest: " in done.stdout
     load_settings(harmed.directory, harmed.manifest)
 
 
-def test_of_remote_data_the_options_are_kept_with_what_is_fetched(data, tmp_path, run_command):
+def test_of_remote_data_the_options_are_kept_with_what_is_fetched(data, tmp_path, search, run_command):
     place = (f"--data=file://{data.directory}", f"--cache_dir={tmp_path}", "--global_batch_size=16")
-    done = run_command("data_pipeline.tune", *place, "--budget_seconds=10", "--cache=memory")
+    done = search(*place)
     assert done.returncode == 0, done.stderr
     assert f"  python -m trainer.main --data=file://{data.directory}" in done.stdout
     (written,) = tmp_path.glob("remote/*/pipeline.json")

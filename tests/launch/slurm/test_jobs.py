@@ -55,11 +55,11 @@ class Cluster:
     def __init__(self, run_python, folder, variables):
         self._run_python = run_python
         self.folder = folder
-        self._variables = {"TF_ENABLE_ONEDNN_OPTS": "0", **variables}
+        self.variables = {"TF_ENABLE_ONEDNN_OPTS": "0", **variables}
 
     def launch(self, *words, code=0, **environment):
         done = self._run_python(
-            "-m", "launch.slurm", *words, cwd=self.folder, **self._variables, **environment
+            "-m", "launch.slurm", *words, cwd=self.folder, **self.variables, **environment
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done
@@ -74,7 +74,7 @@ class Cluster:
     def ask(self, *command):
         return subprocess.run(
             command,
-            env=os.environ | self._variables,
+            env=os.environ | self.variables,
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -325,7 +325,7 @@ def test_the_printed_script_runs_without_this_command(cluster):
     job = int(
         subprocess.run(
             ["sbatch", "--parsable", f"--output={cluster.folder}/by-hand.log"],
-            env=os.environ | cluster._variables,
+            env=os.environ | cluster.variables,
             cwd=cluster.folder,
             input=text,
             capture_output=True,
@@ -338,6 +338,26 @@ def test_the_printed_script_runs_without_this_command(cluster):
     assert [cluster.text(job, f"rank-{rank}.log") for rank in (0, 1)] == [expected] * 2, (
         cluster.folder / "by-hand.log"
     ).read_text()
+
+
+def test_the_example_of_the_docs(cluster, image_folder, run_python, tmp_path):
+    """As it stands in docs/launching.md, but for a smaller model and one epoch."""
+    page = (_HERE.parents[2] / "docs" / "launching.md").read_text()
+    block = page.split("## On Slurm\n")[1].split("```sh\n")[1].split("```")[0]
+    assert "--model=cnn" in block
+    (tmp_path / "chest_xray").symlink_to(image_folder)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-ec", block.replace("--model=cnn", "--model=mlp --epochs=1")],
+        cwd=tmp_path,
+        env=os.environ | cluster.variables | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "report: runs/cluster/report/test/report.html" in done.stdout, done.stdout
+    assert (tmp_path / "runs/cluster/model.keras").exists()
 
 
 def test_what_slurm_refuses_is_told_in_its_words(cluster):
