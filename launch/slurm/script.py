@@ -21,7 +21,9 @@ finish() { state "ended with code $1"; exit "$1"; }
 
 # What goes on after a stop: Slurm's own word on this job decides.
 next() {
-  case " $(scontrol show job -o "$SLURM_JOB_ID") " in
+  local job
+  until job=$(scontrol show job -o "$SLURM_JOB_ID"); do sleep 5; done # Slurm does not answer now
+  case " $job " in
     *" Restarts=$((${SLURM_RESTART_COUNT:-0} + 1)) "*) echo requeued ;; # by Slurm
     *" JobState=RUNNING "* | *" Reason=TimeLimit "* | *" PreemptTime=2"*) echo again ;;
     *) echo cancelled ;;
@@ -52,10 +54,15 @@ run() {
   done
   wait "$srun"
   code=$?
+  [ "$code" = 0 ] && return
   # srun's code tells little, for it ends the other tasks when one fails. Each has left its own and its time.
-  local ends
-  ends=$(cat "$logs"/rank-*.json 2>/dev/null |
-    sed -n 's/^{"ended": \([0-9.]*\), "code": \([0-9]*\),.*/\1 \2/p' | sort -n)
+  local ends try
+  for try in 1 2 3 4 5; do
+    ends=$(cat "$logs"/rank-*.json 2>/dev/null |
+      sed -n 's/^{"ended": \([0-9.]*\), "code": \([0-9]*\),.*/\1 \2/p' | sort -n)
+    [ "$(grep -c . <<<"$ends")" -ge @PROCESSES@ ] && break
+    sleep 1 # a shared disk may show them a little later
+  done
   [ -z "$ends" ] && return
   code=$(awk '$2 != 0 { print $2; exit }' <<<"$ends")
   [ -z "$code" ] && code=0
@@ -101,9 +108,12 @@ done
 
 _REQUEUE: Final = """\
   state "requeued, to go on from what is saved"
-  if scontrol requeue "$SLURM_JOB_ID"; then
-    while :; do sleep 60; done # until Slurm ends this script
-  fi
+  for try in 1 2 3; do
+    if scontrol requeue "$SLURM_JOB_ID"; then
+      while :; do sleep 60; done # until Slurm ends this script
+    fi
+    sleep 5
+  done
   say "it cannot be requeued here: submit it with --resubmit, or go on by hand: sbatch $logs/job.sh"
   finish @STOPPED@"""
 

@@ -24,9 +24,8 @@ def submit(job: Job, made_by: str) -> int:
     """
     script = render(job, made_by)
     base = job.log_dir or job.folder / "launch"
-    log = str(base / BATCH_LOG) if job.log_dir else str(base / "%j" / BATCH_LOG)
-    if job.array:
-        log = str(base / ("" if job.log_dir else "%A") / "task-%a" / BATCH_LOG)
+    inner = ("" if job.log_dir else "%A/" if job.array else "%j/") + ("task-%a/" if job.array else "")
+    log = str(base).replace("%", "%%") + f"/{inner}{BATCH_LOG}"  # Slurm reads %% as %
     try:
         base.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -92,8 +92,9 @@ _SLURM = """
 scontrol() {
   case "$1 $2" in
     "show config") echo "KillWait = 30 sec" ;;
-    "show job") cat "$JOB_STATE" ;;
-    "requeue 7") echo requeue >>"$CALLS"; exit 0 ;;
+    "show job") [ -e "$JOB_STATE".asked ] || { touch "$JOB_STATE".asked; return 1; } # busy, the first time
+      cat "$JOB_STATE" ;;
+    "requeue 7") echo requeue >>"$CALLS"; [ -e "$JOB_STATE".never ] && return 1; exit 0 ;;
   esac
 }
 sbatch() { echo "sbatch $*" >>"$CALLS"; echo "SLURM_* are gone: ${!SLURM_*}" >>"$CALLS"; echo "8;cluster"; }
@@ -107,7 +108,7 @@ RUNNING = "JobId=7 JobState=RUNNING Reason=None Requeue=1 Restarts=0 PreemptTime
 def play(tmp_path):
     """Runs the script of a job with tasks that leave with given codes, start after start."""
 
-    def run(*starts, state=RUNNING, said="", **options):
+    def run(*starts, state=RUNNING, said="", srun=1, **options):
         (tmp_path / "slurm").write_text(_SLURM)
         (tmp_path / "state").write_text(f"{state}\n")
         (tmp_path / "calls").touch()
@@ -126,7 +127,7 @@ def play(tmp_path):
               [ -e "$file" ] && cp "$file" "$logs/rank-${{file##*-}}.json"
             done
             {said}
-            return 1
+            return {srun}
         """
         text = render(job(folder=tmp_path, **options), "x")
         (tmp_path / "job.sh").write_text(text.replace("#!/bin/bash", f"#!/bin/bash\n. {tmp_path}/slurm"))
@@ -181,6 +182,19 @@ def test_who_was_lost_is_started_again_at_once(play, lost):
 def test_who_was_stopped_is_requeued(play, ends):
     _, state, calls = play(ends, nodes=2)
     assert (state, calls) == ("requeued, to go on from what is saved", "requeue\n")
+
+
+def test_where_it_cannot_be_requeued_the_way_on_is_told(play, tmp_path):
+    (tmp_path / "state.never").touch()
+    done, state, calls = play([(1, 75)])
+    assert (done.returncode, state, calls) == (75, "ended with code 75", 3 * "requeue\n")
+    assert f"--resubmit, or go on by hand: sbatch {tmp_path}/launch/7/job.sh" in done.stdout
+
+
+def test_where_srun_says_that_all_went_well_no_file_is_waited_for(play):
+    """On a shared disk a file of another node may not be seen yet."""
+    done, state, _ = play([(1, 0)], nodes=9, srun=0)
+    assert (done.returncode, state) == (0, "ended with code 0"), done.stdout
 
 
 @pytest.mark.parametrize(
