@@ -52,6 +52,21 @@ def test_a_dry_run_prints_the_manifest_alone(launch, read):
     assert {"name": "B", "value": "x=y"} in container["env"]
 
 
+def test_the_example_of_the_docs_is_a_manifest(run_command, read):
+    page = (ROOT / "docs" / "launching.md").read_text()
+    block = page.split("## On Kubernetes\n")[1].split("```sh\n")[1].split("```")[0]
+    command, *kubectl = block.replace("\\\n", " ").splitlines()
+    python, m, module, *words = shlex.split(command)
+    assert (python, m, module) == ("python", "-m", "launch.kubernetes")
+    done = run_command(module, "--dry_run", *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    service, job = read(done.stdout)
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    for line in kubectl:  # what is asked for afterwards is what was made
+        assert job["metadata"]["name"] in line
+        assert "-l" not in line.split() or f"{next(iter(labels))}={service['metadata']['name']}" in line
+
+
 @pytest.mark.parametrize(
     ("flags", "facts_of"),
     [
