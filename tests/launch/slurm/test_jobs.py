@@ -264,6 +264,26 @@ def test_a_worker_that_is_killed(cluster, interrupted, tmp_path, who):
     assert cluster.job(job).get("Restarts", "0") == "0"
 
 
+def test_tasks_that_do_not_leave_in_time_are_started_again(cluster, tmp_path):
+    """The script requeues the job before Slurm kills it, which here would be its end."""
+    script = f"""
+import os, pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if (mark := pathlib.Path({str(tmp_path / "mark")!r} + os.environ["SLURM_PROCID"])).exists():
+    sys.exit(0)
+mark.touch()
+time.sleep(600)
+"""
+    flags = ("--partition=cancel", "--sbatch_args=--exclusive", "--nodes=2", "--tasks_per_node=1")
+    job = cluster.submit(*flags, command=(sys.executable, "-c", script))
+    cluster.wait(lambda: len(list(tmp_path.glob("mark*"))) == 2, lambda: cluster.everything(job))
+    higher = ["--parsable", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null"]
+    cluster.ask("sbatch", *higher, "--wrap=sleep 1")
+    cluster.wait_for_end(job)
+    assert cluster.text(job, "state").strip() == "ended with code 0", cluster.everything(job)
+    assert cluster.text(job, "starts").split()[0] == "2"
+
+
 def test_cancelled_for_good(cluster, interrupted, tmp_path):
     """It saves, is not requeued, and the same command in a new job goes on from there."""
     job = interrupted("--time=30")
