@@ -46,9 +46,9 @@ def _of_slurm(job: int, shown: Sequence[dict[str, str]]) -> list[str]:
     for each in shown:
         index = each.get("ArrayTaskId")
         text = each.get("JobState", "?")
-        if text in {"PENDING", "FAILED"} or each.get("Reason", "None") not in {"None", ""}:
-            reason = each.get("Reason", "")
-            text += f" ({_REASONS.get(reason, reason)})" if reason not in {"None", ""} else ""
+        reason = each.get("Reason", "")
+        if reason not in {"None", ""}:
+            text += f" ({_REASONS.get(reason, reason)})"
         if each.get("NodeList") not in {None, "", "(null)"}:
             text += f" on {each['NodeList']}"
         if text.startswith("RUNNING"):
@@ -82,7 +82,7 @@ def _of_part(part: Part, processes: int) -> list[str]:
         if failed:
             first = failed[0]
             lines.append(
-                f"  first to fail: rank {first['rank']} on {first['host']} {first['how']}; its last lines:"
+                f"  first to leave: rank {first['rank']} on {first['host']} {first['how']}; its last lines:"
             )
             lines += [f"    {line}" for line in first["last_lines"][-_LAST_LINES:]]
     return lines
