@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+
+from launch.cluster import expand_nodes
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -378,6 +381,27 @@ def test_the_example_of_the_docs(cluster, image_folder, run_python, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "report: runs/cluster/report/test/report.html" in done.stdout, done.stdout
     assert (tmp_path / "runs/cluster/model.keras").exists()
+
+
+def test_node_lists_are_read_as_slurm_reads_them(cluster):
+    """Two hundred drawn ones: several brackets, zero padding, ranges, in any order."""
+    chance = random.Random(0)
+
+    def numbers():
+        width, first = chance.choice((0, 0, 2, 3)), chance.randint(0, 120)
+        shown = [f"{number:0{width}d}" for number in (first, first + chance.randint(0, 12))]
+        return "-".join(shown[: chance.randint(1, 2)])
+
+    def bracket():
+        return f"[{','.join(numbers() for _ in range(chance.randint(1, 3)))}]"
+
+    def part():
+        name = chance.choice(("n", "node", "gpu-a100-", "c1-", "x_"))
+        return name + chance.choice((str(chance.randint(0, 20)), bracket(), f"{bracket()}c{bracket()}"))
+
+    for _ in range(200):
+        text = ",".join(part() for _ in range(chance.randint(1, 3)))
+        assert expand_nodes(text) == cluster.ask("scontrol", "show", "hostnames", text).split(), text
 
 
 def test_what_slurm_refuses_is_told_in_its_words(cluster):
