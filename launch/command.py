@@ -1,5 +1,6 @@
 """What all commands of this package share: their own flags, then `--`, then the command to run."""
 
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -7,7 +8,7 @@ from typing import Final, NoReturn
 
 from absl import app, flags
 
-from launch.exits import BAD_INPUT
+from launch.exits import BAD_INPUT, INTERRUPTED
 
 _ENV_NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
@@ -42,6 +43,11 @@ def run(main: Callable[[list[str]], int], without_command: Callable[[list[str]],
             sys.exit(main(command))
         except LaunchError as error:
             _refuse(str(error))
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+        except BrokenPipeError:  # who reads the output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
 
     app.run(guarded, argv=own, flags_parser=_parse)
 

@@ -40,6 +40,8 @@ def show(folder: JobFolder, rank: int | None, *, follow: bool, out: Callable[[st
         raise LaunchError(f"--rank={rank}: the job has the ranks 0 to {folder.processes - 1}")
     read: dict[Path, _Tail] = {}
     asked = time.monotonic()
+    if follow and not _logs(folder, rank):
+        print(f"job {folder.current} has printed nothing yet; Ctrl-C ends this, not the job", file=sys.stderr)
     while True:
         over = follow and all(
             part.has_ended for part in folder.parts

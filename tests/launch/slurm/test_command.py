@@ -1,6 +1,8 @@
 """The command line of `python -m launch.slurm`, without a Slurm."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -45,6 +47,35 @@ def test_without_slurm_the_script_is_printed_and_nothing_else_works(run_command,
     done = run_command("launch.slurm", *flags, cwd=tmp_path, prefix=["env", "PATH=/nowhere"])
     assert (done.returncode, done.stdout) == (2, "")
     assert "sbatch: there is no such program here" in done.stderr
+
+
+@pytest.fixture
+def running(tmp_path):
+    """The folder of a job that goes on."""
+    folder = tmp_path / "launch" / "7"
+    folder.mkdir(parents=True)
+    values = {"job": 7, "name": "x", "made_by": "x", "processes": 1, "tasks": []}
+    (folder / "job.json").write_text(json.dumps(values))
+    (folder / "state").write_text("running, start 1\n")
+    (folder / "rank-0.log").write_text("a line\n" * 100_000)
+    return tmp_path
+
+
+def test_who_follows_leaves_with_ctrl_c(start, running):
+    process = start("-u", "-m", "launch.slurm", "logs", "7", "--follow", cwd=running)
+    for _ in range(100_000):
+        assert process.stdout.readline() == "a line\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate() == ("", "")
+    assert process.returncode == 130
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(start, running):
+    process = start("-m", "launch.slurm", "logs", "7", cwd=running)
+    assert process.stdout.readline() == "a line\n"
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 0
 
 
 def test_the_folder_of_jobs_does_not_hide_the_package(tmp_path):

@@ -341,8 +341,11 @@ def test_what_cannot_go_on_ends_with_its_code(cluster, script, limit, code, star
 
 
 def test_the_printed_script_runs_without_this_command(cluster):
-    flags = ("--nodes=2", "--env=GREETING=a 'b' $HOME", "--setup=shown=by-the-setup", "--setup=export shown")
-    script = "import os, sys; print(os.environ['GREETING'], os.environ['shown'], sys.argv[1:])"
+    flags = ("--nodes=2", "--tasks_per_node=2", "--env=GREETING=a 'b' $HOME", "--setup=export shown=here")
+    script = (
+        "import json, os, sys; print(os.environ['GREETING'], os.environ['shown'], sys.argv[1:], "
+        "len(set(json.loads(os.environ['TF_CONFIG'])['cluster']['worker'])))"
+    )
     given = ("two words", "it's", "$HOME", "*", "", "--", "`x`", "job-$SLURM_JOB_ID.x")
     text = cluster.launch(*flags, "--dry_run", "--", sys.executable, "-c", script, *given).stdout
     job = int(
@@ -357,8 +360,8 @@ def test_the_printed_script_runs_without_this_command(cluster):
         ).stdout
     )
     cluster.wait_for_end(job)
-    expected = f"a 'b' $HOME by-the-setup {[*given[:-1], f'job-{job}.x']}\n"
-    assert [cluster.text(job, f"rank-{rank}.log") for rank in (0, 1)] == [expected] * 2, (
+    expected = f"a 'b' $HOME here {[*given[:-1], f'job-{job}.x']} 4\n"
+    assert [cluster.text(job, f"rank-{rank}.log") for rank in range(4)] == [expected] * 4, (
         cluster.folder / "by-hand.log"
     ).read_text()
 
