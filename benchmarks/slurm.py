@@ -59,11 +59,9 @@ def storm(folder: Path, chance: random.Random) -> None:
     job = 0
     while done < _HARMS.value:
         if not job or _state(folder, job).startswith("ended"):
-            if job and _state(folder, job) != "ended with code 0":
-                raise InputError(
-                    f"job {job}: {_state(folder, job)}; {_ask('cat', folder / f'launch/{job}/batch.log')}"
-                )
-            shutil.rmtree(folder / "harmed", ignore_errors=True)  # it came to its end: from the beginning
+            if job:  # it came to its end: from the beginning
+                _compare(folder, job, done)
+            shutil.rmtree(folder / "harmed", ignore_errors=True)
             job = _submit(folder, data, "harmed", chance.choice(_PARTITIONS))
         _sleep(job, chance.uniform(2.0, 14.0))
         harm = chance.choice(_HARM)
@@ -72,11 +70,17 @@ def storm(folder: Path, chance: random.Random) -> None:
             counts[harm] += 1
             step = max([0, *(int(path.name[5:]) for path in folder.glob("harmed/checkpoints/step-*"))])
             print(f"{done:4}  {harm:<18} job {job}, at step {step}", flush=True)
+    _compare(folder, job, done)
+    print(f"{done} harms in a row {counts}: the same, bit by bit")
+
+
+def _compare(folder: Path, job: int, done: int) -> None:
     _wait(folder, job)
     if wrong := differences(folder / "harmed", folder / "whole"):
-        raise InputError(f"{done} harms in a row: not the same: {', '.join(wrong[:5])}")
-    starts = (folder / f"launch/{job}/starts").read_text().split()[0]
-    print(f"{done} harms in a row {counts}: the same, bit by bit; the last job had {starts} starts")
+        raise InputError(f"after {done} harms: not the same: {', '.join(wrong[:5])}")
+    print(
+        f"      job {job} has ended after {(folder / f'launch/{job}/starts').read_text().split()[0]} starts"
+    )
 
 
 def _harm(harm: str, job: int, chance: random.Random) -> bool:
