@@ -8,7 +8,7 @@ from launch.slurm.options import Job
 from launch.slurm.script import render
 from tfrecords import command, progress
 from trainer.lock import LOCK_NAME
-from trainer.run import CONFIG_NAME, MODEL_NAME, RESULT_NAME
+from trainer.run import BASELINE_MODEL_NAME, CONFIG_NAME, MODEL_NAME, RESULT_NAME
 
 TEXT = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text()
 
@@ -49,5 +49,5 @@ def test_progress(tmp_path, monkeypatch, capsys):
 
 
 def test_files_of_a_run():
-    for name in (CONFIG_NAME, LOCK_NAME, MODEL_NAME, RESULT_NAME):
+    for name in (BASELINE_MODEL_NAME, CONFIG_NAME, LOCK_NAME, MODEL_NAME, RESULT_NAME):
         assert f"`{name}`" in TEXT

@@ -8,6 +8,7 @@ from tfrecords.errors import InputError
 
 STRATEGIES: Final = ("one_device", "mirrored", "multi_worker")
 MODELS: Final = ("mlp", "cnn", "best_cnn", "resnet")
+BASELINES: Final = ("pca_svm", "logistic", "random_forest")  # of trainer.baseline
 SCHEDULES: Final = ("constant", "cosine")
 REMOTES: Final = ("fetch", "direct")
 PRECISIONS: Final = ("auto", "float32", "bfloat16", "float16")
@@ -39,7 +40,7 @@ class TrainConfig:
         strategy: one of `STRATEGIES`.
         devices: indices of the devices to use; empty for all.
         logical_cpus: split the CPU into so many devices, to try out mirrored training; 0: do not.
-        model: one of `MODELS`.
+        model: one of `MODELS`, or in a run of `trainer.baseline` one of `BASELINES`.
         epochs: at most.
         patience: epochs without an improvement of the validation loss before stopping.
         min_delta: the least decrease of the validation loss that counts as one.
@@ -108,7 +109,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         choices = {
             "strategy": STRATEGIES,
-            "model": MODELS,
+            "model": MODELS + BASELINES,
             "schedule": SCHEDULES,
             "remote": REMOTES,
             "precision": PRECISIONS,

@@ -1,7 +1,7 @@
 """A trained model's probabilities: the one way for evaluation and for prediction of files."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import keras
 import numpy as np
@@ -9,13 +9,31 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfrecords.errors import InputError
+from trainer.classical.saved import SUFFIX, SavedModel
 
 # One batch size for all: a row's result is then the same, whichever way the image came.
 BATCH_SIZE: Final = 32
 
 
+class Probabilities(Protocol):
+    """A saved model of any kind."""
+
+    def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Returns float64 [N, K] for uint8 [N, H, W, C] with N at most `BATCH_SIZE`."""
+        ...
+
+
+def load_predictor(path: Path) -> Probabilities:
+    """Loads a saved model, a network or a baseline.
+
+    Raises:
+        InputError: there is none yet, or it cannot be loaded.
+    """
+    return SavedModel(path, BATCH_SIZE) if path.suffix == SUFFIX else Predictor(path)
+
+
 class Predictor:
-    """Class probabilities of a saved model.
+    """Class probabilities of a saved network.
 
     Args:
         path: of the Keras file.

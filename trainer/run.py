@@ -10,13 +10,16 @@ from data_pipeline.tiers.choice import Tier
 from tfrecords.errors import InputError
 from tfrecords.files import file_sha256, publish, write_atomically
 from tfrecords.manifest import Manifest
-from trainer.config import TrainConfig
+from trainer.config import BASELINES, TrainConfig
 from trainer.lock import LOCK_NAME
 
 CONFIG_NAME: Final = "config.json"
 RESULT_NAME: Final = "result.json"
 MODEL_NAME: Final = "model.keras"
+BASELINE_MODEL_NAME: Final = "model.skops"
 _THRESHOLD_NAME: Final = "threshold.json"  # of versions before result.json
+# Of a configuration, what a baseline has too.
+_OF_A_BASELINE: Final = ("data", "run_dir", "model", "seed", "data_url", "devices")
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,8 @@ class Result:
     So nobody takes a new model with an old threshold, or a model of one epoch with the history of another.
 
     Attributes:
-        model_sha256: of `model.keras`.
-        epoch: the best epoch, whose weights the model has.
+        model_sha256: of `model.keras`, or of a baseline's `model.skops`.
+        epoch: the best epoch, whose weights the model has; 0: it has none.
         val_loss: of it.
         epochs: epochs done when it was published; the rows of the history that belong to it.
         waited: of these, those since the validation loss became better last.
@@ -87,6 +90,7 @@ class Run:
         precision: the Keras dtype policy that --precision chose; "": by a version that did not keep it.
         threads: TensorFlow's threads, on which the bits of the weights depend; 0: likewise.
         diverged: the step after which its loss was no number, if that ended it; else None.
+        baseline: what only a run of `trainer.baseline` has: its flags; None for a network.
     """
 
     config: TrainConfig
@@ -96,6 +100,7 @@ class Run:
     precision: str = ""
     threads: int = 0
     diverged: int | None = None
+    baseline: Mapping[str, Any] | None = None
 
     @property
     def folder(self) -> Path:
@@ -114,8 +119,8 @@ class Run:
 
     @property
     def model(self) -> Path:
-        """The trained model, a Keras file; it is there once training has ended."""
-        return self.folder / MODEL_NAME
+        """The trained model, a Keras file or a baseline's; it is there once training has ended."""
+        return self.folder / (BASELINE_MODEL_NAME if self.config.model in BASELINES else MODEL_NAME)
 
     def report(self, split: str) -> Path:
         """Folder of the report on a split."""
@@ -165,7 +170,7 @@ class Run:
         Raises:
             InputError: it cannot be written.
         """
-        values = {
+        values: dict[str, Any] = {
             "config": self.config.to_json(),
             "data": asdict(self.data),
             "facts": self.facts,
@@ -174,6 +179,9 @@ class Run:
             "threads": self.threads,
             "diverged": self.diverged,
         }
+        if self.baseline is not None:  # a table must not show what it has not, such as epochs
+            values["config"] = {name: values["config"][name] for name in _OF_A_BASELINE}
+            values["baseline"] = self.baseline
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(self.folder / CONFIG_NAME, (json.dumps(values, indent=1) + "\n").encode())
@@ -229,6 +237,7 @@ class Run:
                 values.get("precision", ""),
                 values.get("threads", 0),
                 values.get("diverged"),
+                values.get("baseline"),
             )
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(

@@ -16,7 +16,7 @@ from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 from trainer.evaluation.predictions import Predictions, choose_threshold, worst_mistakes
 from trainer.evaluation.report import read_report, render_text, write_report, write_summaries
-from trainer.inference import BATCH_SIZE, Predictor
+from trainer.inference import BATCH_SIZE, Probabilities, load_predictor
 from trainer.run import Result, Run
 
 _MISTAKES: Final = 12  # pictures in the report
@@ -74,7 +74,8 @@ def evaluate_run(
     folder = run.report(split)
     worst = worst_mistakes(predictions, result.threshold, _MISTAKES)
     # A run that goes on has more rows by now than the epochs that its result is of.
-    history = json.loads((run.folder / "history.json").read_text())[: result.epochs]
+    rows = [] if run.baseline else json.loads((run.folder / "history.json").read_text())
+    history = rows[: result.epochs]
     page = write_report(
         folder,
         split=split,
@@ -87,7 +88,7 @@ def evaluate_run(
             "evaluated": f"{split} of {manifest.name}: {directory}",
             _MODEL_FACT: f"SHA-256 {result.model_sha256}",
         },
-        best_epoch=result.epoch,
+        best_epoch=result.epoch or None,
         mistakes=_images(directory, manifest, split, worst, _stream_of(run, directory)),
         seed=run.config.seed,
     )
@@ -99,17 +100,18 @@ def evaluate_run(
         step=len(history),
     )
     text = render_text(read_report(folder))
-    return Evaluation(page, f"{text}\n{_NOTHING_LEARNED}" if _alike(predictions) else text)
+    nothing = _alike(predictions) and not run.baseline  # whose flags are others
+    return Evaluation(page, f"{text}\n{_NOTHING_LEARNED}" if nothing else text)
 
 
-def load_result(run: Run) -> tuple[Predictor, Result]:
+def load_result(run: Run) -> tuple[Probabilities, Result]:
     """Returns the model of a run's result, and the result.
 
     Raises:
         InputError: there is none, they do not belong together, or a new one came in between.
     """
     result = run.result()
-    predictor = Predictor(run.model)
+    predictor = load_predictor(run.model)
     if run.result() != result:
         raise InputError(f"{run.model}: was replaced while it was loaded; run this command again")
     return predictor, result
@@ -129,7 +131,7 @@ def finished_evaluation(run: Run, split: str) -> Evaluation | None:
 
 
 def validation_threshold(
-    predictor: Predictor, run: Run, tick: Callable[[], None] = lambda: None
+    predictor: Probabilities, run: Run, tick: Callable[[], None] = lambda: None
 ) -> tuple[float | None, int]:
     """Returns the threshold that is chosen on validation, and on how many records; None for many classes."""
     if len(run.data.class_names) > 2:
@@ -147,7 +149,7 @@ def _alike(predictions: Predictions) -> bool:
 
 
 def predict_split(
-    predictor: Predictor,
+    predictor: Probabilities,
     directory: Path,
     manifest: Manifest,
     split: str,
