@@ -1,5 +1,6 @@
 """One frozen configuration of a training run, validated when built; imports no TensorFlow."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Self
 
@@ -7,7 +8,20 @@ from data_pipeline.options import SPEED_ONLY, PipelineOptions
 from tfrecords.errors import InputError
 
 STRATEGIES: Final = ("one_device", "mirrored", "multi_worker")
-MODELS: Final = ("mlp", "cnn", "best_cnn", "resnet")
+ModelArg = int | float | str | bool
+# The arguments of each model with their defaults. A whole number must be 1 or more; a fraction is a Dropout
+# rate, from 0 to less than 1.
+_CNN: Final[Mapping[str, ModelArg]] = {
+    **{"filters_1": 16, "kernel_1": 3, "filters_2": 32, "kernel_2": 3, "filters_3": 64, "kernel_3": 3},
+    **{"dropout": 0.0, "units": 128},
+}
+MODEL_ARGS: Final[Mapping[str, Mapping[str, ModelArg]]] = {
+    "mlp": {"units": 128, "dropout": 0.0},
+    "cnn": _CNN,
+    "best_cnn": {**_CNN, "filters_1": 64, "filters_2": 128, "filters_3": 256, "dropout": 0.3},
+    "resnet": {"width": 32, "dropout": 0.2},
+}
+MODELS: Final = tuple(MODEL_ARGS)
 BASELINES: Final = ("pca_svm", "logistic", "random_forest")  # of trainer.baseline
 SCHEDULES: Final = ("constant", "cosine")
 REMOTES: Final = ("fetch", "direct")
@@ -41,6 +55,7 @@ class TrainConfig:
         devices: indices of the devices to use; empty for all.
         logical_cpus: split the CPU into so many devices, to try out mirrored training; 0: do not.
         model: one of `MODELS`, or in a run of `trainer.baseline` one of `BASELINES`.
+        model_args: what differs from the model's `MODEL_ARGS`, by name.
         epochs: at most.
         patience: epochs without an improvement of the validation loss before stopping.
         min_delta: the least decrease of the validation loss that counts as one.
@@ -76,6 +91,7 @@ class TrainConfig:
     devices: tuple[int, ...] = ()
     logical_cpus: int = 0
     model: str = "cnn"
+    model_args: tuple[tuple[str, ModelArg], ...] = ()
     epochs: int = 100
     patience: int = 20
     min_delta: float = 0.001
@@ -131,6 +147,7 @@ class TrainConfig:
         if self.strategy == "multi_worker" and self.logical_cpus:
             raise InputError("--logical_cpus: tries out --strategy=mirrored on one machine, not multi_worker")
         self._check_intervals()
+        check_model_args(self.model, self.model_args)
         _ = self.pipeline  # validates the rest
 
     def _check_intervals(self) -> None:
@@ -179,4 +196,46 @@ class TrainConfig:
             names = ", ".join(map(repr, unknown))
             raise InputError(f"it has {names}, which this version does not know: to go on without, remove it")
         tuples = {"devices": tuple(values["devices"]), "tuned": tuple(values.get("tuned", ()))}
+        tuples["model_args"] = tuple((name, value) for name, value in values.get("model_args", ()))
         return cls(**{**values, **tuples})
+
+
+def parse_model_args(texts: Sequence[str]) -> tuple[tuple[str, ModelArg], ...]:
+    """Returns NAME=VALUE texts as pairs, in the order of names: a whole number, a fraction, or a word.
+
+    Raises:
+        InputError: one is none, or a name stands there twice.
+    """
+    found: dict[str, ModelArg] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise InputError(f"--model_args={text}: must be NAME=VALUE, as units=64,dropout=0.5")
+        if name in found:
+            raise InputError(f"--model_args: {name} is given twice; give it once")
+        found[name] = _value(value)
+    return tuple(sorted(found.items()))
+
+
+def check_model_args(model: str, args: Sequence[tuple[str, ModelArg]]) -> None:
+    """Raises InputError unless these are arguments of the model, with values that it takes."""
+    known = MODEL_ARGS.get(model, {})
+    for name, value in args:
+        if name not in known:
+            raise InputError(
+                f"--model_args={name}={value}: {model} has no such argument; it has "
+                f"{', '.join(known) or 'none'}"
+            )
+        if isinstance(known[name], int) and not (type(value) is int and value >= 1):
+            raise InputError(f"--model_args={name}={value}: must be a whole number, 1 or more")
+        if isinstance(known[name], float) and not (type(value) in (int, float) and 0 <= float(value) < 1):
+            raise InputError(f"--model_args={name}={value}: must be from 0 to less than 1")
+
+
+def _value(text: str) -> ModelArg:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)

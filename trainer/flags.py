@@ -10,7 +10,16 @@ from data_pipeline.settings import load_settings
 from tfrecords.augment import PRESETS
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
-from trainer.config import MODELS, PRECISIONS, REMOTES, SCHEDULES, STRATEGIES, TrainConfig
+from trainer.config import (
+    MODEL_ARGS,
+    MODELS,
+    PRECISIONS,
+    REMOTES,
+    SCHEDULES,
+    STRATEGIES,
+    TrainConfig,
+    parse_model_args,
+)
 from trainer.run import CONFIG_NAME, Run
 
 _DEFAULT = TrainConfig(data="", run_dir="")
@@ -55,6 +64,15 @@ _LOGICAL_CPUS = flags.DEFINE_integer(
     "logical_cpus", _DEFAULT.logical_cpus, "Split the CPU into N devices, to try out mirrored training."
 )
 _MODEL = flags.DEFINE_enum("model", _DEFAULT.model, MODELS, "Architecture.")
+_MODEL_ARGS = flags.DEFINE_list(
+    "model_args",
+    [],
+    "Arguments of the model that differ from its defaults, as units=64,dropout=0.5. "
+    + " ".join(
+        f"{name}: {', '.join(f'{key}={value}' for key, value in args.items())}."
+        for name, args in MODEL_ARGS.items()
+    ),
+)
 _EPOCHS = flags.DEFINE_integer(
     "epochs",
     _DEFAULT.epochs,
@@ -228,6 +246,7 @@ def config_from_flags(data: Path) -> TrainConfig:
         devices=devices(_DEVICES.value),
         logical_cpus=_LOGICAL_CPUS.value,
         model=_MODEL.value,
+        model_args=parse_model_args(_MODEL_ARGS.value),
         epochs=_EPOCHS.value,
         patience=_PATIENCE.value,
         min_delta=_MIN_DELTA.value,

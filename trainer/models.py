@@ -4,16 +4,24 @@ Scaling to [0, 1] is the model's first layer, so that every caller hands over th
 softmax is outside, so that loss and probabilities are computed in float32 from the logits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 from keras import layers
 
 from tfrecords.errors import InputError
+from trainer.config import MODEL_ARGS, ModelArg, check_model_args
 
 
-def build_model(name: str, image_shape: tuple[int, int, int], classes: int, *, dtype: str) -> keras.Model:
+def build_model(
+    name: str,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    *,
+    dtype: str,
+    args: Mapping[str, ModelArg] | None = None,
+) -> keras.Model:
     """Builds a model by name.
 
     Args:
@@ -21,57 +29,67 @@ def build_model(name: str, image_shape: tuple[int, int, int], classes: int, *, d
         image_shape: (height, width, channels).
         classes: length of the logits.
         dtype: Keras dtype policy of all layers but the head, which is float32.
+        args: what differs from the model's `MODEL_ARGS`.
 
     Returns:
         a model from uint8 [B, H, W, C] to float32 logits [B, classes].
 
     Raises:
-        InputError: an unknown name, or images too small for the model.
+        InputError: an unknown name or argument, or images too small for the model.
     """
     if name not in _BODIES:
         raise InputError(f"--model={name}: must be one of {', '.join(_BODIES)}")
+    check_model_args(name, tuple((args or {}).items()))
+    values = {**MODEL_ARGS[name], **(args or {})}
     inputs = keras.Input(image_shape, dtype="uint8", name="image")
     x = layers.Rescaling(1 / 255, dtype=dtype, name="scale")(inputs)
     try:
-        x = _BODIES[name](x, dtype)
+        x = _BODIES[name](x, dtype, **values)
     except ValueError as error:
         raise InputError(f"--model={name}: cannot take images of {image_shape}: {error}") from None
     outputs = layers.Dense(classes, dtype="float32", name="logits")(x)
     return keras.Model(inputs, outputs, name=name)
 
 
-def _mlp(x: Any, dtype: str) -> Any:
+def _mlp(x: Any, dtype: str, *, units: int, dropout: float) -> Any:
     """4,147,586 parameters at 180x180x1 and two classes."""
-    x = layers.Flatten(dtype=dtype)(x)
-    return layers.Dense(128, activation="relu", dtype=dtype)(x)
+    x = _dropped(layers.Flatten(dtype=dtype)(x), dropout, dtype)
+    return layers.Dense(units, activation="relu", dtype=dtype)(x)
 
 
-def _cnn(x: Any, dtype: str) -> Any:
-    """3,300,482 parameters at 180x180x1 and two classes."""
-    x = _convolutions(x, (16, 32, 64), dtype)
-    return layers.Dense(128, activation="relu", dtype=dtype)(layers.Flatten(dtype=dtype)(x))
+def _cnn(
+    x: Any,
+    dtype: str,
+    *,
+    filters_1: int,
+    kernel_1: int,
+    filters_2: int,
+    kernel_2: int,
+    filters_3: int,
+    kernel_3: int,
+    dropout: float,
+    units: int,
+) -> Any:
+    """3,300,482 parameters at 180x180x1 and two classes; of best_cnn 13,477,250."""
+    for filters, kernel in ((filters_1, kernel_1), (filters_2, kernel_2), (filters_3, kernel_3)):
+        x = layers.Conv2D(filters, kernel, activation="relu", dtype=dtype)(x)
+        x = layers.MaxPooling2D(dtype=dtype)(x)
+    x = _dropped(x, dropout, dtype)
+    return layers.Dense(units, activation="relu", dtype=dtype)(layers.Flatten(dtype=dtype)(x))
 
 
-def _best_cnn(x: Any, dtype: str) -> Any:
-    """13,477,250 parameters at 180x180x1 and two classes."""
-    x = _convolutions(x, (64, 128, 256), dtype)
-    x = layers.Dropout(0.3, dtype=dtype)(x)
-    return layers.Dense(128, activation="relu", dtype=dtype)(layers.Flatten(dtype=dtype)(x))
-
-
-def _resnet(x: Any, dtype: str) -> Any:
+def _resnet(x: Any, dtype: str, *, width: int, dropout: float) -> Any:
     """698,530 parameters at any size with one channel and two classes.
 
     The basic blocks and the beginning of He et al., "Deep Residual Learning for Image Recognition" (2016),
     three stages of two blocks; Dropout before the logits, for small data sets.
     """
-    x = layers.Conv2D(32, 7, 2, padding="same", use_bias=False, dtype=dtype)(x)
+    x = layers.Conv2D(width, 7, 2, padding="same", use_bias=False, dtype=dtype)(x)
     x = _normalized(x, dtype)
     x = layers.MaxPooling2D(3, 2, padding="same", dtype=dtype)(layers.ReLU(dtype=dtype)(x))
-    for filters, stride in ((32, 1), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1)):
-        x = _residual(x, filters, stride, dtype)
-    x = layers.GlobalAveragePooling2D(dtype=dtype)(x)
-    return layers.Dropout(0.2, dtype=dtype)(x)
+    for times, stride in ((1, 1), (1, 1), (2, 2), (2, 1), (4, 2), (4, 1)):
+        x = _residual(x, times * width, stride, dtype)
+    return _dropped(layers.GlobalAveragePooling2D(dtype=dtype)(x), dropout, dtype)
 
 
 def _residual(x: Any, filters: int, stride: int, dtype: str) -> Any:
@@ -90,16 +108,13 @@ def _normalized(x: Any, dtype: str) -> Any:
     return layers.BatchNormalization(momentum=0.9, dtype=dtype)(x)
 
 
-def _convolutions(x: Any, filters: tuple[int, ...], dtype: str) -> Any:
-    for count in filters:
-        x = layers.Conv2D(count, 3, activation="relu", dtype=dtype)(x)
-        x = layers.MaxPooling2D(dtype=dtype)(x)
-    return x
+def _dropped(x: Any, rate: float, dtype: str) -> Any:
+    return layers.Dropout(rate, dtype=dtype)(x) if rate else x
 
 
-_BODIES: dict[str, Callable[[Any, str], Any]] = {
+_BODIES: dict[str, Callable[..., Any]] = {
     "mlp": _mlp,
     "cnn": _cnn,
-    "best_cnn": _best_cnn,
+    "best_cnn": _cnn,
     "resnet": _resnet,
 }

@@ -116,7 +116,13 @@ def _train(
     rate = _learning_rate(config, data.steps_per_epoch)
 
     def build() -> tuple[keras.Model, Any]:
-        model = build_model(config.model, manifest.image_shape, classes, dtype=precision.policy)
+        model = build_model(
+            config.model,
+            manifest.image_shape,
+            classes,
+            dtype=precision.policy,
+            args=dict(config.model_args),
+        )
         optimizer: Any = keras.optimizers.Adam(rate)
         if precision.policy == "mixed_float16":
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -340,13 +346,14 @@ def _facts(
     tuned = f"; by {PIPELINE_NAME}: {in_words(options)}" if options else ""
     shape = "x".join(map(str, manifest.image_shape))
     batch = f"global batch {config.global_batch_size}"
+    given = "".join(f" {name}={value}" for name, value in config.model_args)
     rate = f"Adam {config.learning_rate:g}"
     if config.schedule != "constant":
         rate += f" by {config.schedule} over {config.epochs} epochs, {config.warmup_epochs} of warm-up"
     return {
         "data": f"{manifest.name}{demo}: {config.data_url or config.data}",
         "records": f"{records}; {shape}, {manifest.copies_in_words()}",
-        "model": f"{config.model}, {rate}, {batch}{weights}",
+        "model": f"{config.model}{given}, {rate}, {batch}{weights}",
         "strategy": f"{config.strategy}: {describe(strategy)}",
         "precision": precision,
         "threads": f"{threads} per process",

@@ -6,7 +6,7 @@ import pytest
 
 from data_pipeline.options import PipelineOptions
 from tfrecords.errors import InputError
-from trainer.config import FREE_TO_CHANGE, TrainConfig
+from trainer.config import FREE_TO_CHANGE, TrainConfig, parse_model_args
 
 
 def config(**changes):
@@ -88,3 +88,36 @@ def test_what_may_change_in_a_run_is_of_the_configuration():
     assert {field.name for field in fields(TrainConfig)} >= FREE_TO_CHANGE
     assert config().free_to_change == FREE_TO_CHANGE
     assert FREE_TO_CHANGE - config(schedule="cosine").free_to_change == {"epochs"}  # the cosine's end
+
+
+def test_arguments_of_a_model_are_read_and_kept():
+    args = parse_model_args(["units=64", "dropout=0.5"])
+    assert args == (("dropout", 0.5), ("units", 64))
+    made = config(model="mlp", model_args=args)
+    assert TrainConfig.from_json(json.loads(json.dumps(made.to_json()))) == made
+    before = made.to_json()
+    del before["model_args"]  # of a version that had none
+    assert TrainConfig.from_json(before).model_args == ()
+    assert "model_args" not in made.free_to_change
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["units"], "--model_args=units: must be NAME=VALUE"),
+        (["=3"], "--model_args==3: must be NAME=VALUE"),
+        (["units=1", "units=2"], "units is given twice"),
+        (["depth=3"], "--model_args=depth=3: mlp has no such argument; it has units, dropout"),
+        (["units=0"], "--model_args=units=0: must be a whole number, 1 or more"),
+        (["units=1.5"], "--model_args=units=1.5: must be a whole number"),
+        (["units=true"], "--model_args=units=True: must be a whole number"),
+        (["units=many"], "--model_args=units=many: must be a whole number"),
+        (["dropout=1"], "--model_args=dropout=1: must be from 0 to less than 1"),
+        (["dropout=nan"], "--model_args=dropout=nan: must be from 0 to less than 1"),
+        (["dropout=true"], "--model_args=dropout=True: must be from 0"),
+    ],
+)
+def test_arguments_of_a_model_that_are_refused(texts, said):
+    with pytest.raises(InputError) as error:
+        config(model="mlp", model_args=parse_model_args(texts))
+    assert said in str(error.value)

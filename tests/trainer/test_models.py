@@ -54,6 +54,37 @@ def test_which_models_drop_out():
         assert rates == {"best_cnn": [0.3], "resnet": [0.2]}.get(name, [])
 
 
+@pytest.mark.parametrize(
+    ("name", "args", "parameters"),
+    [
+        ("mlp", {"units": 16}, 24 * 32 * 16 + 16 + 16 * 2 + 2),
+        ("resnet", {"width": 8, "dropout": 0.0}, None),
+        ("best_cnn", {"filters_1": 16, "filters_2": 32, "filters_3": 64, "dropout": 0.5}, None),
+        ("cnn", {"kernel_1": 5, "units": 7}, None),
+    ],
+)
+def test_arguments_of_a_model(name, args, parameters):
+    model = build_model(name, (24, 32, 1), 2, dtype="float32", args=args)
+    rates = [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    assert rates == [args.get("dropout")] * bool(args.get("dropout"))
+    if parameters:
+        assert model.count_params() == parameters
+    kernels = [layer.kernel_size for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    if name == "cnn":
+        assert kernels == [(5, 5), (3, 3), (3, 3)]
+        assert [layer.units for layer in model.layers if isinstance(layer, keras.layers.Dense)] == [7, 2]
+    if name == "best_cnn":  # which is the cnn with other numbers
+        same = build_model("cnn", (24, 32, 1), 2, dtype="float32")
+        assert [w.shape for w in model.weights] == [w.shape for w in same.weights]
+
+
+def test_an_argument_that_is_none_is_refused():
+    with pytest.raises(
+        InputError, match=r"--model_args=depth=3: mlp has no such argument; it has units, dropout"
+    ):
+        build_model("mlp", (24, 32, 1), 2, dtype="float32", args={"depth": 3})
+
+
 def test_an_unknown_name_is_refused(facts):
     with pytest.raises(InputError) as error:
         build_model("vgg", (24, 32, 1), 2, dtype="float32")

@@ -56,6 +56,10 @@ def test_a_run_that_was_moved_is_where_it_is_found(config, manifest, tmp_path):
         ({"last_batch": "drop"}, "--last_batch=wrap there, --last_batch=drop now"),
         ({"min_delta": 0.5}, "--min_delta=0.001 there, --min_delta=0.5 now"),
         (
+            {"model_args": (("dropout", 0.2), ("units", 8))},
+            "--model_args= there, --model_args=dropout=0.2,units=8 now",
+        ),
+        (
             {"model": "mlp", "seed": 3},
             "--model=cnn there, --model=mlp now; --seed=0 there, --seed=3 now",
         ),
