@@ -183,7 +183,8 @@ class TrainConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values for JSON."""
-        return asdict(self)
+        shown = ",".join(f"{name}={value}" for name, value in sorted(self.model_args))  # as its flag has it
+        return {**asdict(self), "model_args": shown}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
@@ -196,7 +197,7 @@ class TrainConfig:
             names = ", ".join(map(repr, unknown))
             raise InputError(f"it has {names}, which this version does not know: to go on without, remove it")
         tuples = {"devices": tuple(values["devices"]), "tuned": tuple(values.get("tuned", ()))}
-        tuples["model_args"] = tuple((name, value) for name, value in values.get("model_args", ()))
+        tuples["model_args"] = parse_model_args(list(filter(None, values.get("model_args", "").split(","))))
         return cls(**{**values, **tuples})
 
 

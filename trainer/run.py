@@ -331,7 +331,7 @@ class Run:
         if self.diverged is not None:  # that is how it goes on
             ignored |= {"learning_rate"}
         changed = [
-            f"--{name}={_shown(theirs[name])} there, --{name}={_shown(mine[name])} now"
+            f"--{name}={theirs[name]} there, --{name}={mine[name]} now"
             for name in mine
             if name not in ignored and _plain(mine[name]) != _plain(theirs[name])
         ]
@@ -342,13 +342,6 @@ class Run:
                 f"--run_dir={self.folder}: holds a run of another configuration ({'; '.join(changed)}); "
                 f"choose another --run_dir, or give the same flags to resume"
             )
-
-
-def _shown(value: Any) -> Any:
-    """Returns a value as its flag has it."""
-    if isinstance(value, tuple):
-        return ",".join("=".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in value)
-    return value
 
 
 def _plain(value: Any) -> Any:
