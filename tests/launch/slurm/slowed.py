@@ -11,7 +11,7 @@ from typing import Any
 from tfrecords.command import run
 from trainer import main, stopping
 
-_WAIT_SECONDS = 2.0
+_WAIT_SECONDS = 1.2
 _call = stopping.Pause.__call__
 
 
