@@ -177,7 +177,9 @@ def run_child(command: Sequence[str], environment: Mapping[str, str], rank: int,
         began = time.time()
         try:
             if noted:
-                return INTERRUPTED if noted[0] == signal.SIGINT else STOPPED
+                code = INTERRUPTED if noted[0] == signal.SIGINT else STOPPED
+                _write_end(log_dir, rank, code, "was stopped before it started", began, [])
+                return code
             child = children.start(rank, command, {"PYTHONUNBUFFERED": "1", **environment}, log=log)
             passed = 0
             while children.running:

@@ -9,6 +9,11 @@ from typing import Final
 
 from launch.command import LaunchError
 
+# The states of a job that neither runs nor will.
+OVER: Final = frozenset(
+    {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"}
+    | {"PREEMPTED", "REVOKED", "TIMEOUT"}
+)
 _FIELD: Final = re.compile(r"(?:^| )([A-Z][\w:/]*)=")
 
 

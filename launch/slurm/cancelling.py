@@ -1,19 +1,7 @@
 """Ends a job for good: its tasks save and leave, and its script does not go on."""
 
-from launch.slurm.asking import must, remembered
+from launch.slurm.asking import OVER, must, remembered
 from launch.slurm.folder import JobFolder
-
-_GOES_ON = {
-    "CONFIGURING",
-    "COMPLETING",
-    "PENDING",
-    "REQUEUED",
-    "RESIZING",
-    "RUNNING",
-    "SIGNALING",
-    "STAGE_OUT",
-    "SUSPENDED",
-}
 
 
 def cancel(folder: JobFolder) -> str:
@@ -23,8 +11,7 @@ def cancel(folder: JobFolder) -> str:
         LaunchError: Slurm does not answer.
     """
     number = folder.current
-    alive = [each for each in remembered(number) if each.get("JobState", "") in _GOES_ON]
-    if not alive:
+    if all(each.get("JobState") in OVER for each in remembered(number)):
         return f"job {number} has ended already: python -m launch.slurm status {folder.job}"
     must(["scancel", str(number)], f"job {number} cannot be cancelled")
     return (

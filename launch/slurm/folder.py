@@ -11,6 +11,7 @@ Each task of an array has these, but for the first two, in a folder task-I of it
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -63,7 +64,10 @@ class Part:
     @property
     def ends(self) -> list[dict[str, Any]]:
         """How the tasks ended that have ended, in the order of their ends."""
-        ends = [json.loads(path.read_text()) for path in self._of_ranks("json").values()]
+        ends = []
+        for path in self._of_ranks("json").values():
+            with suppress(FileNotFoundError):  # the next start has just removed it
+                ends.append(json.loads(path.read_text()))
         return sorted(ends, key=lambda end: end["ended"])
 
     def _of_ranks(self, kind: str) -> dict[int, Path]:

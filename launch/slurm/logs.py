@@ -7,21 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from launch.command import LaunchError
-from launch.slurm.asking import remembered
+from launch.slurm.asking import OVER, remembered
 from launch.slurm.folder import BATCH_LOG, JobFolder
 
 _LOOK_SECONDS: Final = 0.5
 _ASK_SECONDS: Final = 30.0
-_OVER: Final = (
-    "BOOT_FAIL",
-    "CANCELLED",
-    "COMPLETED",
-    "DEADLINE",
-    "FAILED",
-    "NODE_FAIL",
-    "OUT_OF_MEMORY",
-    "TIMEOUT",
-)
 
 
 def show(folder: JobFolder, rank: int | None, *, follow: bool, out: Callable[[str], None]) -> None:
@@ -34,7 +24,7 @@ def show(folder: JobFolder, rank: int | None, *, follow: bool, out: Callable[[st
         out: gets each line.
 
     Raises:
-        LaunchError: there is no such rank, or nothing was printed yet.
+        LaunchError: there is no such rank.
     """
     if rank is not None and not 0 <= rank < folder.processes:
         raise LaunchError(f"--rank={rank}: the job has the ranks 0 to {folder.processes - 1}")
@@ -43,9 +33,8 @@ def show(folder: JobFolder, rank: int | None, *, follow: bool, out: Callable[[st
     if follow and not _logs(folder, rank):
         print(f"job {folder.current} has printed nothing yet; Ctrl-C ends this, not the job", file=sys.stderr)
     while True:
-        over = follow and all(
-            part.has_ended for part in folder.parts
-        )  # before the last look, so that nothing printed is missed
+        # Before the last look, so that nothing printed is missed.
+        over = follow and all(part.has_ended for part in folder.parts)
         if follow and not over and time.monotonic() - asked >= _ASK_SECONDS:
             asked = time.monotonic()
             over = _slurm_says_over(folder)
@@ -104,4 +93,4 @@ def _slurm_says_over(folder: JobFolder) -> bool:
         shown = remembered(folder.current)
     except LaunchError:
         return False  # Slurm does not answer now
-    return all(each.get("JobState", "") in _OVER for each in shown)
+    return all(each.get("JobState") in OVER for each in shown)

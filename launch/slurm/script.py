@@ -146,6 +146,7 @@ def render(job: Job, made_by: str) -> str:
         'mkdir -p "$logs" || exit 2',
         f"cd {shlex.quote(str(job.folder))} || exit 2",
         'export LAUNCH_PROGRESS="$logs/progress" # the command writes there how far it has saved',
+        "unset TF_CONFIG # of the shell that submitted this: each task gets its own",
         *(f"export {name}={shlex.quote(value)}" for name, value in job.environment),
         *job.setup,
     ]

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -35,18 +36,15 @@ def submit(job: Job, made_by: str) -> int:
     said = must(["sbatch", "--parsable", "--hold", f"--output={log}"], "the job was refused", text=script)
     number = int(said.strip().splitlines()[-1].partition(";")[0])
     try:
-        folder = job.log_dir or base / str(number)
-        _write_state(folder, job, number, script, made_by)
-    except OSError as error:
+        _write_state(job.log_dir or base / str(number), job, number, script, made_by)
+        must(["scontrol", "release", str(number)], "the job was refused")
+    except (OSError, LaunchError) as error:
         ask(["scancel", str(number)])
+        if isinstance(error, LaunchError):
+            raise
         raise LaunchError(
             f"{error.filename or base}: cannot be written: {error.strerror}; job {number} was cancelled"
         ) from None
-    try:
-        must(["scontrol", "release", str(number)], "the job was refused")
-    except LaunchError:
-        ask(["scancel", str(number)])
-        raise
     return number
 
 
@@ -112,11 +110,9 @@ def task_indices(array: str) -> list[int]:
 
 
 def _short(python: str) -> str:
-    """Returns the interpreter as this shell would find it."""
-    path = Path(python)
-    if path.name in {"python", "python3"} and any(
-        Path(folder) / path.name == path for folder in os.environ.get("PATH", "").split(os.pathsep)[:1]
-    ):
-        return path.name
-    with_cwd = Path(os.path.relpath(python))
-    return str(with_cwd) if not str(with_cwd).startswith("..") else python
+    """Returns the interpreter as one would type it here."""
+    name = Path(python).name
+    if shutil.which(name) == python:
+        return name
+    near = os.path.relpath(python)
+    return python if near.startswith("..") else near

@@ -120,6 +120,15 @@ def test_a_folder_that_is_not_there_has_no_steps(tmp_path):
     assert Checkpoints(tmp_path / "none", *build()).steps() == []
 
 
+def test_a_launcher_is_told_what_is_saved_and_only_by_the_chief(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAUNCH_PROGRESS", str(tmp_path / "progress"))
+    model, optimizer = build()
+    Checkpoints(tmp_path / "helper", model, optimizer, chief=False).save(state(2))
+    assert not (tmp_path / "progress").exists()
+    Checkpoints(tmp_path / "chief", model, optimizer).save(state(3))
+    assert (tmp_path / "progress").read_text() == "step 3\n"
+
+
 def test_leftovers_of_a_kill_do_not_disturb_and_go(tmp_path):
     checkpoints = Checkpoints(tmp_path, *build())
     checkpoints.save(state(1))
