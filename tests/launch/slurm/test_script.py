@@ -5,8 +5,10 @@ ones.
 """
 
 import json
+import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -169,6 +171,20 @@ def test_the_first_code_counts_and_is_the_jobs(play, ends, code):
     assert state == f"ended with code {code}"
     assert done.returncode == (0 if code == 3 else code), done.stderr  # 3 is done: jobs --after may start
     assert calls == ""
+
+
+@pytest.mark.slow
+def test_the_script_reads_what_a_task_leaves(run_python, tmp_path):
+    """`launch.worker` writes it, sed reads it: both sides of the border."""
+    place = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "localhost", "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}
+    worker = ("-m", "launch.worker", f"--log_dir={tmp_path}", "--", sys.executable, "-c")
+    script = 'import sys; print(\'"code": 9, "ended": 9\'); sys.exit(5)'
+    done = run_python(*worker, script, **place, SLURM_TASKS_PER_NODE="1", TF_CONFIG="")
+    assert done.returncode == 5, done.stderr
+    (expression,) = re.findall(r"sed -n '(.*)'", render(job(), "x"))
+    command = ["sed", "-n", expression, str(tmp_path / "rank-0.json")]
+    ended, code = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert (code, float(ended)) == ("5", json.loads((tmp_path / "rank-0.json").read_text())["ended"])
 
 
 @pytest.mark.parametrize("lost", [[(1, 76), (2, 76)], [(1, 137), (2, 75)], [(1, 0)], [(1, 76)]])
