@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before a test imports TensorFlow
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # A child has the signals of a fresh login, whatever its parent ignores: a shell gives a job in the background

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before a test imports TensorFlow
-
 TRAIN_FLAGS = ("--model=cnn", "--epochs=3", "--precision=float32", "--learning_rate=0.003", "--deterministic")
 
 
