@@ -37,7 +37,8 @@ def finish(
     check: Callable[[], None],
     tick: Callable[[], None],
     say: Callable[[str], None],
-) -> Evaluation:
+    evaluate: bool = True,
+) -> Evaluation | None:
     """Publishes the best epoch's model with its threshold, then evaluates it.
 
     Args:
@@ -48,6 +49,7 @@ def finish(
         check: called before anything is published; what it raises keeps it from being.
         tick: called often; what it raises ends this.
         say: told what is the best epoch.
+        evaluate: whether to; else None is returned.
 
     Raises:
         InputError: the model cannot be written.
@@ -76,7 +78,7 @@ def finish(
         raise InputError(f"{run.model}: cannot be written: {error.strerror or error}; make room") from None
     finally:
         temporary.unlink(missing_ok=True)
-    return evaluate_run(run, split=headline_split(manifest), tick=tick)
+    return evaluate_run(run, split=headline_split(manifest), tick=tick) if evaluate else None
 
 
 def stored(config: TrainConfig, manifest: Manifest) -> Run | None:
@@ -109,14 +111,16 @@ def finished(config: TrainConfig, manifest: Manifest) -> Run | None:
     return replace(there, config=config) if done else None
 
 
-def finished_again(run: Run, manifest: Manifest, say: Callable[[str], None]) -> Evaluation:
+def finished_again(
+    run: Run, manifest: Manifest, say: Callable[[str], None], *, evaluate: bool = True
+) -> Evaluation | None:
     """Says that a run has nothing left to train; its report is made again only if it is not there."""
     result, split = run.result(), headline_split(manifest)
     say(
         f"finished after epoch {result.epochs} of at most {run.config.epochs}; best epoch {result.epoch}: "
         f"validation loss {result.val_loss:.4f}"
     )
-    return finished_evaluation(run, split) or evaluate_run(run, split=split)
+    return finished_evaluation(run, split) or evaluate_run(run, split=split) if evaluate else None
 
 
 def headline_split(manifest: Manifest) -> str:

@@ -65,6 +65,31 @@ class Holder:
         return f"process {self.pid} on {self.host}"
 
 
+class Held(InputError):
+    """A process that lives holds the lock."""
+
+
+class LockWatch:
+    """Says whether a lock is free, by looking at it from time to time; see the module.
+
+    Args:
+        folder: that the lock is of.
+        stale: see `RunLock`.
+    """
+
+    def __init__(self, folder: Path, *, stale: float = _STALE_SECONDS) -> None:
+        self._path, self._stale = folder / LOCK_NAME, stale
+        self._seen: Holder | None = None
+        self._changed = time.monotonic()
+
+    def look(self) -> tuple[bool, Holder | None]:
+        """Returns whether it is free, and its dead holder, if it has one: `known_dead` of a `RunLock`."""
+        there, now = _read(self._path), time.monotonic()
+        if there != self._seen:
+            self._seen, self._changed = there, now
+        return there is None or there.dead or now - self._changed >= self._stale, there
+
+
 class RunLock:
     """The lock of a run directory, held inside `with`; the directory is made, and removed if it stays empty.
 
@@ -73,6 +98,7 @@ class RunLock:
         say: told for whom it waits.
         wait: seconds to wait for a holder that lives.
         stale: seconds after which a holder on another machine that changes nothing counts as dead.
+        known_dead: a holder of which that is known.
 
     Raises:
         InputError: another process holds it, or the directory cannot be written.
@@ -85,7 +111,9 @@ class RunLock:
         *,
         wait: float = _WAIT_SECONDS,
         stale: float = _STALE_SECONDS,
+        known_dead: Holder | None = None,
     ) -> None:
+        self._known_dead = known_dead
         self._folder, self._path, self._say = folder, folder / LOCK_NAME, say
         self._wait, self._stale = wait, stale
         self._mine = Holder.here()
@@ -164,12 +192,12 @@ class RunLock:
                     continue
             elif there != seen:
                 seen, last_change = there, now
-            if there is None or there.dead or now - last_change >= self._stale:
+            if there in (None, self._known_dead) or there.dead or now - last_change >= self._stale:
                 if self._take_over(there):
                     return
                 continue
             if now - began >= self._wait:
-                raise InputError(
+                raise Held(
                     f"--run_dir={self._folder}: {there} trains in it; wait for its end, end it, or choose "
                     f"another --run_dir (if that process is gone for good, remove {self._path})"
                 )

@@ -11,7 +11,7 @@ import keras
 from keras import layers
 
 from tfrecords.errors import InputError
-from trainer.config import MODEL_ARGS, ModelArg, check_model_args
+from trainer.config import MODEL_ARGS, ModelArg, TrainConfig, check_model_args
 
 
 def build_model(
@@ -118,3 +118,16 @@ _BODIES: dict[str, Callable[..., Any]] = {
     "best_cnn": _cnn,
     "resnet": _resnet,
 }
+
+
+def learning_rate(config: TrainConfig, steps_per_epoch: int) -> Any:
+    """Returns the rate or its schedule by the optimizer's step, which a checkpoint holds."""
+    if config.schedule == "constant":
+        return config.learning_rate
+    warmup = config.warmup_epochs * steps_per_epoch
+    steps = config.epochs * steps_per_epoch - warmup
+    if not warmup:
+        return keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, steps, warmup_target=config.learning_rate, warmup_steps=warmup
+    )

@@ -32,7 +32,7 @@ from trainer.evaluation.evaluate_run import (
 from trainer.finish import finish, finished, finished_again, lower, stored
 from trainer.lock import RunLock
 from trainer.loop import Data, Loop
-from trainer.models import build_model
+from trainer.models import build_model, learning_rate
 from trainer.precision import POLICIES, Precision, choose_precision, cpu_flags, gpu_capabilities
 from trainer.run import DataFacts, Run
 from trainer.stopping import FIRST_BLOCK, Pause, Stopping
@@ -54,8 +54,20 @@ _OWN_TO_A_WORKER: Final = frozenset(
 )
 
 
-def train(config: TrainConfig, say: Callable[[str], None] = print) -> Evaluation | None:
+def train(
+    config: TrainConfig,
+    say: Callable[[str], None] = print,
+    *,
+    evaluate: bool = True,
+    chosen: str = "",
+) -> Evaluation | None:
     """Trains, or goes on training, and evaluates; returns the evaluation, None on a helping worker.
+
+    Args:
+        config: of the run.
+        say: told what it does.
+        evaluate: whether to evaluate at the end; without, the test split is never read and None is returned.
+        chosen: how the configuration was chosen, for the report.
 
     Raises:
         InputError: data, devices or the run directory cannot be used.
@@ -67,7 +79,7 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> Evaluation
     for split in ("train", "val"):
         manifest.split(split)
     if there := finished(config, manifest):
-        return finished_again(there, manifest, say) if cluster.chief else None
+        return finished_again(there, manifest, say, evaluate=evaluate) if cluster.chief else None
     with ExitStack() as held:
         lock = RunLock(Path(config.run_dir), say)
 
@@ -80,14 +92,32 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> Evaluation
             return {"threads": kept or config.threads_per_process or len(os.sched_getaffinity(0))}
 
         try:
-            chosen = meet(cluster, _common(config), say, ready=ready)
+            common = meet(cluster, _common(config), say, ready=ready)
         except EndedEarly as end:
             there = finished(config, manifest) if end.code == 0 and cluster.chief else None
             if there:
-                return finished_again(there, manifest, say)
+                return finished_again(there, manifest, say, evaluate=evaluate)
             raise
         with naming_lost_workers(cluster):
-            return _train(config, manifest, cluster, lock, chosen["threads"], began, say)
+            start = _Start(common["threads"], began, evaluate, chosen)
+            return _train(config, manifest, cluster, lock, start, say)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What is of this start, not of the run.
+
+    Attributes:
+        threads: of TensorFlow.
+        began: by the clock.
+        evaluate: see `train`.
+        chosen: see `train`.
+    """
+
+    threads: int
+    began: float
+    evaluate: bool
+    chosen: str
 
 
 def _train(
@@ -95,14 +125,14 @@ def _train(
     manifest: Manifest,
     cluster: Cluster,
     lock: RunLock,
-    threads: int,
-    began: float,
+    start: _Start,
     say: Callable[[str], None],
 ) -> Evaluation | None:
     """The run itself, when all of its workers are there and nobody else trains in its directory."""
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
+    threads = start.threads
     strategy = make_strategy(config, threads)
     Worker(replicas=strategy.num_replicas_in_sync).replica_batch_size(config.global_batch_size)
     add = sum_over_workers(strategy)
@@ -110,10 +140,12 @@ def _train(
     precision = _precision(config, there, add, chief=cluster.chief)
     tier = choose_train_tier(config, manifest, strategy)
     facts = _facts(config, manifest, strategy, tier, f"{precision.policy}: {precision.reason}", threads)
+    if start.chosen:
+        facts["chosen"] = start.chosen
     classes = len(manifest.class_names)
     data = run_data(config, manifest, strategy, tier)
 
-    rate = _learning_rate(config, data.steps_per_epoch)
+    rate = learning_rate(config, data.steps_per_epoch)
 
     def build() -> tuple[keras.Model, Any]:
         model = build_model(
@@ -161,9 +193,10 @@ def _train(
         loop.optimizer.learning_rate = rate
     if cluster.chief and resumed:
         say(_resuming(resumed, config, data.steps_per_epoch))
-    stopping = Stopping(add, max_minutes=config.max_minutes, began=began)
+    stopping = Stopping(add, max_minutes=config.max_minutes, began=start.began)
     return _fit_and_finish(
-        _Work(config, manifest, cluster, run, data, loop, checkpoints, stopping, lock, say), resumed
+        _Work(config, manifest, cluster, run, data, loop, checkpoints, stopping, lock, say, start.evaluate),
+        resumed,
     )
 
 
@@ -181,6 +214,7 @@ class _Work:
     stopping: Stopping
     lock: RunLock
     say: Callable[[str], None]
+    evaluate: bool
 
 
 def _fit_and_finish(work: _Work, resumed: State | None) -> Evaluation | None:
@@ -203,6 +237,7 @@ def _fit_and_finish(work: _Work, resumed: State | None) -> Evaluation | None:
                 check=work.lock.check,
                 tick=work.stopping.now_and_then(_TRAINED),
                 say=work.say,
+                evaluate=work.evaluate,
             )
         if diverged:
             _note_divergence(work, diverged)
@@ -317,19 +352,6 @@ def _common(config: TrainConfig) -> Facts:
 def _resume(checkpoints: Checkpoints) -> State | None:
     steps = checkpoints.steps()
     return checkpoints.restore(steps[-1]) if steps else None
-
-
-def _learning_rate(config: TrainConfig, steps_per_epoch: int) -> Any:
-    """Returns the rate or its schedule by the optimizer's step, which a checkpoint holds."""
-    if config.schedule == "constant":
-        return config.learning_rate
-    warmup = config.warmup_epochs * steps_per_epoch
-    steps = config.epochs * steps_per_epoch - warmup
-    if not warmup:
-        return keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, steps, warmup_target=config.learning_rate, warmup_steps=warmup
-    )
 
 
 def _facts(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-_CSS = """
+CSS = """
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #ffffff; --ink: #1b2130;
   --faint: #5d6675; --line: #e2e5ea; --accent: #0072b2; --track: #e8ebf0;
   --warn: #fff4dc; --warn-ink: #6b4a00; --warn-line: #f0d48f; }
@@ -164,7 +164,7 @@ def render_page(report: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta http-equiv="Content-Security-Policy" '
         "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
-        f"<title>{escape(title)}</title>\n<style>{_CSS}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(body)
         + "\n</main>\n</body>\n</html>\n"
     )

@@ -1,0 +1,155 @@
+"""The workers of a search on this machine: a parent starts them, starts them again, and shows the search."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tfrecords import signals
+from tfrecords.command import BAD_INPUT, INTERRUPTED, STOPPED
+from tfrecords.errors import EndedEarly, InputError
+from trainer.tune.overview import Overview
+from trainer.tune.search import Search
+from trainer.tune.state import Looker
+from trainer.tune.table import Live
+
+PARENT_VARIABLE: Final = "SHARDLIGHT_TUNE_PARENT"  # of a worker that is to stop when its parent ends
+_LOOK_SECONDS: Final = 1.0
+_CODES: Final = {signal.SIGTERM: STOPPED, signal.SIGINT: INTERRUPTED}
+_SOON_SECONDS: Final = 5.0  # a worker that is lost so soon is started again only after that
+
+
+@dataclass
+class _Local:
+    """A worker on this machine."""
+
+    number: int
+    process: subprocess.Popen[bytes]
+    log: Path
+    read_from: int
+    began: float
+
+    @property
+    def lost(self) -> bool:
+        """Whether a signal has ended it that it did not hear."""
+        return (self.process.poll() or 0) < 0
+
+
+def run_workers(search: Search, count: int, gpus: Sequence[str], max_minutes: float, live: Live) -> Overview:
+    """Runs workers until the search is over and concluded, and returns it.
+
+    Args:
+        search: to be worked on.
+        count: of workers.
+        gpus: of this machine, as CUDA_VISIBLE_DEVICES names them; each worker gets its share of them, or
+            shares one, and its share of the cores.
+        max_minutes: after so many they stop, saved; 0: never.
+        live: shows how far it is.
+
+    Raises:
+        EndedEarly: they were stopped; or what was to be done after the search ended early.
+        InputError: too many trials have failed.
+    """
+    looker = Looker(search)
+    cores = sorted(os.sched_getaffinity(0))
+    workers: list[_Local] = []
+
+    def start(number: int) -> _Local:
+        log = search.folder / "logs" / f"worker-{number}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        environment = dict(os.environ) | _devices(number, count, gpus)
+        command = [sys.executable, "-m", "trainer.tune", "--worker", f"--search_dir={search.folder}"]
+        if max_minutes:
+            command.append(f"--max_minutes={max_minutes}")
+        with log.open("ab") as file:
+            os.sched_setaffinity(0, _share(cores, number, count))  # the child inherits it
+            try:
+                process = subprocess.Popen(
+                    command,
+                    env=environment | {PARENT_VARIABLE: str(os.getpid())},
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # Ctrl-C of a terminal comes through this parent, once
+                )
+            finally:
+                os.sched_setaffinity(0, cores)
+            return _Local(number, process, log, file.tell(), time.monotonic())
+
+    with signals.deferred():
+        try:
+            workers += [start(number) for number in range(count)]
+            told, looked = False, 0.0
+            while any(worker.process.poll() is None or (worker.lost and not told) for worker in workers):
+                if not told and (number := signals.heard()):
+                    live.say("stopping: trials are saved")
+                    for worker in workers:
+                        worker.process.send_signal(number)  # does nothing to one that has ended
+                    told = True
+                if time.monotonic() - looked >= _LOOK_SECONDS:
+                    live.update(looker.look())
+                    looked = time.monotonic()
+                for place, worker in enumerate(workers):
+                    if worker.lost and not told and time.monotonic() - worker.began >= _SOON_SECONDS:
+                        code = worker.process.returncode
+                        live.say(f"worker {worker.number}: ended by signal {-code}; it is started again")
+                        workers[place] = start(worker.number)
+                time.sleep(0.1)
+        finally:
+            for worker in workers:
+                if worker.process.poll() is None:
+                    worker.process.kill()
+                worker.process.wait()
+    overview = looker.look()
+    live.update(overview)
+    _raise_for(workers)
+    return overview
+
+
+def _raise_for(workers: Sequence[_Local]) -> None:
+    """Ends as the first worker did that did not end well."""
+    if number := signals.heard():
+        raise EndedEarly(signals.sentence(number), _CODES[number])
+    for worker in workers:
+        code = worker.process.returncode
+        if not code:
+            continue
+        with worker.log.open("rb") as file:
+            file.seek(worker.read_from)
+            text = file.read().decode(errors="replace").strip()
+        if code == BAD_INPUT:
+            raise InputError(text.rpartition("error: ")[2])
+        raise EndedEarly(f"worker {worker.number}, {worker.log}:\n{text[-4000:]}", code)
+
+
+def _share(cores: Sequence[int], number: int, count: int) -> set[int]:
+    """Returns a worker's cores; all where there are fewer than workers."""
+    if len(cores) < count:
+        return set(cores)
+    return set(cores[len(cores) * number // count : len(cores) * (number + 1) // count])
+
+
+def gpus_here() -> list[str]:
+    """Returns the GPUs that may be used, as CUDA_VISIBLE_DEVICES names them."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name for name in given.split(",") if name]
+    if not shutil.which("nvidia-smi"):
+        return []
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    lines = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
+    return [str(index) for index in range(len(lines))]
+
+
+def _devices(number: int, count: int, gpus: Sequence[str]) -> dict[str, str]:
+    """Returns the variables that give a worker its GPUs."""
+    if not gpus:
+        return {}
+    mine = gpus[number::count] if count <= len(gpus) else [gpus[number % len(gpus)]]
+    return {"CUDA_VISIBLE_DEVICES": ",".join(mine)}

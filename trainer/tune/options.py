@@ -1,0 +1,103 @@
+"""What a search may be told."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from data_pipeline.options import LARGEST_SEED
+from tfrecords.errors import InputError
+
+ORACLES: Final = ("random", "hyperband", "bayesian")
+OBJECTIVES: Final = {"val_loss": "min", "val_accuracy": "max", "val_auc": "max"}  # with their directions
+KEEP: Final = ("all", "best", "none")
+FINALS: Final = ("retrain", "reload", "none")
+MOST_TRIALS: Final = 20  # of random and bayesian, the notebook's
+_LEAST_FAILURES: Final = 3
+# What makes it another search.
+IDENTITY: Final = (
+    *("oracle", "objective", "executions_per_trial", "factor"),
+    *("initial_random", "parallel", "seed"),
+)
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """A search, validated when built.
+
+    Attributes:
+        oracle: one of `ORACLES`.
+        objective: one of `OBJECTIVES`.
+        max_trials: 0: 20; of hyperband as many as its brackets have.
+        executions_per_trial: trainings of each trial, with seeds of their own; its score is their mean.
+        factor: of hyperband: a trial in so many goes on, for so many times the epochs.
+        initial_random: of bayesian: trials that must be done before results are modelled; 0: a quarter of
+            `max_trials`, at least 2, at most three for each parameter.
+        parallel: trials that are open at the same time at most; the search depends on it.
+        seed: of the proposals, and of the seeds of the trials.
+        max_failures: of trials, one more ends the search; None: a tenth of the trials, at least 3.
+        keep_trials: of which trials model and checkpoints are kept, one of `KEEP`.
+        final: what becomes of the winner, one of `FINALS`.
+    """
+
+    oracle: str = "bayesian"
+    objective: str = "val_loss"
+    max_trials: int = 0
+    executions_per_trial: int = 1
+    factor: int = 3
+    initial_random: int = 0
+    parallel: int = 4
+    seed: int = 0
+    max_failures: int | None = None
+    keep_trials: str = "best"
+    final: str = "retrain"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("oracle", ORACLES),
+            ("objective", tuple(OBJECTIVES)),
+            ("keep_trials", KEEP),
+            ("final", FINALS),
+        ):
+            if getattr(self, name) not in allowed:
+                raise InputError(f"--{name}={getattr(self, name)}: must be one of {', '.join(allowed)}")
+        for name, least in (
+            ("max_trials", 0),
+            ("executions_per_trial", 1),
+            ("factor", 2),
+            ("initial_random", 0),
+            ("parallel", 1),
+            ("max_failures", 0),
+        ):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise InputError(f"--{name}={value}: must be {least} or more")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise InputError(f"--seed={self.seed}: must be from 0 to {LARGEST_SEED}")
+        if self.initial_random and self.oracle != "bayesian":
+            raise InputError(
+                f"--initial_random={self.initial_random}: is for --oracle=bayesian, not {self.oracle}"
+            )
+        if self.final == "reload" and self.keep_trials == "none":
+            raise InputError(
+                "--final=reload: needs the model of the best trial, which --keep_trials=none removes; use "
+                "--keep_trials=best"
+            )
+
+    @property
+    def direction(self) -> str:
+        """Whether the objective is better when it is lower ("min") or higher ("max")."""
+        return OBJECTIVES[self.objective]
+
+    @property
+    def most_trials(self) -> int:
+        """How many trials there are at most; 0: as many as the oracle has."""
+        return self.max_trials or (0 if self.oracle == "hyperband" else MOST_TRIALS)
+
+    @property
+    def most_failures(self) -> int:
+        """How many trials may fail."""
+        if self.max_failures is not None:
+            return self.max_failures
+        return max(_LEAST_FAILURES, self.most_trials // 10)
+
+    def initial_points(self, parameters: int) -> int:
+        """Returns how many trials must be done before results are modelled."""
+        return self.initial_random or min(3 * parameters, max(2, self.most_trials // 4))

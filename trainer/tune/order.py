@@ -1,0 +1,213 @@
+"""The order of a search, the same for any number and speed of workers.
+
+At most K trials are open (`--parallel`). A trial is asked for as soon as fewer are, and the results are given
+to the oracle in the order of the trials, whatever the order in which they end: so each proposal knows the
+same results. All of it follows from the journal.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final
+
+from trainer.tune.journal import Event
+
+Value = bool | int | float | str
+CREATED: Final = "created"  # a trial
+NO_TRIAL: Final = "no trial"  # the oracle had none to give: "idle", or "stopped" for good
+ENDED: Final = "ended"  # an execution of a trial
+CONCLUDED: Final = "concluded"  # the search: its winner is trained, its tables are written
+DONE: Final = "done"
+FAILED: Final = "failed"
+
+
+@dataclass(frozen=True)
+class End:
+    """How an execution of a trial ended.
+
+    Attributes:
+        state: `DONE` or `FAILED`.
+        score: value of the objective; None if it failed.
+        epochs: trained, those of the trial that it goes on with included.
+        seconds: in which it ran here.
+        message: what went wrong, with the last lines that it printed.
+    """
+
+    state: str
+    score: float | None
+    epochs: int
+    seconds: float
+    message: str = ""
+
+    @property
+    def event(self) -> dict[str, Any]:
+        """Its part of a journal's event."""
+        return {
+            "state": self.state,
+            "score": self.score,
+            "epochs": self.epochs,
+            "seconds": round(self.seconds, 3),
+            "message": self.message,
+        }
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial of a search, as the journal has it.
+
+    Attributes:
+        number: in the order of creation, from 0, as KerasTuner numbers trials.
+        values: of the parameters that are searched and active, by name.
+        by: "drawn" at random, "modelled" from the results before, or "promoted" by Hyperband.
+        epochs: of its training at most, those of the trial that it goes on with included.
+        goes_on_with: number of the trial whose training it goes on with; None: it begins anew.
+        root: number of the trial at the beginning of that line, its own if it begins anew: the seeds are its.
+        oracle: what the oracle of KerasTuner adds to the values.
+        created: seconds since the epoch.
+        ends: how its executions ended, by number.
+    """
+
+    number: int
+    values: Mapping[str, Value]
+    by: str
+    epochs: int
+    goes_on_with: int | None
+    root: int
+    oracle: Mapping[str, Any]
+    created: float
+    ends: dict[int, tuple[End, float]] = field(default_factory=dict)
+
+    def state(self, executions: int) -> str:
+        """Returns `DONE`, `FAILED`, or "" while executions are left."""
+        ends = [end for end, _ in self.ends.values()]
+        if any(end.state == FAILED for end in ends):
+            return FAILED
+        return DONE if len(ends) == executions else ""
+
+    @property
+    def score(self) -> float | None:
+        """The mean over the executions that are done; None if one failed or none is done."""
+        scores = [end.score for _, (end, _) in sorted(self.ends.items())]
+        if not scores or None in scores:
+            return None
+        return sum(score for score in scores if score is not None) / len(scores)
+
+
+class Next(Enum):
+    """What a search needs next."""
+
+    ASK = "ask the oracle for a trial"
+    WAIT = "wait for the end of a trial"
+    OVER = "nothing: all trials have ended"
+    TOO_MANY_FAILED = "nothing: too many trials have failed"
+
+
+@dataclass(frozen=True)
+class Action:
+    """What is done to the oracle: a trial is created, its end is handed over, or none could be created."""
+
+    kind: str
+    trial: Trial | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """Where a search is.
+
+    Attributes:
+        trials: all that were created, by number.
+        actions: on the oracle, up to now.
+        open: numbers of the trials that were created and not handed over, in order.
+        next: what the search needs.
+        concluded: how it was concluded; None: it was not.
+    """
+
+    trials: tuple[Trial, ...]
+    actions: tuple[Action, ...]
+    open: tuple[int, ...]
+    next: Next
+    concluded: Mapping[str, Any] | None
+
+
+def follow(
+    events: Iterable[Event], *, parallel: int, executions: int, max_trials: int, max_failures: int
+) -> Order:
+    """Returns where a search is whose journal has these events.
+
+    Args:
+        events: of the journal, in order.
+        parallel: how many trials are open at most.
+        executions: of a trial.
+        max_trials: of the search; 0: as many as the oracle gives.
+        max_failures: of trials; one more ends the search.
+    """
+    trials, asked, concluded = _read(events)
+    actions: list[Action] = []
+    still_open: list[int] = []
+    answers, created, failed = iter(asked), 0, 0
+    idle = stopped = False
+    while True:
+        may_ask = not (idle or stopped or (max_trials and created >= max_trials))
+        if failed > max_failures:
+            step = Next.TOO_MANY_FAILED
+            break
+        if may_ask and len(still_open) < parallel:
+            answer = next(answers, None)
+            if answer is None:
+                step = Next.ASK
+                break
+            if answer["event"] == CREATED:
+                actions.append(Action(CREATED, trials[created]))
+                still_open.append(created)
+                created += 1
+            else:
+                actions.append(Action(NO_TRIAL))
+                idle, stopped = True, answer["why"] == "stopped"
+        elif still_open:
+            trial = trials[still_open[0]]
+            state = trial.state(executions)
+            if not state:
+                step = Next.WAIT
+                break
+            actions.append(Action(ENDED, trial))
+            still_open.pop(0)
+            failed += state == FAILED
+            idle = False
+        else:
+            step = Next.OVER
+            break
+    return Order(tuple(trials), tuple(actions), tuple(still_open), step, concluded)
+
+
+def _read(events: Iterable[Event]) -> tuple[list[Trial], list[Event], Mapping[str, Any] | None]:
+    """Returns the trials with their ends, what the oracle answered, in order, and how all was concluded."""
+    trials: list[Trial] = []
+    asked: list[Event] = []
+    concluded: Mapping[str, Any] | None = None
+    for event in events:
+        kind = event["event"]
+        if kind == CREATED:
+            trials.append(_created(event, trials))
+            asked.append(event)
+        elif kind == NO_TRIAL:
+            asked.append(event)
+        elif kind == ENDED:
+            end = End(*(event[name] for name in ("state", "score", "epochs", "seconds", "message")))
+            trials[event["trial"]].ends.setdefault(event["execution"], (end, event["at"]))
+        elif kind == CONCLUDED:
+            concluded = event
+    return trials, asked, concluded
+
+
+def _created(event: Event, before: list[Trial]) -> Trial:
+    parent = event["goes_on_with"]
+    return Trial(
+        number=len(before),
+        values=event["values"],
+        by=event["by"],
+        epochs=event["epochs"],
+        goes_on_with=parent,
+        root=len(before) if parent is None else before[parent].root,
+        oracle=event["oracle"],
+        created=event["at"],
+    )

@@ -1,0 +1,180 @@
+"""The processes of a search that need TensorFlow, each for one thing, so that its memory goes with it.
+
+A worker starts them, nobody types them. The worker imports this module too, so what is heavy is imported in
+functions.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from data_pipeline.fetch import end_process
+from data_pipeline.quiet import quiet_start
+from tfrecords.command import run
+from tfrecords.files import write_atomically
+from tfrecords.manifest import Manifest
+from tfrecords.signals import held
+from trainer.lock import LOCK_NAME
+from trainer.run import Run
+from trainer.tune import trials
+from trainer.tune.order import CONCLUDED, ENDED, Trial
+from trainer.tune.search import Search
+from trainer.tune.state import Looker
+from trainer.tune.trials_csv import trials_csv
+from trainer.tune.winner import in_words
+
+EXECUTION: Final = "execution"  # trains an execution of a trial, then asks
+ASK: Final = "ask"  # the oracle for trials
+CONCLUDE: Final = "conclude"  # trains the winner, writes tables and the page
+CSV_NAME: Final = "trials.csv"
+PAGE_NAME: Final = "search.html"
+FINAL_NAME: Final = "final"
+_FINAL_OF_NAME: Final = "final-of.json"  # which trial the final run is of, and how it was made
+_SET_PDEATHSIG: Final = 1
+
+
+def command(what: str, folder: Path, *arguments: object) -> list[str]:
+    """Returns the command line of a process."""
+    code = "from trainer.tune.process import main; main()"
+    return [sys.executable, "-c", code, what, str(folder), *map(str, arguments), str(os.getpid())]
+
+
+def main() -> None:
+    """Does what the command line says."""
+    run(_main, positional="what to do")
+
+
+def _main(arguments: list[str]) -> None:
+    what, folder, *rest, parent = arguments
+    end_with(int(parent), signal.SIGKILL)
+    with quiet_start(), held():  # TensorFlow's threads must not take signals from this one
+        import tensorflow as tf  # noqa: F401  # whose threads start here
+    search = Search.load(Path(folder))
+    if what == EXECUTION:
+        _execution(search, int(rest[0]), int(rest[1]), float(rest[2]))
+    elif what == ASK:
+        _ask(search)
+    else:
+        _conclude(search)
+    end_process()
+
+
+def end_with(parent: int, number: signal.Signals) -> None:
+    """Lets this process get a signal when its parent ends, however that ends."""
+    ctypes.CDLL(None).prctl(_SET_PDEATHSIG, number)
+    if os.getppid() != parent:  # it was faster
+        os._exit(1)
+
+
+def _execution(search: Search, number: int, execution: int, seconds_before: float) -> None:
+    from trainer.training import train
+    from trainer.tune.hparams import write_session, write_session_end
+
+    began = time.monotonic()
+    trial = search.order(search.journal.read()).trials[number]
+    config = trials.config_of(search, trial, execution)
+    trials.take_over(search, trial, execution)
+    board = Path(config.run_dir) / "tensorboard"
+    name = f"{number:04d}" if search.options.executions_per_trial == 1 else f"{number:04d}-{execution}"
+    train(config, evaluate=False)
+    write_session(board, name, trial.values)
+    write_session_end(board, success=True)
+    end = trials.end_of(search, trial, execution, seconds_before + time.monotonic() - began)
+    with search.journal.lease() as lease:
+        if execution not in search.order(lease.events).trials[number].ends:
+            lease.append([{"event": ENDED, "trial": number, "execution": execution, **end.event}])
+    _ask(search)
+
+
+def _ask(search: Search) -> None:
+    """Asks for trials, then removes what is not needed any more and writes the table anew."""
+    from trainer.tune.oracles import ask, still_needed
+
+    with search.journal.lease() as lease:
+        ask(search, lease)
+        order = search.order(lease.events)
+    trials.prune(search, order, still_needed(search, order))
+    write_table(search)
+
+
+def write_table(search: Search) -> None:
+    """Writes trials.csv."""
+    write_atomically(search.folder / CSV_NAME, trials_csv(Looker(search).look()).encode())
+
+
+def _conclude(search: Search) -> None:
+    """Makes the final run, and all that shows a finished search."""
+    from trainer.tune.oracles import still_needed, write_project
+    from trainer.tune.page import page
+
+    order = search.order(search.journal.read())
+    trials.prune(search, order, still_needed(search, order))
+    write_project(search, order)
+    best = trials.best_of(search, order)
+    text = ""
+    if best and search.options.final != "none":
+        _make_room(search, best)
+        text = _final(search, best, in_words(search, order, best))
+    with search.journal.lease() as lease:
+        lease.append(
+            [
+                {
+                    "event": CONCLUDED,
+                    "final": search.options.final,
+                    "best": best.number if best else None,
+                    "trials": len(order.trials),
+                    "text": text,
+                }
+            ]
+        )
+    write_table(search)
+    write_atomically(search.folder / PAGE_NAME, page(Looker(search).look()).encode())
+
+
+def _make_room(search: Search, best: Trial) -> None:
+    """Puts aside the final run of another winner, or one that was made in another way."""
+    path, folder = search.folder / _FINAL_OF_NAME, search.folder / FINAL_NAME
+    now = json.dumps({"best": best.number, "final": search.options.final}).encode()
+    there = path.read_bytes() if path.exists() else now
+    if there != now and folder.exists():
+        number = 1
+        while (before := search.folder / f"{FINAL_NAME}-before-{number}").exists():
+            number += 1
+        folder.rename(before)
+    write_atomically(path, now)
+
+
+def _final(search: Search, best: Trial, chosen: str) -> str:
+    """Trains the winner anew, or takes the run of its best execution; returns its report as text."""
+    from trainer.evaluation.evaluate_run import evaluate_run
+    from trainer.finish import headline_split
+    from trainer.training import train
+
+    folder = search.folder / FINAL_NAME
+    if search.options.final == "retrain":
+        config = replace(
+            trials.config_of(search, best, 0),
+            run_dir=str(folder),
+            seed=search.options.seed,
+            epochs=search.config.epochs,
+        )
+        evaluation = train(config, chosen=chosen)
+        return evaluation.text if evaluation else ""
+    if not folder.exists():
+        source = trials.run_dir(search, best.number, trials.best_execution(search, best))
+        temporary = folder.with_name(f".{folder.name}.copy")
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.copytree(source, temporary, ignore=shutil.ignore_patterns(f"*{LOCK_NAME}*", "*.hparams*"))
+        temporary.rename(folder)
+    there = Run.load(folder)
+    there = replace(there, facts={**there.facts, "chosen": chosen, "run": str(folder)})
+    there.save()
+    split = headline_split(Manifest.load(Path(there.config.data), check_shards=False))
+    return evaluate_run(there, split=split).text

@@ -1,0 +1,190 @@
+"""What a search is: written down at its first start, in `search.json`, and kept ever after."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final, Self
+
+from tfrecords.errors import InputError
+from tfrecords.files import write_atomically
+from trainer.config import FREE_TO_CHANGE, TrainConfig
+from trainer.run import DataFacts
+from trainer.tune.journal import Event, Journal
+from trainer.tune.options import IDENTITY, SearchOptions
+from trainer.tune.order import Order, follow
+from trainer.tune.overview import Parameter
+from trainer.tune.space import parameters_of
+
+SEARCH_NAME: Final = "search.json"
+_VERSION: Final = 1
+# What a trial may be given otherwise by the machine it runs on; all else of a trial is the search's.
+_OF_A_MACHINE: Final = FREE_TO_CHANGE - {"epochs", "patience", "strategy", "logical_cpus"}
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search.
+
+    Attributes:
+        folder: of the search.
+        options: what it was told.
+        config: of its trials, where their values say nothing: precision, tier and threads are chosen.
+        data: what its data are.
+        space: the HyperParameters that are searched, by their `get_config`.
+        space_name: as --space has it.
+        initial_points: trials that must be done before results are modelled.
+        brackets: trials in all brackets of hyperband; 0 for the others.
+        keras_tuner: its version, that made the proposals.
+    """
+
+    folder: Path
+    options: SearchOptions
+    config: TrainConfig
+    data: DataFacts
+    space: Mapping[str, Any]
+    space_name: str
+    initial_points: int
+    brackets: int
+    keras_tuner: str
+
+    @property
+    def journal(self) -> Journal:
+        """Its journal."""
+        return Journal(self.folder / "journal")
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """What is searched."""
+        return parameters_of(self.space)
+
+    def claim(self, name: str) -> Path:
+        """Folder of the lock of who works on something."""
+        return self.folder / "claims" / name
+
+    def trial(self, number: int) -> Path:
+        """Folder of a trial."""
+        return self.folder / "trials" / f"{number:04d}"
+
+    def order(self, events: list[Event]) -> Order:
+        """Returns where it is, by the events of its journal.
+
+        Raises:
+            InputError: the journal is of another version.
+        """
+        options = self.options
+        try:
+            return follow(
+                events,
+                parallel=options.parallel,
+                executions=options.executions_per_trial,
+                max_trials=options.most_trials,
+                max_failures=options.most_failures,
+            )
+        except (KeyError, IndexError, TypeError) as error:
+            raise InputError(
+                f"{self.folder}: its journal is of another version ({error!r}); begin in another --search_dir"
+            ) from None
+
+    def save(self) -> None:
+        """Writes it; to be called by the holder of the journal's lease.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        values = {
+            "version": _VERSION,
+            "options": asdict(self.options),
+            "config": self.config.to_json(),
+            "data": asdict(self.data),
+            "space_name": self.space_name,
+            "initial_points": self.initial_points,
+            "brackets": self.brackets,
+            "keras_tuner": self.keras_tuner,
+            "space": self.space,
+        }
+        try:
+            write_atomically(self.folder / SEARCH_NAME, (json.dumps(values, indent=1) + "\n").encode())
+        except OSError as error:
+            raise InputError(f"--search_dir={self.folder}: cannot be written: {error.strerror}") from None
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Opens a search.
+
+        Raises:
+            InputError: there is none, or its file is damaged.
+        """
+        path = folder / SEARCH_NAME
+        try:
+            values: dict[str, Any] = json.loads(path.read_bytes())
+            if values["version"] != _VERSION:
+                raise InputError(f"version {values['version']}")
+            data = values["data"]
+            return cls(
+                folder,
+                SearchOptions(**values["options"]),
+                TrainConfig.from_json(values["config"]),
+                DataFacts(data["name"], tuple(data["class_names"]), tuple(data["image_shape"]), data["plan"]),
+                values["space"],
+                values["space_name"],
+                values["initial_points"],
+                values["brackets"],
+                values["keras_tuner"],
+            )
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(
+                f"--search_dir={folder}: no {SEARCH_NAME} there, so no search; begin one with\n"
+                f"  python -m trainer.tune --data=DATA --search_dir={folder}"
+            ) from None
+        except (ValueError, KeyError, TypeError) as error:
+            why = str(error) if isinstance(error, InputError) else repr(error)
+            raise InputError(
+                f"{path}: is damaged or of another version ({why}); begin in another --search_dir"
+            ) from None
+
+    def continued(self, asked: Self) -> Self:
+        """Returns this search with what `asked` may change of it.
+
+        Args:
+            asked: the search that the flags of this start describe.
+
+        Raises:
+            InputError: the flags describe another one.
+        """
+        mine, theirs = asdict(asked.options), asdict(self.options)
+        changed = [
+            f"--{name}={theirs[name]} there, --{name}={mine[name]} now"
+            for name in IDENTITY
+            if mine[name] != theirs[name] and not (name == "initial_random" and not mine[name])
+        ]
+        there, now = self.config.to_json(), asked.config.to_json()
+        if not now["threads_per_process"]:
+            now["threads_per_process"] = there["threads_per_process"]
+        if asked.config.cache == "auto":
+            now["cache"] = there["cache"]
+        changed += [
+            f"--{name}={there[name]} there, --{name}={now[name]} now"
+            for name in now
+            if name not in _OF_A_MACHINE | {"run_dir", "data"} and now[name] != there[name]
+        ]
+        if self.data != asked.data:
+            changed.append(f"--data: {self.data.name} there, {asked.data.name} now, or converted otherwise")
+        if self.space != asked.space:
+            changed.append(f"--space={self.space_name} there, --space={asked.space_name} now")
+        if changed:
+            raise InputError(
+                f"--search_dir={self.folder}: holds another search ({'; '.join(changed)}); choose another "
+                f"--search_dir, or give the same flags to go on"
+            )
+        config = replace(
+            self.config,
+            **{
+                field.name: getattr(asked.config, field.name)
+                for field in fields(TrainConfig)
+                if field.name in _OF_A_MACHINE | {"data"} and field.name != "cache"
+            },
+        )
+        return replace(
+            self, options=replace(asked.options, initial_random=self.options.initial_random), config=config
+        )

@@ -1,0 +1,116 @@
+"""The start of a search: all that the flags say is checked, then written down; or a search goes on."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+import tensorflow as tf
+
+from data_pipeline.dataset import tier_of
+from data_pipeline.tiers.choice import Machine
+from tfrecords.errors import InputError
+from tfrecords.manifest import Manifest
+from trainer.config import TrainConfig
+from trainer.precision import POLICIES, choose_precision, cpu_flags, gpu_capabilities
+from trainer.run import DataFacts
+from trainer.tune.hparams import write_experiment
+from trainer.tune.options import SearchOptions
+from trainer.tune.oracles import ask, make_oracle
+from trainer.tune.search import SEARCH_NAME, Search
+from trainer.tune.space import load_space
+
+
+def begin(folder: Path, options: SearchOptions, config: TrainConfig, space: str) -> None:
+    """Begins a search, or goes on with the one in the folder; its first trials are asked for.
+
+    Args:
+        folder: of the search.
+        options: of it.
+        config: of its trials, where the space says nothing.
+        space: see `load_space`.
+
+    Raises:
+        InputError: an option, the space or the data cannot be used, or another search is there.
+    """
+    manifest = Manifest.load(Path(config.data), check_shards=not config.direct)
+    for split in ("train", "val"):
+        manifest.split(split)
+    if config.strategy == "multi_worker":
+        raise InputError(
+            "--strategy=multi_worker: a trial is one process; use one_device, or mirrored with --workers=1"
+        )
+    hyperparameters = load_space(space, config)
+    names = {entry.name for entry in hyperparameters.space}
+    if options.oracle == "hyperband" and (config.schedule == "cosine" or "schedule" in names):
+        raise InputError(
+            "--schedule=cosine: ends with a trial's last epoch, so a trial that --oracle=hyperband promotes "
+            "cannot go on with it; use --schedule=constant, or another oracle"
+        )
+    asked = Search(
+        folder=folder,
+        options=options,
+        config=replace(config, run_dir="", seed=0, max_minutes=0.0, tuned=()),
+        data=DataFacts.of(manifest),
+        space=hyperparameters.get_config(),
+        space_name=space,
+        initial_points=options.initial_points(len(names)),
+        brackets=0,
+        keras_tuner=keras_tuner.__version__,
+    )
+    _refuse_foreign(folder)
+    with asked.journal.lease() as lease:
+        if (folder / SEARCH_NAME).exists():
+            search = Search.load(folder).continued(_as_chosen(asked, Search.load(folder)))
+        else:
+            search = _chosen(asked, manifest)
+            write_experiment(folder / "tensorboard", search.parameters)
+        search.save()
+        ask(search, lease)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    if found and SEARCH_NAME not in found and not set(found) <= {"journal", "tensorboard"}:
+        raise InputError(
+            f"--search_dir={folder}: is not empty and holds no search; choose a new or empty folder"
+        )
+
+
+def _as_chosen(asked: Search, there: Search) -> Search:
+    """Returns the search that was asked for, with what "auto" became at the first start."""
+    config = asked.config
+    if config.precision == "auto":
+        config = replace(config, precision=there.config.precision)
+    return replace(asked, config=config)
+
+
+def _chosen(search: Search, manifest: Manifest) -> Search:
+    """Chooses what "auto" stands for, once: the trials are to be the same on all machines."""
+    config, parallel = search.config, search.options.parallel
+    if config.precision == "auto":
+        policy = choose_precision("auto", gpu_capabilities(), cpu_flags()).policy
+        config = replace(config, precision=next(name for name, value in POLICIES.items() if value == policy))
+    if not config.threads_per_process:
+        threads = max(1, len(os.sched_getaffinity(0)) // parallel)
+        config = replace(config, threads_per_process=threads)
+    if config.cache == "auto":
+        # A stream has another order than the other tiers, which a GPU's trial may choose among.
+        tier = tier_of(manifest, "train", config.pipeline, Machine(processes=parallel))
+        if tier.name == "stream" or not tf.config.list_physical_devices("GPU"):
+            config = replace(config, cache=tier.cache)
+    search = replace(search, config=config)
+    return replace(search, brackets=_trials_in_brackets(make_oracle(search)))
+
+
+def _trials_in_brackets(oracle: Any) -> int:
+    """Returns how many trials hyperband has; 0 for another oracle."""
+    if not hasattr(oracle, "hyperband_iterations"):
+        return 0
+    # Nothing public says so; tests/trainer/tune/test_oracles.py compares it with what is asked for.
+    return sum(
+        oracle._get_size(bracket, level)
+        for bracket in range(oracle._get_num_brackets())
+        for level in range(oracle._get_num_rounds(bracket))
+    )

@@ -1,0 +1,176 @@
+"""The trials of a search on disk: each execution of a trial is an ordinary run, in a folder of its own."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from data_pipeline.options import LARGEST_SEED
+from tfrecords.files import replace_atomically, sync
+from trainer.config import TrainConfig
+from trainer.lock import LOCK_NAME
+from trainer.run import MODEL_NAME, RESULT_NAME, Run
+from trainer.tune.order import DONE, End, Order, Trial
+from trainer.tune.search import Search
+from trainer.tune.space import with_values
+
+_STARTS_NAME: Final = "starts.json"
+
+
+def run_dir(search: Search, number: int, execution: int) -> Path:
+    """Returns the run directory of an execution of a trial."""
+    return search.trial(number) / f"execution-{execution}"
+
+
+def seed_of(search: Search, trial: Trial, execution: int) -> int:
+    """Returns the seed of an execution: of the search's seed, the trial and the execution, by SHA-256.
+
+    A trial that goes on with another one has that one's seeds.
+    """
+    digest = hashlib.sha256(f"{search.options.seed} {trial.root} {execution}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % (LARGEST_SEED + 1)
+
+
+def config_of(search: Search, trial: Trial, execution: int) -> TrainConfig:
+    """Returns what an execution of a trial trains."""
+    mine = replace(
+        search.config,
+        run_dir=str(run_dir(search, trial.number, execution)),
+        seed=seed_of(search, trial, execution),
+        epochs=trial.epochs,
+    )
+    return with_values(mine, trial.values)
+
+
+def take_over(search: Search, trial: Trial, execution: int) -> None:
+    """Gives a promoted trial the run that it goes on with, if it has none yet; whole or not at all."""
+    if trial.goes_on_with is None:
+        return
+    source, target = (run_dir(search, number, execution) for number in (trial.goes_on_with, trial.number))
+    if target.exists():
+        return
+    temporary = target.with_name(f".{target.name}.copy")
+    shutil.rmtree(temporary, ignore_errors=True)
+    # The result is of the parent's epochs, and so are its page for HParams and its lock.
+    ignored = shutil.ignore_patterns(f"*{LOCK_NAME}*", RESULT_NAME, MODEL_NAME, "report", "*.hparams*")
+    shutil.copytree(source, temporary, ignore=ignored)
+    for path in temporary.rglob("*"):
+        if path.is_file():
+            sync(path)
+    temporary.rename(target)
+    sync(target.parent)
+
+
+def end_of(search: Search, trial: Trial, execution: int, seconds: float) -> End:
+    """Returns how an execution ended whose run is finished.
+
+    Its score is the objective in the best epoch, the one of the least validation loss, for that is the model
+    that the run keeps.
+    """
+    folder = run_dir(search, trial.number, execution)
+    result = Run.load(folder).result()
+    rows = json.loads((folder / "history.json").read_text())
+    return End(DONE, rows[result.epoch - 1][search.options.objective], result.epochs, seconds)
+
+
+def best_of(search: Search, order: Order) -> Trial | None:
+    """Returns the trial with the best score, the first of equals; None if none is done."""
+    sign = 1 if search.options.direction == "min" else -1
+    done = [
+        (sign * trial.score, trial.number)
+        for trial in order.trials
+        if trial.score is not None and trial.state(search.options.executions_per_trial) == DONE
+    ]
+    return order.trials[min(done)[1]] if done else None
+
+
+def best_execution(search: Search, trial: Trial) -> int:
+    """Returns the execution of a trial that is done with the best score."""
+    sign = 1 if search.options.direction == "min" else -1
+    return min((sign * (end.score or 0.0), number) for number, (end, _) in trial.ends.items())[1]
+
+
+def epochs_done(search: Search, number: int, executions: Collection[int]) -> int:
+    """Returns how many epochs are in the history of a trial's runs, the most of them."""
+    most = 0
+    for execution in executions:
+        with suppress(OSError, ValueError):
+            rows = json.loads((run_dir(search, number, execution) / "history.json").read_text())
+            most = max(most, len(rows))
+    return most
+
+
+def newest_checkpoint(folder: Path) -> str:
+    """Returns what a run has saved last, by name; "" if nothing."""
+    with suppress(OSError):
+        names = [path.name for path in (folder / "checkpoints").glob("step-*")]
+        return max(names, key=lambda name: (len(name), name), default="")
+    return ""
+
+
+def prune(search: Search, order: Order, needed: Collection[int]) -> None:
+    """Removes model and checkpoints of the trials that are not to be kept; curves and histories stay.
+
+    Args:
+        search: of the trials.
+        order: where it is.
+        needed: trials that others may still go on with.
+    """
+    if search.options.keep_trials == "all":
+        return
+    best = best_of(search, order)
+    kept = set(order.open) | set(needed)
+    if best and (search.options.keep_trials == "best" or search.options.final == "reload"):
+        kept.add(best.number)
+    for trial in order.trials:
+        if trial.number in kept or not trial.state(search.options.executions_per_trial):
+            continue
+        for folder in search.trial(trial.number).glob("execution-*"):
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            (folder / MODEL_NAME).unlink(missing_ok=True)
+
+
+class Starts:
+    """How often an execution was started, and what came of it; written by the holder of its claim.
+
+    Args:
+        claim: folder of the claim.
+        run: the run directory of the execution.
+    """
+
+    def __init__(self, claim: Path, run: Path) -> None:
+        self._path, self._run = claim / _STARTS_NAME, run
+        self.saved, self.starts, self.killed, self.seconds, self.began = "", 0, 0, 0.0, 0.0
+        with suppress(OSError, ValueError, TypeError):
+            self.__dict__.update(json.loads(self._path.read_bytes()))
+
+    def begin(self, now: float) -> None:
+        """Notes a start; those before do not count any more if a newer checkpoint is there.
+
+        Args:
+            now: seconds since the epoch.
+        """
+        saved = newest_checkpoint(self._run)
+        if saved != self.saved:
+            self.saved, self.starts, self.killed = saved, 0, 0
+        self.starts += 1
+        self.began = now
+        self._save()
+
+    def end(self, seconds: float, *, killed: bool) -> None:
+        """Notes an end that the run did not choose."""
+        self.seconds += seconds
+        self.began = 0.0
+        saved = newest_checkpoint(self._run)
+        if saved != self.saved:
+            self.saved, self.starts, self.killed = saved, 0, 0
+        self.killed += killed
+        self._save()
+
+    def _save(self) -> None:
+        values = {name: getattr(self, name) for name in ("saved", "starts", "killed", "seconds", "began")}
+        replace_atomically(self._path, json.dumps(values).encode())

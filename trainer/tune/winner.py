@@ -1,0 +1,52 @@
+"""What a search ends with: the best trial as flags of trainer.main, and how it was chosen, in words."""
+
+import shlex
+from dataclasses import fields
+from typing import Any, Final
+
+from trainer.config import TrainConfig
+from trainer.tune.order import DONE, Order, Trial
+from trainer.tune.search import Search
+from trainer.tune.space import with_values
+
+# What is no flag of its own, or is of this machine and this search.
+_LEFT_OUT: Final = frozenset({"data", "data_url", "run_dir", "tuned", "ram_budget", "max_minutes", "seed"})
+
+
+def flags_of(config: TrainConfig) -> list[str]:
+    """Returns the flags of trainer.main that describe a configuration: data, and what is no default."""
+    default = TrainConfig(data="", run_dir="").to_json()
+    flags = [f"--data={config.data_url or config.data}"]
+    for name, value in config.to_json().items():
+        if name in _LEFT_OUT or value == default[name]:
+            continue
+        flags.append(_flag(name, value))
+    if config.ram_budget:
+        flags.append(f"--ram_budget_mb={config.ram_budget >> 20}")
+    return flags
+
+
+def winner_flags(search: Search, best: Trial) -> str:
+    """Returns the best trial as flags of trainer.main, to paste into a shell."""
+    known = {field.name for field in fields(TrainConfig)}
+    values = {name: value for name, value in best.values.items() if name in known or "." in name}
+    config = with_values(search.config, values)
+    return shlex.join(flags_of(config))
+
+
+def in_words(search: Search, order: Order, best: Trial) -> str:
+    """Returns how the best trial was chosen, for the report of the final run."""
+    done = sum(trial.state(search.options.executions_per_trial) == DONE for trial in order.trials)
+    return (
+        f"trial {best.number} of a search by {search.options.oracle}: the best of {done} trials by "
+        f"{search.options.objective} on validation, {best.score:.4g}; so validation figures are kind, by "
+        f"being chosen as the best of {done}: test is what to believe"
+    )
+
+
+def _flag(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no{name}"
+    if isinstance(value, list | tuple):
+        return f"--{name}={','.join(map(str, value))}"
+    return f"--{name}={value}"
