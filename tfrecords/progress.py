@@ -1,4 +1,4 @@
-"""Tells a launcher how far a command has saved: a start that saved something was not in vain."""
+"""How far a command is, told to a launcher (a start that saved something was not in vain) and to people."""
 
 import os
 import sys
@@ -22,3 +22,13 @@ def tell_launcher(saved: str) -> None:
         replace_atomically(Path(path), f"{saved}\n".encode())
     except OSError as error:
         print(f"{PROGRESS_VARIABLE}={path}: cannot be written: {error.strerror}", file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Returns `48s`, `3m20s` or `2h05m`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"

@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from tfrecords.files import write_atomically
+from tfrecords.progress import duration
 from trainer.checkpoint import Checkpoints, State, callback_state
 
 History = list[dict[str, float]]
@@ -176,16 +177,6 @@ def progress_line(epoch: int, epochs: int, logs: dict[str, float], left: float) 
         speed = f"{logs['images_per_second']:,.0f} images/s, input wait {logs['input_wait']:.1%}"
         parts.append(speed + ("" if math.isnan(left) else f", at most {duration(left)} left"))
     return " | ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Returns `48s`, `3m20s` or `2h05m`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
 def tensorboard_callback(folder: Path) -> Any:

@@ -65,7 +65,7 @@ class Holder:
         return f"process {self.pid} on {self.host}"
 
 
-class Held(InputError):
+class HeldError(InputError):
     """A process that lives holds the lock."""
 
 
@@ -197,7 +197,7 @@ class RunLock:
                     return
                 continue
             if now - began >= self._wait:
-                raise Held(
+                raise HeldError(
                     f"--run_dir={self._folder}: {there} trains in it; wait for its end, end it, or choose "
                     f"another --run_dir (if that process is gone for good, remove {self._path})"
                 )

@@ -6,7 +6,8 @@ from itertools import chain, repeat
 import keras
 import pytest
 
-from trainer.callbacks import HistoryFiles, ProgressLine, SaveCheckpoints, duration, progress_line
+from tfrecords.progress import duration
+from trainer.callbacks import HistoryFiles, ProgressLine, SaveCheckpoints, progress_line
 from trainer.checkpoint import Checkpoints, State, callback_state
 
 LOGS = {

@@ -17,7 +17,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import TENSORS, EventAccumulator
 
 from tfrecords.manifest import Manifest
-from trainer.callbacks import duration
+from tfrecords.progress import duration
 from trainer.checkpoint import Checkpoints
 from trainer.config import TrainConfig
 from trainer.models import build_model

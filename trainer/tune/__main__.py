@@ -4,8 +4,8 @@
 
 The search is the same for any number of workers, and the same command again goes on with it after any end.
 All flags of trainer.main that are not searched are taken as they are. On a cluster, begin with --workers=0;
-then any number of `python -m trainer.tune --worker --search_dir=DIR` work on it. (data_pipeline.tune is another
-command: it searches for the fastest input, which changes no result.)
+then any number of `python -m trainer.tune --worker --search_dir=DIR` work on it. (data_pipeline.tune is
+another command: it searches for the fastest input, which changes no result.)
 """
 
 import os

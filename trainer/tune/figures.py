@@ -194,7 +194,9 @@ def _number_axis(axes: "Axes", parameter: Parameter) -> None:
     if not parameter.log:
         margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.5
         axes.set_xlim(low - margin, high + margin)
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=parameter.kind == "int", min_n_ticks=1))
+        most = 4 if max(map(len, (_plain(low), _plain(high)))) < 6 else 2  # ticks, or their texts overlap
+        axes.xaxis.set_major_locator(MaxNLocator(most, integer=parameter.kind == "int", min_n_ticks=1))
+        axes.xaxis.set_major_formatter(_plain)
         return
     axes.set_xscale("log")
     margin = (high / low) ** 0.05 if high > low else 1.5
@@ -225,6 +227,10 @@ def _whole_numbers(axes: "Axes", *, y: bool = False) -> None:
     from matplotlib.ticker import MaxNLocator
 
     (axes.yaxis if y else axes.xaxis).set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+
+
+def _plain(value: float, _: float = 0) -> str:
+    return f"{value:.6g}"
 
 
 def _figure(width: float, height: float) -> "Figure":

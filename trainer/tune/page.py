@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from html import escape
 from typing import Final
 
-from trainer.callbacks import duration
+from tfrecords.progress import duration
 from trainer.evaluation.figures import png
 from trainer.evaluation.page import CSS
 from trainer.tune.figures import best_so_far, importance_bars, slices, timeline
 from trainer.tune.importance import LEAST_TRIALS, importance
 from trainer.tune.order import DONE, FAILED
 from trainer.tune.overview import RUNNING, WAITING, Overview, Row
-from trainer.tune.table import by_score, first_line, how, short_names, shown
+from trainer.tune.table import about, by_score, first_line, how, short_names, shown
 
 _CSS: Final = """
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 14px 18px;
@@ -130,7 +130,7 @@ def _cards(overview: Overview) -> str:
     if overview.over or overview.seconds_left is None:
         left = "summed over trials"
     else:
-        left = f"about {duration(overview.seconds_left)} left by the clock"
+        left = f"summed; about {about(overview.seconds_left)} left"
     cards = (
         (f"Best {overview.objective}", shown(best.score) if best else "none", _of_best(best)),
         ("Trials done", f"{done}", f"{still_open} not yet ended" if still_open else ""),

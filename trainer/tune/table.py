@@ -16,7 +16,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from trainer.callbacks import duration
+from tfrecords.progress import duration
 from trainer.tune.order import DONE, FAILED, Value
 from trainer.tune.overview import RUNNING, WAITING, Overview, Parameter, Row
 
@@ -54,7 +54,7 @@ def summary_line(overview: Overview) -> str:
     if overview.over:
         parts.append("no trial is left")
     elif overview.seconds_left is not None:
-        parts.append(f"about {_rounded(overview.seconds_left)} left")
+        parts.append(f"about {about(overview.seconds_left)} left")
     return "; ".join(parts)
 
 
@@ -246,6 +246,13 @@ def shown(value: Value | None) -> str:
     return _printable(value) if isinstance(value, str) else str(value)
 
 
+def about(seconds: float) -> str:
+    """Returns an estimated duration: from a minute on in whole minutes."""
+    if seconds < 59.5:
+        return duration(seconds)
+    return duration(60 * round(seconds / 60)).replace("m00s", "m")
+
+
 def first_line(message: str) -> str:
     """Returns the first line of a message, without what moves a cursor or colours a terminal."""
     return _printable(message.strip().partition("\n")[0]).strip()
@@ -264,10 +271,3 @@ def _cut(text: str, width: int) -> str:
 
 def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-def _rounded(seconds: float) -> str:
-    """Returns a duration, from a minute on in whole minutes."""
-    if seconds < 59.5:
-        return duration(seconds)
-    return duration(60 * round(seconds / 60)).replace("m00s", "m")

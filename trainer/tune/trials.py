@@ -129,7 +129,8 @@ def prune(search: Search, order: Order, needed: Collection[int]) -> None:
     for trial in order.trials:
         if trial.number in kept or not trial.state(search.options.executions_per_trial):
             continue
-        for folder in search.trial(trial.number).glob("execution-*"):
+        for execution in range(search.options.executions_per_trial):
+            folder = run_dir(search, trial.number, execution)
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
             (folder / MODEL_NAME).unlink(missing_ok=True)
 

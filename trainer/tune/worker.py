@@ -16,7 +16,7 @@ from typing import Final
 from tfrecords import signals
 from tfrecords.command import BAD_INPUT, INTERRUPTED, NOT_FINITE, STOPPED
 from tfrecords.errors import EndedEarly, InputError
-from trainer.lock import Held, LockWatch, RunLock
+from trainer.lock import HeldError, LockWatch, RunLock
 from trainer.tune import process
 from trainer.tune.order import ENDED, FAILED, End, Next, Order
 from trainer.tune.search import Search
@@ -95,7 +95,7 @@ class Worker:
             return False
         try:
             claim.enter_context(RunLock(search.claim(name), lambda _: None, wait=0, known_dead=dead))
-        except Held:
+        except HeldError:
             return False
         return True
 
