@@ -1,5 +1,6 @@
 # make train   everything from nothing: environment, demo data, training, report
-# make test    everything from nothing: environment, ruff, mypy, all tests but those of test-slurm and of the image
+# make test    everything from nothing: environment, ruff, mypy, all tests but those of the targets below; ten minutes
+# make test-stops   whole trainings, searches and services that are stopped and killed and go on; about eight minutes
 # make test-slurm   batch jobs on a real Slurm of two nodes, installed before if need be; as root, about six minutes
 # make test-quick   the tests that take less than about a second each: two minutes, for the inner loop
 # make test-extras   the tests of the extras beam, remote and tfio, in two environments of their own
@@ -10,13 +11,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROJECT := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: train test test-quick test-slurm install-extras test-extras lint clean
+.PHONY: train test test-quick test-stops test-slurm install-extras test-extras lint clean
 
 train: $(VENV)/installed
 	$(BIN)/python -m trainer.main --strategy=mirrored
 
 test: $(VENV)/installed-dev lint
-	$(BIN)/python -m pytest -n 2 -m 'not slurm and not image'
+	$(BIN)/python -m pytest -n 2 -m 'not slurm and not stops and not image'
+
+test-stops: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -n 2 -m stops
 
 test-quick: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n 2 -m 'not slow'

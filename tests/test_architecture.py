@@ -48,6 +48,8 @@ FOLDERS = {
     "trainer.classical": set(),
     "trainer.evaluation": set(),
     "trainer.predict": {"evaluation"},
+    "trainer.tune": {"evaluation", "tune.show"},
+    "trainer.tune.show": {"evaluation"},
     "trainer.workers": set(),
 }
 # What stands in a command's folder is that command's; the demo data are made by a conversion, as any others.

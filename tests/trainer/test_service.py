@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.stops]
 
 FLAGS = (
     "--model=cnn",

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import TENSORS, Even
 
 from tfrecords.manifest import Manifest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.stops]
 
 _HARMED = Path(__file__).with_name("harmed.py")
 FLAGS = (

@@ -20,8 +20,7 @@ from tfrecords.manifest import Manifest
 from tfrecords.progress import duration
 from trainer.checkpoint import Checkpoints
 from trainer.config import TrainConfig
-from trainer.models import build_model
-from trainer.training import _learning_rate
+from trainer.models import build_model, learning_rate
 
 pytestmark = pytest.mark.slow
 
@@ -494,7 +493,7 @@ def test_a_folder_without_a_run_ends_the_command(run_command, tmp_path, module):
 )
 def test_the_learning_rate_follows_the_schedule(changes, rates):
     config = TrainConfig(data="", run_dir="", epochs=4, learning_rate=0.01, **changes)
-    optimizer = keras.optimizers.Adam(_learning_rate(config, 10))
+    optimizer = keras.optimizers.Adam(learning_rate(config, 10))
     for step, rate in rates.items():
         optimizer.iterations.assign(step)
         assert float(optimizer.learning_rate) == pytest.approx(rate, rel=1e-5, abs=1e-9)
@@ -530,6 +529,7 @@ STREAMED = (
 )
 
 
+@pytest.mark.stops
 def test_a_shard_harmed_while_it_is_trained_on_is_named_and_the_run_goes_on(train, converted, tmp_path):
     """Each harm is done as soon as its process has written a checkpoint; the shard is read each epoch."""
     data, kept = tmp_path / "data", tmp_path / "kept"
@@ -629,6 +629,7 @@ def kill_at(process, folder, name):
     process.wait()
 
 
+@pytest.mark.stops
 def test_a_run_killed_twice_in_mid_epoch_ends_as_one_that_was_not(train, converted, tmp_path):
     whole, killed = tmp_path / "whole" / "run", tmp_path / "killed" / "run"
     for folder in (whole, killed):

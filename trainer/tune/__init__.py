@@ -2,5 +2,5 @@
 
 `space` says what is searched, `search` what a search is, `order` in which order trials are asked for and
 their results are given to the oracle of KerasTuner (`oracles`). `worker` runs `trials` in processes of their
-own (`process`), `local` starts workers; `overview`, `table`, `page` and `hparams` show what there is.
+own (`process`), `local` starts workers; `state` and `show` say what there is.
 """

@@ -26,12 +26,12 @@ from trainer import flags as run_flags
 from trainer.tune.local import PARENT_VARIABLE, gpus_here, run_workers
 from trainer.tune.options import FINALS, KEEP, OBJECTIVES, ORACLES, SearchOptions
 from trainer.tune.order import Next
-from trainer.tune.overview import Overview
 from trainer.tune.process import CSV_NAME, FINAL_NAME, PAGE_NAME, end_with
 from trainer.tune.search import SEARCH_NAME, Search
+from trainer.tune.show.overview import Overview
+from trainer.tune.show.table import Live
 from trainer.tune.space import NOTEBOOK
 from trainer.tune.state import Looker
-from trainer.tune.table import Live
 from trainer.tune.worker import Worker, concluded
 
 flags.adopt_module_key_flags(run_flags)

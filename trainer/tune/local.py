@@ -14,10 +14,10 @@ from typing import Final
 from tfrecords import signals
 from tfrecords.command import BAD_INPUT, INTERRUPTED, STOPPED
 from tfrecords.errors import EndedEarly, InputError
-from trainer.tune.overview import Overview
 from trainer.tune.search import Search
+from trainer.tune.show.overview import Overview
+from trainer.tune.show.table import Live
 from trainer.tune.state import Looker
-from trainer.tune.table import Live
 
 PARENT_VARIABLE: Final = "SHARDLIGHT_TUNE_PARENT"  # of a worker that is to stop when its parent ends
 _LOOK_SECONDS: Final = 1.0

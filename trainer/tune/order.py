@@ -11,8 +11,8 @@ from enum import Enum
 from typing import Any, Final
 
 from trainer.tune.journal import Event
+from trainer.tune.show.overview import Value
 
-Value = bool | int | float | str
 CREATED: Final = "created"  # a trial
 NO_TRIAL: Final = "no trial"  # the oracle had none to give: "idle", or "stopped" for good
 ENDED: Final = "ended"  # an execution of a trial

@@ -26,8 +26,8 @@ from trainer.run import Run
 from trainer.tune import trials
 from trainer.tune.order import CONCLUDED, ENDED, Trial
 from trainer.tune.search import Search
+from trainer.tune.show.trials_csv import trials_csv
 from trainer.tune.state import Looker
-from trainer.tune.trials_csv import trials_csv
 from trainer.tune.winner import in_words
 
 EXECUTION: Final = "execution"  # trains an execution of a trial, then asks
@@ -75,7 +75,7 @@ def end_with(parent: int, number: signal.Signals) -> None:
 
 def _execution(search: Search, number: int, execution: int, seconds_before: float) -> None:
     from trainer.training import train
-    from trainer.tune.hparams import write_session, write_session_end
+    from trainer.tune.show.hparams import write_session, write_session_end
 
     began = time.monotonic()
     trial = search.order(search.journal.read()).trials[number]
@@ -112,7 +112,7 @@ def write_table(search: Search) -> None:
 def _conclude(search: Search) -> None:
     """Makes the final run, and all that shows a finished search."""
     from trainer.tune.oracles import still_needed, write_project
-    from trainer.tune.page import page
+    from trainer.tune.show.page import page
 
     order = search.order(search.journal.read())
     trials.prune(search, order, still_needed(search, order))

@@ -13,7 +13,7 @@ from trainer.run import DataFacts
 from trainer.tune.journal import Event, Journal
 from trainer.tune.options import IDENTITY, SearchOptions
 from trainer.tune.order import Order, follow
-from trainer.tune.overview import Parameter
+from trainer.tune.show.overview import Parameter
 from trainer.tune.space import parameters_of
 
 SEARCH_NAME: Final = "search.json"

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tfrecords.errors import InputError
 from trainer.config import MODEL_ARGS, TrainConfig
-from trainer.tune.order import Value
-from trainer.tune.overview import Parameter
+from trainer.tune.show.overview import Parameter, Value
 
 if TYPE_CHECKING:
     import yaml

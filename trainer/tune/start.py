@@ -15,10 +15,10 @@ from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
 from trainer.precision import POLICIES, choose_precision, cpu_flags, gpu_capabilities
 from trainer.run import DataFacts
-from trainer.tune.hparams import write_experiment
 from trainer.tune.options import SearchOptions
 from trainer.tune.oracles import ask, make_oracle
 from trainer.tune.search import SEARCH_NAME, Search
+from trainer.tune.show.hparams import write_experiment
 from trainer.tune.space import load_space
 
 

@@ -5,8 +5,8 @@ from typing import Final
 
 from trainer.lock import LockWatch
 from trainer.tune.order import DONE, FAILED, Next, Order, Trial
-from trainer.tune.overview import RUNNING, WAITING, Overview, Row
 from trainer.tune.search import Search
+from trainer.tune.show.overview import RUNNING, WAITING, Overview, Row
 from trainer.tune.trials import Starts, best_of, epochs_done, run_dir, seed_of
 from trainer.tune.winner import winner_flags
 

@@ -1,16 +1,17 @@
 """What a search ends with: the best trial as flags of trainer.main, and how it was chosen, in words."""
 
 import shlex
-from dataclasses import fields
+from dataclasses import replace
 from typing import Any, Final
 
 from trainer.config import TrainConfig
 from trainer.tune.order import DONE, Order, Trial
 from trainer.tune.search import Search
 from trainer.tune.space import with_values
+from trainer.tune.trials import seed_of
 
 # What is no flag of its own, or is of this machine and this search.
-_LEFT_OUT: Final = frozenset({"data", "data_url", "run_dir", "tuned", "ram_budget", "max_minutes", "seed"})
+_LEFT_OUT: Final = frozenset({"data", "data_url", "run_dir", "tuned", "ram_budget", "max_minutes"})
 
 
 def flags_of(config: TrainConfig) -> list[str]:
@@ -27,10 +28,9 @@ def flags_of(config: TrainConfig) -> list[str]:
 
 
 def winner_flags(search: Search, best: Trial) -> str:
-    """Returns the best trial as flags of trainer.main, to paste into a shell."""
-    known = {field.name for field in fields(TrainConfig)}
-    values = {name: value for name, value in best.values.items() if name in known or "." in name}
-    config = with_values(search.config, values)
+    """Returns the best trial as flags of trainer.main to paste, which give it again, to the bit."""
+    config = replace(search.config, seed=seed_of(search, best, 0), epochs=best.epochs)
+    config = with_values(config, best.values)
     return shlex.join(flags_of(config))
 
 

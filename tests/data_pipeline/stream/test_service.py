@@ -163,6 +163,7 @@ MISSING = "a worker or the dispatcher died or was started again, and batches are
 HELD_UP = f"no answer from any of the workers (one may hold up the rest) {NAMED}"
 
 
+@pytest.mark.stops
 @pytest.mark.usefixtures("short_patience")
 @pytest.mark.parametrize(
     ("harm", "message"),

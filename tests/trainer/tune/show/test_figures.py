@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 
 from trainer.evaluation.figures import png
-from trainer.tune.figures import best_so_far, importance_bars, slices, timeline
-from trainer.tune.overview import Overview, Parameter, Row
+from trainer.tune.show.figures import best_so_far, importance_bars, slices, timeline
+from trainer.tune.show.overview import Overview, Parameter, Row
 
 PARAMETERS = (
     Parameter("learning_rate", "float", (1e-4, 1e-2), True),

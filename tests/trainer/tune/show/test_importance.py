@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from trainer.tune.importance import LEAST_TRIALS, importance
-from trainer.tune.overview import Overview, Parameter, Row
+from trainer.tune.show.importance import LEAST_TRIALS, importance
+from trainer.tune.show.overview import Overview, Parameter, Row
 
 PARAMETERS = (
     Parameter("rate", "float", (1e-5, 1e-1), True),

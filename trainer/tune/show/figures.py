@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from trainer.evaluation.figures import BLUE, GREEN, ORANGE
-from trainer.tune.importance import is_log, is_number
 from trainer.tune.order import DONE, FAILED, Value
-from trainer.tune.overview import RUNNING, WAITING, Overview, Parameter, Row
+from trainer.tune.show.importance import is_log, is_number
+from trainer.tune.show.overview import RUNNING, WAITING, Overview, Parameter, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from trainer.tune.overview import Overview, Parameter, Row
-from trainer.tune.table import Live, by_score, render, short_names, summary_line, trial_line
+from trainer.tune.show.overview import Overview, Parameter, Row
+from trainer.tune.show.table import Live, by_score, render, short_names, summary_line, trial_line
 
 RATE = Parameter("learning_rate", "float", (1e-4, 1e-2), True)
 

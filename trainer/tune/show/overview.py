@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from trainer.tune.order import Value
-
+Value = bool | int | float | str
 WAITING: Final = "waiting"
 RUNNING: Final = "running"
 

@@ -1,8 +1,8 @@
 import csv
 import io
 
-from trainer.tune.overview import Overview, Parameter, Row
-from trainer.tune.trials_csv import trials_csv
+from trainer.tune.show.overview import Overview, Parameter, Row
+from trainer.tune.show.trials_csv import trials_csv
 
 PARAMETERS = (
     Parameter("learning_rate", "float", (1e-4, 1e-2), True),

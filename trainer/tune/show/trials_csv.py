@@ -4,8 +4,7 @@ import csv
 import io
 from typing import Final
 
-from trainer.tune.order import Value
-from trainer.tune.overview import Overview
+from trainer.tune.show.overview import Overview, Value
 
 _COLUMNS: Final = (
     *("number", "state", "score", "epochs", "most_epochs", "seconds", "by", "goes_on_with", "seeds"),

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from tfrecords.progress import duration
 from trainer.tune.order import DONE, FAILED, Value
-from trainer.tune.overview import RUNNING, WAITING, Overview, Parameter, Row
+from trainer.tune.show.overview import RUNNING, WAITING, Overview, Parameter, Row
 
 _MOST_COLUMNS: Final = 6  # of parameters; more are one column
 _LINES_AROUND: Final = 9  # that the table takes beside its rows: summary, head, notes, the prompt

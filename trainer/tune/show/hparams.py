@@ -19,8 +19,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tfrecords.errors import InputError
 from tfrecords.files import publish
-from trainer.tune.order import Value
-from trainer.tune.overview import Parameter
+from trainer.tune.show.overview import Parameter, Value
 
 # Name for people; the subfolder and the tag of Keras' TensorBoard callback.
 METRICS: Final[Mapping[str, tuple[str, str]]] = {

@@ -8,11 +8,11 @@ from typing import Final
 from tfrecords.progress import duration
 from trainer.evaluation.figures import png
 from trainer.evaluation.page import CSS
-from trainer.tune.figures import best_so_far, importance_bars, slices, timeline
-from trainer.tune.importance import LEAST_TRIALS, importance
 from trainer.tune.order import DONE, FAILED
-from trainer.tune.overview import RUNNING, WAITING, Overview, Row
-from trainer.tune.table import about, by_score, first_line, how, short_names, shown
+from trainer.tune.show.figures import best_so_far, importance_bars, slices, timeline
+from trainer.tune.show.importance import LEAST_TRIALS, importance
+from trainer.tune.show.overview import RUNNING, WAITING, Overview, Row
+from trainer.tune.show.table import about, by_score, first_line, how, short_names, shown
 
 _CSS: Final = """
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 14px 18px;

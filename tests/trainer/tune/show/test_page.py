@@ -4,8 +4,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from trainer.tune.overview import Overview, Parameter, Row
-from trainer.tune.page import page, render_page
+from trainer.tune.show.overview import Overview, Parameter, Row
+from trainer.tune.show.page import page, render_page
 
 NASTY = "<script>alert('x')</script> & \"quoted\""
 RATE = Parameter("learning_rate", "float", (1e-4, 1e-2), True)

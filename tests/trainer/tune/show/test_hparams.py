@@ -12,8 +12,8 @@ from tensorboard.plugins.scalar import summary_v2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tfrecords.errors import InputError
-from trainer.tune.hparams import METRICS, write_experiment, write_session, write_session_end
-from trainer.tune.overview import Parameter
+from trainer.tune.show.hparams import METRICS, write_experiment, write_session, write_session_end
+from trainer.tune.show.overview import Parameter
 
 PARAMETERS = (
     Parameter("learning_rate", "float", (1e-4, 1e-2), True),
@@ -153,7 +153,7 @@ def test_a_file_in_the_way_is_named(tmp_path):
 
 def test_tensorflow_is_not_imported(tmp_path):
     code = (
-        "import sys, pathlib; from trainer.tune.hparams import *; folder = pathlib.Path(sys.argv[1]);"
+        "import sys, pathlib; from trainer.tune.show.hparams import *; folder = pathlib.Path(sys.argv[1]);"
         "write_experiment(folder, []); write_session(folder, 'a', {'b': 1}); write_session_end(folder, True);"
         "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     )
