@@ -15,8 +15,9 @@ from threadpoolctl import threadpool_limits
 
 from tfrecords.errors import InputError
 from trainer.tune.journal import Lease
-from trainer.tune.order import CREATED, ENDED, FAILED, NO_TRIAL, Next, Order, Trial
+from trainer.tune.order import CREATED, ENDED, NO_TRIAL, Next, Order, Trial
 from trainer.tune.search import Search
+from trainer.tune.show.overview import FAILED
 
 _OWN: Final = "tuner/"  # before the names of what Hyperband adds to the values
 _PARENT: Final = "tuner/trial_id"

@@ -11,14 +11,12 @@ from enum import Enum
 from typing import Any, Final
 
 from trainer.tune.journal import Event
-from trainer.tune.show.overview import Value
+from trainer.tune.show.overview import DONE, FAILED, Value
 
 CREATED: Final = "created"  # a trial
 NO_TRIAL: Final = "no trial"  # the oracle had none to give: "idle", or "stopped" for good
 ENDED: Final = "ended"  # an execution of a trial
 CONCLUDED: Final = "concluded"  # the search: its winner is trained, its tables are written
-DONE: Final = "done"
-FAILED: Final = "failed"
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,13 @@
 """Where a search is now, for people: an overview from its journal, its claims and its runs."""
 
 import time
-from typing import Final
 
 from trainer.lock import LockWatch
-from trainer.tune.order import DONE, FAILED, Next, Order, Trial
+from trainer.tune.order import Next, Order, Trial
 from trainer.tune.search import Search
-from trainer.tune.show.overview import RUNNING, WAITING, Overview, Row
+from trainer.tune.show.overview import DONE, FAILED, RUNNING, WAITING, Overview, Row
 from trainer.tune.trials import Starts, best_of, epochs_done, run_dir, seed_of
 from trainer.tune.winner import winner_flags
-
-_STATES: Final = {DONE: "done", FAILED: "failed"}
 
 
 class Looker:
@@ -55,7 +52,7 @@ class Looker:
 
     def _row(self, trial: Trial, order: Order) -> Row:
         search, executions = self._search, range(self._search.options.executions_per_trial)
-        state = _STATES.get(trial.state(len(executions)), WAITING)
+        state = trial.state(len(executions)) or WAITING
         ends = [end for end, _ in trial.ends.values()]
         seconds, epochs = sum(end.seconds for end in ends), max((end.epochs for end in ends), default=0)
         if state == WAITING:
@@ -76,12 +73,12 @@ class Looker:
             goes_on_with=trial.goes_on_with,
             seeds=tuple(seed_of(search, trial, execution) for execution in executions),
             state=state,
-            score=trial.score if state == "done" else None,
+            score=trial.score if state == DONE else None,
             epochs=epochs,
             most_epochs=trial.epochs,
             seconds=seconds,
             created=trial.created,
-            ended=ended if state in _STATES.values() else None,
+            ended=ended if state in (DONE, FAILED) else None,
             message="; ".join(end.message for end in ends if end.message),
         )
 
@@ -123,7 +120,7 @@ def facts_of(search: Search) -> dict[str, str]:
 
 def _seconds_left(rows: tuple[Row, ...], total: int) -> float | None:
     """Estimates the time that is left: epochs left at the mean pace, by as many as run now."""
-    done = [row for row in rows if row.state == "done"]
+    done = [row for row in rows if row.state == DONE]
     running = sum(row.state == RUNNING for row in rows)
     if not done or not total or not running:
         return None

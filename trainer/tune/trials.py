@@ -14,8 +14,9 @@ from tfrecords.files import replace_atomically, sync
 from trainer.config import TrainConfig
 from trainer.lock import LOCK_NAME
 from trainer.run import MODEL_NAME, RESULT_NAME, Run
-from trainer.tune.order import DONE, End, Order, Trial
+from trainer.tune.order import End, Order, Trial
 from trainer.tune.search import Search
+from trainer.tune.show.overview import DONE
 from trainer.tune.space import with_values
 
 _STARTS_NAME: Final = "starts.json"

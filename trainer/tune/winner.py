@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from trainer.config import TrainConfig
-from trainer.tune.order import DONE, Order, Trial
+from trainer.tune.order import Order, Trial
 from trainer.tune.search import Search
+from trainer.tune.show.overview import DONE
 from trainer.tune.space import with_values
 from trainer.tune.trials import seed_of
 

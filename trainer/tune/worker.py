@@ -18,8 +18,9 @@ from tfrecords.command import BAD_INPUT, INTERRUPTED, NOT_FINITE, STOPPED
 from tfrecords.errors import EndedEarly, InputError
 from trainer.lock import HeldError, LockWatch, RunLock
 from trainer.tune import process
-from trainer.tune.order import ENDED, FAILED, End, Next, Order
+from trainer.tune.order import ENDED, End, Next, Order
 from trainer.tune.search import Search
+from trainer.tune.show.overview import FAILED
 from trainer.tune.state import claim_name
 from trainer.tune.trials import Starts, epochs_done, run_dir
 

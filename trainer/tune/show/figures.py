@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from trainer.evaluation.figures import BLUE, GREEN, ORANGE
-from trainer.tune.order import DONE, FAILED, Value
 from trainer.tune.show.importance import is_log, is_number
-from trainer.tune.show.overview import RUNNING, WAITING, Overview, Parameter, Row
+from trainer.tune.show.overview import DONE, FAILED, RUNNING, WAITING, Overview, Parameter, Row, Value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from trainer.tune.order import DONE, Value
-from trainer.tune.show.overview import Overview, Parameter
+from trainer.tune.show.overview import DONE, Overview, Parameter, Value
 
 LEAST_TRIALS: Final = 40  # that are done; fewer do not tell parameters from chance
 _FOLDS: Final = 5

@@ -7,6 +7,8 @@ from typing import Final
 Value = bool | int | float | str
 WAITING: Final = "waiting"
 RUNNING: Final = "running"
+DONE: Final = "done"
+FAILED: Final = "failed"
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,9 @@ from typing import Final
 from tfrecords.progress import duration
 from trainer.evaluation.figures import png
 from trainer.evaluation.page import CSS
-from trainer.tune.order import DONE, FAILED
 from trainer.tune.show.figures import best_so_far, importance_bars, slices, timeline
 from trainer.tune.show.importance import LEAST_TRIALS, importance
-from trainer.tune.show.overview import RUNNING, WAITING, Overview, Row
+from trainer.tune.show.overview import DONE, FAILED, RUNNING, WAITING, Overview, Row
 from trainer.tune.show.table import about, by_score, first_line, how, short_names, shown
 
 _CSS: Final = """

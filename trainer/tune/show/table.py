@@ -17,8 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tfrecords.progress import duration
-from trainer.tune.order import DONE, FAILED, Value
-from trainer.tune.show.overview import RUNNING, WAITING, Overview, Parameter, Row
+from trainer.tune.show.overview import DONE, FAILED, RUNNING, WAITING, Overview, Parameter, Row, Value
 
 _MOST_COLUMNS: Final = 6  # of parameters; more are one column
 _LINES_AROUND: Final = 9  # that the table takes beside its rows: summary, head, notes, the prompt
