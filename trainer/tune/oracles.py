@@ -4,6 +4,8 @@ The journal, not KerasTuner's own files, says what a search has done: see docs/d
 KerasTuner 1.4.8; tests/trainer/tune/test_oracles.py breaks first where another version behaves otherwise.
 """
 
+import shutil
+import warnings
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any, Final
 
 import keras_tuner
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from tfrecords.errors import InputError
@@ -47,8 +50,10 @@ class _Bayesian(keras_tuner.oracles.BayesianOptimizationOracle):
             return self._random_populate_space()
         self._random_state = np.random.RandomState(self.seed + len(self.trials))
         self.gpr = self._make_gpr()
-        self._fit_to_the_done()
-        answer: dict[str, Any] = super().populate_space(trial_id)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # of few trials; nobody can act on it
+            self._fit_to_the_done()
+            answer: dict[str, Any] = super().populate_space(trial_id)
         if self._duplicate(answer["values"]):
             return self._random_populate_space()
         self.by = "modelled"
@@ -161,10 +166,16 @@ def write_project(search: Search, order: Order) -> Path:
     oracle = brought_to(search, order)
     del oracle.save, oracle._save_trial  # now it is to write
     oracle.max_trials = len(order.trials)
-    oracle._set_project_dir(str(search.folder), PROJECT_NAME)  # as a Tuner does
+    shutil.rmtree(search.folder / PROJECT_NAME, ignore_errors=True)  # of a search that has gone on since
+    tuner = keras_tuner.Tuner(
+        oracle=oracle,
+        hypermodel=lambda _: None,
+        directory=str(search.folder),
+        project_name=PROJECT_NAME,
+    )
     for trial in oracle.trials.values():
-        oracle._save_trial(trial)  # likewise
-    oracle.save()
+        oracle._save_trial(trial)  # nothing public does it without an end
+    tuner.save()
     return search.folder / PROJECT_NAME
 
 
