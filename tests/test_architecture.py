@@ -62,6 +62,7 @@ SUBJECTS = {
     "tfrecords/duplicates": {"duplicates"},
     "tfrecords/images": {"fuzz"},
     "trainer": {"parity", "remote", "service", "stops", "stream"},
+    "trainer/tune": {"stops"},
 }
 MAY_TOUCH_FLAGS = {"tfrecords.command", "launch.command", "trainer.flags"}  # aside from the commands
 LONGEST = 400  # lines

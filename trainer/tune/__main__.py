@@ -27,7 +27,7 @@ from trainer.tune.local import PARENT_VARIABLE, gpus_here, run_workers
 from trainer.tune.options import FINALS, KEEP, OBJECTIVES, ORACLES, SearchOptions
 from trainer.tune.order import Next
 from trainer.tune.process import CSV_NAME, FINAL_NAME, PAGE_NAME, end_with
-from trainer.tune.search import SEARCH_NAME, Search
+from trainer.tune.search import SEARCH_NAME, Search, refuse_early
 from trainer.tune.show.overview import Overview
 from trainer.tune.show.table import Live
 from trainer.tune.space import NOTEBOOK
@@ -146,8 +146,11 @@ def main(_: list[str]) -> None:
 
         data = demo_data()
     config = run_flags.config_from_flags(data)
-    name = Manifest.load(data, check_shards=False).name
-    folder = Path(_SEARCH_DIR.value or f"searches/{name}-{config.model}-{options.oracle}").expanduser()
+    manifest = Manifest.load(data, check_shards=False)
+    default = f"searches/{manifest.name}-{config.model}-{options.oracle}"
+    folder = Path(_SEARCH_DIR.value or default).expanduser()
+    refuse_early(folder, options, config, manifest)
+    _check_workers(options)
     if _WORKERS.value == 0:
         with quiet_start(), held():
             from trainer.tune.start import begin
@@ -197,6 +200,14 @@ def _begin_in_a_process(folder: Path) -> None:
         sys.exit(began.returncode if began.returncode > 0 else 128 - began.returncode)
 
 
+def _check_workers(options: SearchOptions) -> None:
+    if (_WORKERS.value or 0) > options.parallel:
+        raise InputError(
+            f"--workers={_WORKERS.value}: must be at most --parallel={options.parallel}, the trials that are "
+            f"open at the same time"
+        )
+
+
 def _count(search: Search, gpus: list[str]) -> int:
     """Returns how many workers to start."""
     parallel, mirrored = search.options.parallel, search.config.strategy == "mirrored"
@@ -205,11 +216,6 @@ def _count(search: Search, gpus: list[str]) -> int:
             return 1
         cores = len(os.sched_getaffinity(0)) // max(1, search.config.threads_per_process)
         return max(1, min(parallel, len(gpus) or cores))
-    if _WORKERS.value > parallel:
-        raise InputError(
-            f"--workers={_WORKERS.value}: must be at most --parallel={parallel}, the trials that are open at "
-            f"the same time"
-        )
     if mirrored and _WORKERS.value > 1 and gpus:
         raise InputError(
             f"--workers={_WORKERS.value}: with --strategy=mirrored each trial takes all GPUs; use "

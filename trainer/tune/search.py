@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 
 from tfrecords.errors import InputError
 from tfrecords.files import write_atomically
+from tfrecords.manifest import Manifest
 from trainer.config import FREE_TO_CHANGE, TrainConfig
 from trainer.run import DataFacts
 from trainer.tune.journal import Event, Journal
@@ -103,8 +104,10 @@ class Search:
             "keras_tuner": self.keras_tuner,
             "space": self.space,
         }
+        path, data = self.folder / SEARCH_NAME, (json.dumps(values, indent=1) + "\n").encode()
         try:
-            write_atomically(self.folder / SEARCH_NAME, (json.dumps(values, indent=1) + "\n").encode())
+            if not path.exists() or path.read_bytes() != data:
+                write_atomically(path, data)
         except OSError as error:
             raise InputError(f"--search_dir={self.folder}: cannot be written: {error.strerror}") from None
 
@@ -159,10 +162,9 @@ class Search:
             if mine[name] != theirs[name] and not (name == "initial_random" and not mine[name])
         ]
         there, now = self.config.to_json(), asked.config.to_json()
-        if not now["threads_per_process"]:
-            now["threads_per_process"] = there["threads_per_process"]
-        if asked.config.cache == "auto":
-            now["cache"] = there["cache"]
+        for name, chosen in (("precision", "auto"), ("cache", "auto"), ("threads_per_process", 0)):
+            if now[name] == chosen:  # it was chosen at the first start
+                now[name] = there[name]
         changed += [
             f"--{name}={there[name]} there, --{name}={now[name]} now"
             for name in now
@@ -187,4 +189,39 @@ class Search:
         )
         return replace(
             self, options=replace(asked.options, initial_random=self.options.initial_random), config=config
+        )
+
+
+def of_trials(config: TrainConfig) -> TrainConfig:
+    """Returns what all trials have of the configuration that the flags describe."""
+    return replace(config, run_dir="", seed=0, max_minutes=0.0, tuned=())
+
+
+def refuse_early(folder: Path, options: SearchOptions, config: TrainConfig, manifest: Manifest) -> None:
+    """Refuses what can be refused without TensorFlow, at once.
+
+    Raises:
+        InputError: options or data cannot be used, or the folder holds another search, or something else.
+    """
+    for split in ("train", "val"):
+        manifest.split(split)
+    if config.strategy == "multi_worker":
+        raise InputError(
+            "--strategy=multi_worker: a trial is one process; use one_device, or mirrored with --workers=1"
+        )
+    if options.oracle == "hyperband" and config.schedule == "cosine":
+        raise InputError(
+            "--schedule=cosine: ends with a trial's last epoch, so a trial that --oracle=hyperband promotes "
+            "cannot go on with it; use --schedule=constant, or another oracle"
+        )
+    if (folder / SEARCH_NAME).exists():
+        there = Search.load(folder)
+        there.continued(
+            replace(there, options=options, config=of_trials(config), data=DataFacts.of(manifest))
+        )
+        return
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if not found <= {"journal", "tensorboard"}:  # what a kill at the first start leaves
+        raise InputError(
+            f"--search_dir={folder}: is not empty and holds no search; choose a new or empty folder"
         )

@@ -7,13 +7,12 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tfrecords.errors import InputError
-from trainer.config import MODEL_ARGS, TrainConfig
+from trainer.config import MODEL_ARGS, MODELS, TrainConfig
 from trainer.tune.show.overview import Parameter, Value
 
 if TYPE_CHECKING:
@@ -42,6 +41,11 @@ _KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {  # neede
     "float": (("min", "max"), ("step", "log", "when")),
     "choice": (("values",), ("when",)),
     "boolean": ((), ("when",)),
+}
+_SPEED: Final = ". It changes the speed only: python -m data_pipeline.tune searches that"
+_WHY_NOT: Final = dict.fromkeys(("cache", "prefetch", "parallel_reads", "threads"), _SPEED) | {
+    "epochs": ". --epochs is a trial's limit",
+    "seed": ". The search gives each trial a seed of its own",
 }
 _EXAMPLE: Final = "{type: float, min: 0.0001, max: 0.01, log: true}"
 _SAMPLES: Final = 200  # draws that are tried before a search starts
@@ -113,7 +117,7 @@ def _read(path: Path) -> Mapping[str, Any]:
             values = json.loads(text, object_pairs_hook=_once)
         else:
             values = yaml.load(text, _loader())  # a SafeLoader
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"--space={path}: cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(values, Mapping) or not values:
         raise InputError(f"--space={path}: must map names to what is searched, as learning_rate: {_EXAMPLE}")
@@ -127,13 +131,13 @@ def _loader() -> type["yaml.SafeLoader"]:
     class Loader(yaml.SafeLoader):
         """A safe loader."""
 
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        def compose_mapping_node(self, anchor: Any) -> Any:
             """Refuses a key that stands twice, where YAML takes the last."""
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            for key in keys:
-                if keys.count(key) > 1:
-                    raise yaml.YAMLError(f"{key} stands twice {node.start_mark}")
-            return super().construct_mapping(node, deep)
+            node = super().compose_mapping_node(anchor)
+            keys = [str(key.value) for key, _ in node.value]  # as written: `<<` is not merged yet
+            if twice := [key for key in keys if keys.count(key) > 1]:
+                raise yaml.YAMLError(f"{twice[0]} stands twice {node.start_mark}")
+            return node
 
     Loader.add_implicit_resolver(
         "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
@@ -157,16 +161,20 @@ def _of_file(values: Mapping[str, Any], source: str) -> Any:
         if name == "model_args":
             if not isinstance(entry, Mapping):
                 raise InputError(f"{source}: model_args={entry!r}: must map arguments, as units: {{...}}")
-            entries |= {f"{ARGS}{argument}": inner for argument, inner in entry.items()}
+            found = {f"{ARGS}{argument}": inner for argument, inner in entry.items()}
         else:
-            entries[str(name)] = entry
+            found = {str(name): entry}
+        if twice := sorted(found.keys() & entries):
+            raise InputError(f"{source}: {twice[0]}: stands twice; give it once")
+        entries |= found
     for name, entry in entries.items():
         _check_entry(name, entry, source)
     import keras_tuner
 
+    ordered = _conditions_first(entries, source)
+    space = [_made(name, entries[name], _conditions(name, entries, source)) for name in ordered]
     hyperparameters = keras_tuner.HyperParameters()
-    for name in _conditions_first(entries, source):
-        _register(hyperparameters, name, entries[name], entries)
+    hyperparameters.merge(keras_tuner.HyperParameters.from_config({"space": space, "values": {}}))
     return hyperparameters
 
 
@@ -195,8 +203,9 @@ def _check_entry(name: str, entry: Any, source: str) -> None:
 def _check_choices(values: Any, where: str) -> None:
     if not isinstance(values, Sequence) or isinstance(values, str) or not values:
         raise InputError(f"{where}: values={values!r}: must be a list of one value or more")
-    if not all(isinstance(value, bool | int | float | str) for value in values):
-        raise InputError(f"{where}: values={values!r}: must be numbers, words, or true and false")
+    if not all(isinstance(value, int | float | str) and not isinstance(value, bool) for value in values):
+        why = "must be numbers or words ('on' and 'off' in quotes); of true and false make a boolean"
+        raise InputError(f"{where}: values={values!r}: {why}")
     kinds = {type(value) for value in values} - ({int} if float in map(type, values) else set())
     if len(kinds) > 1:
         raise InputError(f"{where}: values={values!r}: must be of one kind; put words into quotes")
@@ -205,26 +214,22 @@ def _check_choices(values: Any, where: str) -> None:
 
 
 def _check_range(entry: Mapping[str, Any], kind: str, where: str) -> None:
-    allowed: tuple[type, ...] = (int,) if kind == "int" else (int, float)
+    allowed: Any = int if kind == "int" else int | float
     for key in ("min", "max", "step"):
         value = entry.get(key, 1)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, allowed)
-            or value in (float("inf"), -float("inf"))
-        ):
-            number = "a whole number" if kind == "int" else "a number"
+        if isinstance(value, bool) or not isinstance(value, allowed) or not abs(value) <= sys.float_info.max:
+            number = "a whole number" if kind == "int" else "a finite number"
             raise InputError(f"{where}: {key}={value!r}: must be {number}")
     low, high, log = entry["min"], entry["max"], entry.get("log", False)
     if not low < high:
         raise InputError(f"{where}: min={low}, max={high}: min must be less than max")
     if log and not low > 0:
         raise InputError(f"{where}: min={low}: must be more than 0 with log: true")
-    if "step" not in entry:
+    if (step := entry.get("step")) is None:
         return
-    step = entry["step"]
-    if log and not step > 1:
-        raise InputError(f"{where}: step={step}: is a factor with log: true, so it must be more than 1")
+    if log and not 1 < step <= high / low:
+        most = f"more than 1, and at most max / min = {high / low:g}"
+        raise InputError(f"{where}: step={step}: is a factor with log: true, so it must be {most}")
     if not log and not 0 < step <= high - low:
         raise InputError(f"{where}: step={step}: must be more than 0, and at most max - min = {high - low:g}")
 
@@ -249,48 +254,42 @@ def _conditions_first(entries: Mapping[str, Any], source: str) -> list[str]:
 
 def _conditions(name: str, entries: Mapping[str, Any], source: str) -> list[tuple[str, list[Value]]]:
     """Returns the parameters that one depends on, each with the values for which it is active."""
-    when = entries[name].get("when", {})
+    where, when = f"{source}: {name}: when", entries[name].get("when", {})
     if not isinstance(when, Mapping):
-        raise InputError(f"{source}: {name}: when={when!r}: must map a name to its values, as model: resnet")
+        raise InputError(f"{where}={when!r}: must map a name to its values, as model: resnet")
     found = []
     for key, wanted in when.items():
         other = key if key in entries else f"{ARGS}{key}"
         if other not in entries:
-            raise InputError(
-                f"{source}: {name}: when: {key}: is not searched; these are {', '.join(entries)}"
-            )
+            raise InputError(f"{where}: {key}: is not searched; these are {', '.join(entries)}")
         kind = entries[other]["type"]
         if kind not in ("choice", "boolean"):
-            raise InputError(f"{source}: {name}: when: {key}: is a {kind}; must be a choice or a boolean")
-        values = list(wanted) if isinstance(wanted, list | tuple) else [wanted]
+            raise InputError(f"{where}: {key}: is of type {kind}; must be a choice or a boolean")
+        values = list(wanted) if isinstance(wanted, list) else [wanted]
         possible = entries[other]["values"] if kind == "choice" else [True, False]
-        for value in values:
-            if value not in possible:
-                raise InputError(
-                    f"{source}: {name}: when: {key}={value!r}: is never so; it can be "
-                    f"{', '.join(map(str, possible))}"
-                )
-        found.append((other, values))
+        for value in values or [wanted]:
+            if value not in possible or isinstance(value, bool) != (kind == "boolean"):
+                can = ", ".join(map(str, possible))
+                raise InputError(f"{where}: {key}={value!r}: is never so; it can be {can}")
+        # A Parent makes all of the kind of the first.
+        found.append((other, [float(value) for value in values] if float in map(type, possible) else values))
     return found
 
 
-def _register(hyperparameters: Any, name: str, entry: Mapping[str, Any], entries: Mapping[str, Any]) -> None:
-    """Adds a parameter to HyperParameters, inside its conditions."""
-    with ExitStack() as scopes:
-        for other, values in _conditions(name, entries, ""):
-            scopes.enter_context(hyperparameters.conditional_scope(other, values))
-        kind = entry["type"]
-        if kind == "boolean":
-            hyperparameters.Boolean(name)
-        elif kind == "choice":
-            values = entry["values"]
-            if any(isinstance(value, float) for value in values):
-                values = [float(value) for value in values]
-            hyperparameters.Choice(name, list(values))
-        else:
-            add = hyperparameters.Int if kind == "int" else hyperparameters.Float
-            sampling = "log" if entry.get("log") else "linear"
-            add(name, entry["min"], entry["max"], step=entry.get("step"), sampling=sampling)
+def _made(name: str, entry: Mapping[str, Any], conditions: list[tuple[str, list[Value]]]) -> dict[str, Any]:
+    """Returns a parameter as the `get_config` of HyperParameters has it."""
+    # Their conditional_scope finds no parent that has a condition itself, and none inside another scope.
+    parents = [{"name": other, "values": values} for other, values in conditions]
+    config: dict[str, Any] = {"name": name}
+    config["conditions"] = [{"class_name": "Parent", "config": parent} for parent in parents]
+    kind = entry["type"]
+    if kind == "choice":
+        values = entry["values"]
+        config["values"] = [float(value) for value in values] if float in map(type, values) else list(values)
+    elif kind in ("int", "float"):
+        config |= {"min_value": entry["min"], "max_value": entry["max"], "step": entry.get("step")}
+        config["sampling"] = "log" if entry.get("log") else "linear"
+    return {"class_name": kind.capitalize(), "config": config}
 
 
 def _of_function(text: str) -> Any:
@@ -304,65 +303,65 @@ def _of_function(text: str) -> Any:
     try:
         function: Callable[[Any], Any] = getattr(importlib.import_module(module), name)
         function(hyperparameters)
-    except Exception as error:  # whatever a user's code raises
+    except (Exception, SystemExit) as error:  # whatever a user's code raises
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise InputError(
             f"--space={text}: {type(error).__name__}: {error} ({last.filename}, line {last.lineno}); must be "
             f"a function that is given keras_tuner.HyperParameters and adds what is searched"
         ) from error
-    if not hyperparameters.space:
-        raise InputError(
-            f"--space={text}: adds nothing; call Int, Float, Choice or Boolean of what it is given"
-        )
     return hyperparameters
 
 
 def _check(hyperparameters: Any, config: TrainConfig, source: str) -> None:
     """Raises InputError unless the trainer takes all values: the ends of each range, and many draws."""
-    known = {argument for args in MODEL_ARGS.values() for argument in args}
+    if not parameters_of(hyperparameters.get_config()):
+        raise InputError(f"{source}: nothing is searched; a function calls Int, Float, Choice or Boolean")
     for entry in hyperparameters.space:
-        name = entry.name
-        if name.startswith(ARGS):
-            if name.removeprefix(ARGS) not in known:
-                raise InputError(f"{source}: {name}: no model has it; there are {', '.join(sorted(known))}")
-        elif name not in SEARCHABLE:
-            raise InputError(
-                f"{source}: {name}: is not searched; {', '.join(SEARCHABLE)}, and arguments of models as "
-                f"{ARGS}NAME are{_why_not(name)}"
-            )
-        else:
-            _check_kind(entry, getattr(config, name), source)
+        _check_name(entry.name, source)
+        for value in _ends(entry):
+            _check_value(entry, value, config, source)
     draw = random.Random(0)
+    seen: set[str] = set()
     for entry in hyperparameters.space:
         for value in _ends(entry):
-            _try(_drawn(hyperparameters, {entry.name: value}, draw), config, source)
+            seen |= _try(_drawn(hyperparameters.space, draw, entry, value), config, source)
     for _ in range(_SAMPLES):
-        _try(_drawn(hyperparameters, {}, draw), config, source)
+        seen |= _try(_drawn(hyperparameters.space, draw), config, source)
+    if never := [entry for entry in hyperparameters.space if entry.name not in seen]:
+        conditions = " and ".join(f"{parent.name} of {parent.values}" for parent in never[0].conditions)
+        raise InputError(f"{source}: {never[0].name}: is never searched, for never is {conditions}")
 
 
-def _why_not(name: str) -> str:
-    if name in ("cache", "prefetch", "parallel_reads", "threads"):
-        return ". It changes the speed only: python -m data_pipeline.tune searches that"
-    if name == "epochs":
-        return ". --epochs is a trial's limit"
-    if name == "seed":
-        return ". The search gives each trial a seed of its own"
-    return ""
+def _check_name(name: str, source: str) -> None:
+    known = {argument for args in MODEL_ARGS.values() for argument in args}
+    if name.startswith(ARGS):
+        if name.removeprefix(ARGS) not in known:
+            raise InputError(f"{source}: {name}: no model has it; there are {', '.join(sorted(known))}")
+    elif name not in SEARCHABLE:
+        raise InputError(
+            f"{source}: {name}: is not searched; {', '.join(SEARCHABLE)}, and arguments of models as "
+            f"{ARGS}NAME are{_WHY_NOT.get(name, '')}"
+        )
 
 
-def _check_kind(entry: Any, default: Any, source: str) -> None:
-    """Raises InputError unless the values of a parameter are of the kind that its flag takes."""
-    for value in _ends(entry):
-        kinds = (int, float) if isinstance(default, float) else (type(default),)
-        if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, kinds):
-            kind = {bool: "boolean", int: "int, or a choice of whole numbers", str: "choice of words"}
-            raise InputError(
-                f"{source}: {entry.name}={value!r}: must be "
-                f"{kind.get(type(default), 'float, or a choice of numbers')}, as --{entry.name} is"
-            )
+def _check_value(entry: Any, value: Value, config: TrainConfig, source: str) -> None:
+    """Raises InputError unless a value is of the kind that its flag takes."""
+    if not isinstance(value, str) and not abs(value) <= sys.float_info.max:
+        raise InputError(f"{source}: {entry.name}={value!r}: must be a finite number")
+    if entry.name == "model" and value not in MODELS:  # a TrainConfig has those of trainer.baseline too
+        raise InputError(f"{source}: model={value}: must be one of {', '.join(MODELS)}")
+    if entry.name.startswith(ARGS):
+        return
+    default = getattr(config, entry.name)
+    kinds = (int, float) if isinstance(default, float) else (type(default),)
+    whole = isinstance(default, float) and type(entry).__name__ == "Int"
+    if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, kinds) or whole:
+        kind = {bool: "boolean", int: "int, or a choice of whole numbers", str: "choice of words"}
+        wanted = kind.get(type(default), "float, or a choice of numbers")
+        raise InputError(f"{source}: {entry.name}={value!r}: must be {wanted}, as --{entry.name} is")
 
 
-def _ends(entry: Any) -> list[Value]:
+def _ends(entry: Any) -> list[Any]:
     """Returns all values of a choice, and the ends of a range."""
     config = entry.get_config()
     if "values" in config:
@@ -372,26 +371,29 @@ def _ends(entry: Any) -> list[Value]:
     return [config["value"]] if "value" in config else [True, False]
 
 
-def _drawn(hyperparameters: Any, fixed: Mapping[str, Value], draw: random.Random) -> dict[str, Value]:
-    """Returns values of all parameters that are active, where some are fixed, and so are their conditions."""
+def _drawn(space: Any, draw: random.Random, fixed: Any = None, value: Any = None) -> dict[str, Value]:
+    """Returns values of all parameters that are active; if one is fixed, so are its conditions."""
     import keras_tuner
 
-    wanted = dict(fixed)
-    for entry in reversed(hyperparameters.space):
-        if entry.name in wanted:
+    wanted = {fixed.name: value} if fixed else {}
+    for entry in reversed(space):
+        if entry is fixed or (entry.name in wanted and entry.name != fixed.name):
             for condition in entry.conditions:
                 wanted.setdefault(condition.name, condition.values[0])
     made = keras_tuner.HyperParameters()
-    for entry in hyperparameters.space:
+    for entry in space:
         made.merge([entry])
         if made.is_active(entry):
-            made.values[entry.name] = wanted.get(entry.name, entry.random_sample(draw.randrange(1 << 30)))
+            ends, value = _ends(entry), wanted.get(entry.name)
+            can = value in ends or (type(entry).__name__ == "Int" and value in range(ends[0], ends[1] + 1))
+            made.values[entry.name] = value if can else entry.random_sample(draw.randrange(1 << 30))
     return dict(made.values)
 
 
-def _try(values: Mapping[str, Value], config: TrainConfig, source: str) -> None:
+def _try(values: Mapping[str, Value], config: TrainConfig, source: str) -> set[str]:
     try:
         with_values(config, values)
     except InputError as error:
         shown = ", ".join(f"{name}={value}" for name, value in values.items())
         raise InputError(f"{source}: {error} (for {shown})") from None
+    return set(values)

@@ -17,7 +17,7 @@ from trainer.precision import POLICIES, choose_precision, cpu_flags, gpu_capabil
 from trainer.run import DataFacts
 from trainer.tune.options import SearchOptions
 from trainer.tune.oracles import ask, make_oracle
-from trainer.tune.search import SEARCH_NAME, Search
+from trainer.tune.search import SEARCH_NAME, Search, of_trials, refuse_early
 from trainer.tune.show.hparams import write_experiment
 from trainer.tune.space import load_space
 
@@ -37,21 +37,18 @@ def begin(folder: Path, options: SearchOptions, config: TrainConfig, space: str)
     manifest = Manifest.load(Path(config.data), check_shards=not config.direct)
     for split in ("train", "val"):
         manifest.split(split)
-    if config.strategy == "multi_worker":
-        raise InputError(
-            "--strategy=multi_worker: a trial is one process; use one_device, or mirrored with --workers=1"
-        )
+    refuse_early(folder, options, config, manifest)
     hyperparameters = load_space(space, config)
     names = {entry.name for entry in hyperparameters.space}
-    if options.oracle == "hyperband" and (config.schedule == "cosine" or "schedule" in names):
+    if options.oracle == "hyperband" and "schedule" in names:
         raise InputError(
-            "--schedule=cosine: ends with a trial's last epoch, so a trial that --oracle=hyperband promotes "
-            "cannot go on with it; use --schedule=constant, or another oracle"
+            f"--space={space}: schedule: cosine ends with a trial's last epoch, so a trial that "
+            f"--oracle=hyperband promotes cannot go on with it; leave it out, or use another oracle"
         )
     asked = Search(
         folder=folder,
         options=options,
-        config=replace(config, run_dir="", seed=0, max_minutes=0.0, tuned=()),
+        config=of_trials(config),
         data=DataFacts.of(manifest),
         space=hyperparameters.get_config(),
         space_name=space,
@@ -59,31 +56,14 @@ def begin(folder: Path, options: SearchOptions, config: TrainConfig, space: str)
         brackets=0,
         keras_tuner=keras_tuner.__version__,
     )
-    _refuse_foreign(folder)
     with asked.journal.lease() as lease:
         if (folder / SEARCH_NAME).exists():
-            search = Search.load(folder).continued(_as_chosen(asked, Search.load(folder)))
+            search = Search.load(folder).continued(asked)
         else:
             search = _chosen(asked, manifest)
             write_experiment(folder / "tensorboard", search.parameters)
         search.save()
         ask(search, lease)
-
-
-def _refuse_foreign(folder: Path) -> None:
-    found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    if found and SEARCH_NAME not in found and not set(found) <= {"journal", "tensorboard"}:
-        raise InputError(
-            f"--search_dir={folder}: is not empty and holds no search; choose a new or empty folder"
-        )
-
-
-def _as_chosen(asked: Search, there: Search) -> Search:
-    """Returns the search that was asked for, with what "auto" became at the first start."""
-    config = asked.config
-    if config.precision == "auto":
-        config = replace(config, precision=there.config.precision)
-    return replace(asked, config=config)
 
 
 def _chosen(search: Search, manifest: Manifest) -> Search:

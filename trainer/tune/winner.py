@@ -39,9 +39,9 @@ def in_words(search: Search, order: Order, best: Trial) -> str:
     """Returns how the best trial was chosen, for the report of the final run."""
     done = sum(trial.state(search.options.executions_per_trial) == DONE for trial in order.trials)
     return (
-        f"trial {best.number} of a search by {search.options.oracle}: the best of {done} trials by "
-        f"{search.options.objective} on validation, {best.score:.4g}; so validation figures are kind, by "
-        f"being chosen as the best of {done}: test is what to believe"
+        f"trial {best.number} of a search by {search.options.oracle}, the best of {done} "
+        f"trial{'s' * (done > 1)} by {search.options.objective} on validation ({best.score:.4g}): validation "
+        f"has chosen it, so its validation figures are too good; believe those of test"
     )
 
 

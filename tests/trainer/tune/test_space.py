@@ -1,0 +1,531 @@
+"""Spaces, wrong ones and right ones; a wrong one is refused by its name, its value and what is allowed."""
+
+import json
+import sys
+
+import pytest
+
+from tfrecords.errors import InputError
+from trainer.config import MODELS, TrainConfig
+from trainer.tune.oracles import ask
+from trainer.tune.show.overview import Parameter
+from trainer.tune.space import NOTEBOOK, SEARCHABLE, load_space, parameters_of, with_values
+
+CONFIG = TrainConfig(data="data", run_dir="", epochs=9)
+RATE = "{type: float, min: 0.001, max: 0.01}"
+AUGMENT = "augment: {type: choice, values: [none, light]}\n"
+MODEL = "model: {type: choice, values: [cnn, resnet]}\n"
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """Loads a space that stands in a file in the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def load(text, name="space.yaml", config=CONFIG):
+        (tmp_path / name).write_text(text)
+        return load_space(name, config)
+
+    return load
+
+
+@pytest.fixture
+def refused(facts):
+    """Calls, and says whether an InputError tells all of these: facts in a message, and words."""
+
+    def refused(call, message, words=()):
+        with pytest.raises(InputError) as error:
+            call()
+        found = str(error.value)
+        assert "\n" not in found
+        for word in (message, *words) if isinstance(message, str) else (*message, *words):
+            assert word in found
+        return found
+
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        # Names.
+        (f"learning: {RATE}", ("learning: ", *SEARCHABLE, "model_args.NAME")),
+        (f"1: {RATE}", ("1: ", "learning_rate")),
+        ("model_args: {unitz: {type: int, min: 1, max: 3}}", ("model_args.unitz", "units", "width")),
+        ("model_args: {1: {type: int, min: 1, max: 3}}", ("model_args.1", "units")),
+        ("epochs: {type: int, min: 1, max: 5}", ("epochs: ", "learning_rate", "--epochs")),
+        ("seed: {type: int, min: 1, max: 5}", ("seed: ", "learning_rate", "a seed of its own")),
+        ("cache: {type: choice, values: ['off', disk]}", ("cache: ", "python -m data_pipeline.tune")),
+        ("threads: {type: int, min: 1, max: 5}", ("threads: ", "python -m data_pipeline.tune")),
+        ("run_dir: {type: choice, values: [a, b]}", ("run_dir: ", "learning_rate")),
+        ("data: {type: choice, values: [a, b]}", ("data: ", "learning_rate")),
+        # Names that stand twice.
+        (f"learning_rate: {RATE}\nlearning_rate: {RATE}", ("learning_rate stands twice", "line 1")),
+        (f"learning_rate: {RATE}\n'learning_rate': {RATE}", "learning_rate stands twice"),
+        ("patience: {type: int, min: 1, max: 3, min: 2}", "min stands twice"),
+        (
+            "model_args: {units: {type: int, min: 1, max: 3}}\nmodel_args.units: {type: int, min: 1, max: 9}",
+            "model_args.units: stands twice",
+        ),
+        # Types and keys.
+        ("learning_rate: {type: double, min: 1, max: 2}", ("type=double", "int, float, choice, boolean")),
+        ("learning_rate: {type: [float], min: 1, max: 2}", ("type=['float']", "int, float, choice, boolean")),
+        ("learning_rate: {min: 0.1, max: 0.2}", ("type=None", "int, float, choice, boolean")),
+        ("learning_rate: {type: float, max: 1}", ("min is missing", "min and max")),
+        ("learning_rate: {type: float, min: 1}", ("max is missing", "min and max")),
+        ("augment: {type: choice}", ("values is missing", "choice")),
+        (
+            "learning_rate: {type: float, min: 1, max: 2, sampling: log}",
+            ("sampling: ", "min, max, step, log, when"),
+        ),
+        ("augment: {type: choice, values: [none, light], log: true}", ("log: ", "type, values, when")),
+        ("class_weights: {type: boolean, values: [true]}", ("values: ", "type, when")),
+        ("learning_rate: {type: float, min: 1, max: 2, log: 1}", ("log=1", "true or false")),
+        ("learning_rate: 0.1", ("learning_rate=0.1", "type: float")),
+        ("learning_rate: [0.1, 0.2]", ("learning_rate=[0.1, 0.2]", "type: float")),
+        ("learning_rate:", ("learning_rate=None", "type: float")),
+        ("model_args: 3", ("model_args=3", "units")),
+        ("model_args: {units: 64}", ("model_args.units=64", "type: float")),
+        ("model_args: {}", "nothing is searched"),
+        # Ranges.
+        ("learning_rate: {type: float, min: 0.2, max: 0.1}", ("min=0.2", "max=0.1", "less than max")),
+        ("learning_rate: {type: float, min: 0.2, max: 0.2}", ("min=0.2", "max=0.2", "less than max")),
+        ("learning_rate: {type: float, min: 0, max: 0.2, log: true}", ("min=0", "more than 0")),
+        ("learning_rate: {type: float, min: -1, max: 0.2, log: true}", ("min=-1", "more than 0")),
+        ("learning_rate: {type: float, min: 0.1, max: 0.2, step: 0}", ("step=0", "more than 0", "0.1")),
+        ("learning_rate: {type: float, min: 0.1, max: 0.2, step: -1}", ("step=-1", "more than 0", "0.1")),
+        ("learning_rate: {type: float, min: 0.1, max: 0.2, step: 5}", ("step=5", "at most", "0.1")),
+        ("learning_rate: {type: float, min: 1, max: 8, step: 1, log: true}", ("step=1:", "more than 1")),
+        ("learning_rate: {type: float, min: 1, max: 8, step: 9, log: true}", ("step=9", "at most", "= 8")),
+        ("patience: {type: int, min: 1, max: 20, step: 1.5}", ("step=1.5", "a whole number")),
+        ("patience: {type: int, min: 1.5, max: 20}", ("min=1.5", "a whole number")),
+        ("learning_rate: {type: float, min: low, max: 0.2}", ("min='low'", "number")),
+        ("learning_rate: {type: float, min: true, max: 2}", ("min=True", "number")),
+        ("learning_rate: {type: float, min: 0.1, max:}", ("max=None", "number")),
+        ("learning_rate: {type: float, min: 0.1, max: 0.2, step:}", ("step=None", "number")),
+        ("learning_rate: {type: float, min: .nan, max: 2}", ("min=nan", "finite")),
+        ("learning_rate: {type: float, min: 0.1, max: .inf}", ("max=inf", "finite")),
+        ("min_delta: {type: float, min: -.inf, max: 1}", ("min=-inf", "finite")),
+        ("learning_rate: {type: float, min: 0.1, max: 0.2, step: .nan}", ("step=nan", "finite")),
+        (f"patience: {{type: int, min: 1, max: 1{400 * '0'}}}", ("max=1000", "a whole number")),
+        # Choices.
+        ("augment: {type: choice, values: []}", ("values=[]", "list")),
+        ("augment: {type: choice, values: light}", ("values='light'", "list")),
+        ("augment: {type: choice, values: {light: 1}}", ("values={'light': 1}", "list")),
+        ("learning_rate: {type: choice, values: [0.1, high]}", ("values=[0.1, 'high']", "one kind")),
+        ("learning_rate: {type: choice, values: [0.1, null]}", ("values=[0.1, None]", "numbers")),
+        ("learning_rate: {type: choice, values: [[0.1]]}", ("values=[[0.1]]", "numbers")),
+        ("learning_rate: {type: choice, values: [0.1, 0.1]}", ("values=[0.1, 0.1]", "twice")),
+        ("learning_rate: {type: choice, values: [1, 1.0]}", ("values=[1, 1.0]", "twice")),
+        ("augment: {type: choice, values: [none, off]}", ("values=['none', False]", "quotes", "boolean")),
+        ("class_weights: {type: choice, values: [true, false]}", ("values=[True, False]", "boolean")),
+        ("min_delta: {type: choice, values: [.inf, 0.1]}", ("min_delta=inf", "finite")),
+        ("min_delta: {type: choice, values: [.nan, 0.1]}", ("min_delta=nan", "finite")),
+        ("model_args: {dropout: {type: choice, values: [.nan]}}", ("model_args.dropout=nan", "finite")),
+        # Kinds that their flags do not take.
+        ("learning_rate: {type: int, min: 1, max: 2}", ("learning_rate=1", "float", "--learning_rate")),
+        ("patience: {type: float, min: 1, max: 5}", ("patience=1.0", "int", "--patience")),
+        ("patience: {type: choice, values: [1.5, 2]}", ("patience=1.5", "int", "--patience")),
+        ("patience: {type: boolean}", ("patience=True", "int", "--patience")),
+        ("learning_rate: {type: choice, values: [low]}", ("learning_rate='low'", "float")),
+        ("learning_rate: {type: boolean}", ("learning_rate=True", "float")),
+        ("class_weights: {type: choice, values: [0, 1]}", ("class_weights=0", "boolean")),
+        ("class_weights: {type: choice, values: ['true']}", ("class_weights='true'", "boolean")),
+        ("augment: {type: choice, values: [1, 2]}", ("augment=1", "words")),
+        ("augment: {type: boolean}", ("augment=True", "words")),
+        ("model_args: {units: {type: float, min: 1, max: 5}}", ("units=1.0", "a whole number")),
+        ("model_args: {units: {type: choice, values: [many]}}", ("units=many", "a whole number")),
+        ("model_args: {units: {type: boolean}}", ("units=True", "a whole number")),
+        # Values that trainer.main refuses.
+        ("augment: {type: choice, values: [none, nonsense]}", ("augment=nonsense", "none, light")),
+        ("precision: {type: choice, values: [float8]}", ("precision=float8", "float32")),
+        ("model: {type: choice, values: [cnn, vgg]}", ("model=vgg", ", ".join(MODELS))),
+        ("model: {type: choice, values: [cnn, pca_svm]}", ("model=pca_svm", ", ".join(MODELS))),
+        ("model_args: {dropout: {type: float, min: 0, max: 1.5}}", ("dropout=1.5", "less than 1")),
+        ("model_args: {units: {type: int, min: 0, max: 5}}", ("units=0", "1 or more")),
+        ("patience: {type: int, min: 0, max: 5}", ("patience=0", "1 or more")),
+        ("global_batch_size: {type: int, min: 0, max: 4}", ("global_batch_size=0", "1 or more")),
+        ("learning_rate: {type: float, min: 0, max: 0.1}", ("learning_rate=0.0", "more than 0")),
+        ("warmup_epochs: {type: int, min: 0, max: 5}", ("warmup_epochs=5", "--schedule=cosine")),
+        (
+            "schedule: {type: choice, values: [constant, cosine]}\n"
+            "warmup_epochs: {type: int, min: 1, max: 9, when: {schedule: cosine}}",
+            ("warmup_epochs=9", "--epochs=9"),
+        ),
+        ("model_args: {width: {type: int, min: 8, max: 16}}", ("width=8", "cnn", "filters_1")),
+        (MODEL + "model_args: {width: {type: int, min: 8, max: 16}}", ("width=", "cnn", "filters_1")),
+        (MODEL + "model_args: {units: {type: int, min: 8, max: 16}}", ("units=", "resnet", "width")),
+        # Conditions.
+        (
+            "learning_rate: {type: float, min: 1, max: 2, when: {augment: light}}",
+            ("learning_rate: when: augment: ", "these are learning_rate"),
+        ),
+        (
+            "patience: {type: int, min: 1, max: 2}\n"
+            "learning_rate: {type: float, min: 1, max: 2, when: {patience: 1}}",
+            ("learning_rate: when: patience: ", "int", "a choice or a boolean"),
+        ),
+        (
+            AUGMENT + "learning_rate: {type: float, min: 1, max: 2, when: {augment: strong}}",
+            ("learning_rate: when: augment='strong'", "none, light"),
+        ),
+        (
+            AUGMENT + "learning_rate: {type: float, min: 1, max: 2, when: {augment: [light, strong]}}",
+            ("learning_rate: when: augment='strong'", "none, light"),
+        ),
+        (
+            AUGMENT + "learning_rate: {type: float, min: 1, max: 2, when: {augment: []}}",
+            ("learning_rate: when: augment=[]", "none, light"),
+        ),
+        (
+            AUGMENT + "learning_rate: {type: float, min: 1, max: 2, when: {augment: {light: 1}}}",
+            ("learning_rate: when: augment={'light': 1}", "none, light"),
+        ),
+        (
+            "class_weights: {type: boolean}\n"
+            "learning_rate: {type: float, min: 1, max: 2, when: {class_weights: 1}}",
+            ("learning_rate: when: class_weights=1", "True, False"),
+        ),
+        ("learning_rate: {type: float, min: 1, max: 2, when: light}", ("when='light'", "model: resnet")),
+        ("learning_rate: {type: float, min: 1, max: 2, when: [light]}", ("when=['light']", "model: resnet")),
+        (
+            "augment: {type: choice, values: [none, light], when: {copies: all}}\n"
+            "copies: {type: choice, values: [all, one], when: {augment: none}}",
+            ("augment -> copies -> augment", "circle"),
+        ),
+        ("augment: {type: choice, values: [none], when: {augment: none}}", ("augment -> augment", "circle")),
+        (
+            AUGMENT + "copies: {type: choice, values: [all, one], when: {augment: none}}\n"
+            "learning_rate: {type: float, min: 1, max: 2, when: {augment: light, copies: all}}",
+            ("learning_rate: is never", "augment", "light", "copies", "all"),
+        ),
+        # No space at all.
+        ("", "must map names"),
+        ("# nothing\n", "must map names"),
+        ("3", "must map names"),
+        ("- learning_rate\n", "must map names"),
+        ("{}", "must map names"),
+        ("learning_rate: [", "cannot be read"),
+        ("\tlearning_rate: 1", ("cannot be read", "line 1")),
+        (f"learning_rate: {RATE}\n---\nlearning_rate: {RATE}", ("cannot be read", "line 2")),
+        ("a: !!python/object/apply:os.getcwd []", ("cannot be read", "line 1")),
+        ("? [a, b]\n: 1", ("cannot be read", "line 1")),
+        (5000 * "[", "cannot be read"),
+        ("a: \x00", "cannot be read"),
+    ],
+)
+def test_a_wrong_yaml_file_is_refused(load, refused, text, told):
+    refused(lambda: load(text), told, ["--space=space.yaml: "])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "cannot be read"),
+        ("{", "cannot be read"),
+        ("[1]", "must map names"),
+        ("null", "must map names"),
+        ("{}", "must map names"),
+        (5000 * "[", "cannot be read"),
+        ('{"patience": {"type": "int", "min": 1, "max": 3, "max": 4}}', "max stands twice"),
+        (
+            '{"patience": {"type": "int", "min": 1, "max": 3}, "patience": {"type": "boolean"}}',
+            "patience stands twice",
+        ),
+        ('{"min_delta": {"type": "float", "min": 0, "max": Infinity}}', ("max=inf", "finite")),
+        ('{"min_delta": {"type": "float", "min": 0, "max": 1e999}}', ("max=inf", "finite")),
+        ('{"min_delta": {"type": "choice", "values": [NaN]}}', ("min_delta=nan", "finite")),
+        ('{"patience": {"type": "int", "min": "1", "max": 3}}', ("min='1'", "a whole number")),
+        ('{"augment": {"type": "choice", "values": ["none", "nonsense"]}}', "augment=nonsense"),
+    ],
+)
+def test_a_wrong_json_file_is_refused(load, refused, text, told):
+    refused(lambda: load(text, "space.json"), told, ["--space=space.json: "])
+
+
+def test_what_is_no_text_file_is_refused(tmp_path, refused):
+    (tmp_path / "model.keras").write_bytes(b"PK\x03\x04\xff\xfe")
+    for path in (tmp_path / "none.yaml", tmp_path, tmp_path / "model.keras", tmp_path / "model.keras" / "x"):
+        refused(
+            lambda path=path: load_space(str(path), CONFIG),
+            f"--space={path}: ",
+            [NOTEBOOK, "YAML or JSON", "package.module:function"],
+        )
+
+
+MODULE = """
+import sys
+import numpy as np
+
+number = 3
+
+def raises(hp):
+    raise LookupError("gone")
+
+def leaves(hp):
+    sys.exit("usage: something")
+
+def adds_nothing(hp):
+    pass
+
+def adds_what_is_fixed(hp):
+    hp.Fixed("patience", 3)
+
+def without_argument():
+    pass
+
+def unknown(hp):
+    hp.Int("unitz", 1, 3)
+
+def an_unknown_argument(hp):
+    hp.Int("model_args.unitz", 1, 3)
+
+def scoped(hp):
+    with hp.name_scope("model"):
+        hp.Int("units", 1, 3)
+
+def min_over_max(hp):
+    hp.Int("patience", 3, 1)
+
+def whole(hp):
+    hp.Int("learning_rate", 1, 3)
+
+def infinite(hp):
+    hp.Float("min_delta", 0.0, float("inf"))
+
+def epochs(hp):
+    hp.Int("epochs", 1, 3)
+
+def baseline(hp):
+    hp.Choice("model", ["cnn", "pca_svm"])
+
+def bools(hp):
+    hp.Choice("class_weights", [True, False])
+
+def fixed_wrong(hp):
+    hp.Int("patience", 1, 3)
+    hp.Fixed("augment", "nonsense")
+
+def width_always(hp):
+    hp.Choice("model", ["cnn", "resnet"])
+    hp.Int("model_args.width", 8, 16)
+
+def never(hp):
+    hp.Choice("augment", ["none", "light"])
+    with hp.conditional_scope("augment", ["strong"]):
+        hp.Float("learning_rate", 1e-4, 1e-2)
+
+def right(hp):
+    hp.Choice("schedule", ["constant", "cosine"])
+    with hp.conditional_scope("schedule", ["cosine"]):
+        hp.Int("warmup_epochs", 1, 5)
+    with hp.conditional_scope("schedule", ["constant"]):
+        hp.Fixed("warmup_epochs", 0)
+    hp.Float("learning_rate", np.float64(1e-4), 1e-2, sampling="log")
+    hp.Int("model_args.units", 32, 64, step=16)
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """A module in the current folder, under a name that no other test's has."""
+    name = f"space_of_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield name
+    sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [
+        ("missing", ("AttributeError", "missing", "keras_tuner.HyperParameters")),
+        ("number", ("TypeError", "keras_tuner.HyperParameters")),
+        ("without_argument", ("TypeError", "keras_tuner.HyperParameters")),
+        ("raises", ("LookupError", "gone", "line 8", "keras_tuner.HyperParameters")),
+        ("leaves", ("SystemExit", "usage: something", "line 11")),
+        ("adds_nothing", ("nothing is searched", "Int, Float, Choice or Boolean")),
+        ("adds_what_is_fixed", ("nothing is searched", "Int, Float, Choice or Boolean")),
+        ("unknown", ("unitz: ", "learning_rate", "model_args.NAME")),
+        ("an_unknown_argument", ("model_args.unitz: ", "units")),
+        ("scoped", ("model/units: ", "model_args.NAME")),
+        ("min_over_max", ("ValueError", "patience", "3", "1")),
+        ("whole", ("learning_rate=1", "float", "--learning_rate")),
+        ("infinite", ("min_delta=inf", "finite")),
+        ("epochs", ("epochs: ", "--epochs")),
+        ("baseline", ("model=pca_svm", ", ".join(MODELS))),
+        ("bools", ("class_weights=1", "boolean")),  # KerasTuner makes numbers of them
+        ("fixed_wrong", ("augment=nonsense", "none, light")),
+        ("width_always", ("width=", "cnn", "filters_1")),
+        ("never", ("learning_rate: is never", "augment", "strong")),
+    ],
+)
+def test_a_wrong_function_is_refused(module, refused, function, told):
+    name = f"{module}:{function}"
+    refused(lambda: load_space(name, CONFIG), told, [f"--space={name}: "])
+
+
+def test_a_missing_module_is_refused(module, refused):
+    for name in ("no_such_module_here:space", "trainer.no_such_module_here:space", f"{module}.inner:space"):
+        told = ("ModuleNotFoundError", "a function that is given keras_tuner.HyperParameters")
+        refused(lambda name=name: load_space(name, CONFIG), told, [f"--space={name}: "])
+
+
+def test_a_function_in_the_current_folder_is_found(module):
+    found = parameters_of(load_space(f"{module}:right", CONFIG).get_config())
+    assert found == (
+        Parameter("schedule", "choice", ("constant", "cosine")),
+        Parameter("warmup_epochs", "int", (1, 5)),
+        Parameter("learning_rate", "float", (1e-4, 1e-2), log=True),
+        Parameter("model_args.units", "int", (32, 64)),
+    )
+
+
+def test_the_notebooks_space():
+    space = load_space(NOTEBOOK, CONFIG)
+    assert parameters_of(space.get_config()) == (
+        Parameter("learning_rate", "float", (1e-4, 1e-2), log=True),
+        Parameter("model_args.filters_1", "int", (32, 128)),
+        Parameter("model_args.filters_2", "int", (32, 256)),
+        Parameter("model_args.filters_3", "int", (32, 256)),
+        *(Parameter(f"model_args.kernel_{number}", "choice", (3, 5)) for number in (1, 2, 3)),
+        Parameter("model_args.units", "int", (32, 128)),
+    )
+    steps = {entry.name: entry.step for entry in space.space if hasattr(entry, "step")}
+    sized = ("filters_1", "filters_2", "filters_3", "units")
+    assert steps == {"learning_rate": None, **{f"model_args.{name}": 16 for name in sized}}
+
+
+def test_the_notebooks_space_is_of_the_cnn(refused):
+    config = TrainConfig(data="data", run_dir="", model="resnet")
+    refused(lambda: load_space(NOTEBOOK, config), ("--space=notebook: ", "filters_1=", "resnet", "width"))
+
+
+def test_yaml_is_read_as_people_write_it(load):
+    space = load(
+        "# of the first week\n"
+        "learning_rate: &rate {type: float, min: 1e-4, max: 1E-2, log: true}\n"
+        "min_delta: {<<: *rate, max: 1.e-3}\n"
+        "patience: {type: int, min: 3, max: 48, step: 2, log: true}\n"
+        "class_weights: {type: boolean}\n"
+        "augment: {type: choice, values: ['none', light]}\n"
+        "model_args:\n"
+        "  dropout: {type: choice, values: [0, 0.25, .5]}\n"
+    )
+    found = parameters_of(space.get_config())
+    assert found == (
+        Parameter("learning_rate", "float", (1e-4, 1e-2), log=True),
+        Parameter("min_delta", "float", (1e-4, 1e-3), log=True),
+        Parameter("patience", "int", (3, 48), log=True),
+        Parameter("class_weights", "boolean", (False, True)),
+        Parameter("augment", "choice", ("none", "light")),
+        Parameter("model_args.dropout", "choice", (0.0, 0.25, 0.5)),
+    )
+    assert {type(value) for value in found[-1].values} == {float}
+
+
+def test_json_and_yaml_are_the_same_space(load):
+    values = {
+        "model": {"type": "choice", "values": ["cnn", "mlp"]},
+        "learning_rate": {"type": "float", "min": 1e-4, "max": 1e-2, "log": True, "when": {"model": "cnn"}},
+        "model_args": {"units": {"type": "int", "min": 8, "max": 64, "step": 8}},
+    }
+    text = json.dumps(values)
+    assert load(text, "space.json").get_config() == load(text).get_config()
+
+
+def test_a_space_survives_json(load):
+    """So that what search.json has is what the same command asks for."""
+    space = load(MODEL + "model_args: {width: {type: int, min: 8, max: 16, when: {model: [resnet]}}}")
+    assert json.loads(json.dumps(space.get_config())) == space.get_config()
+
+
+CONDITIONS = {
+    "one value": (
+        MODEL + "model_args:\n"
+        "  width: {type: int, min: 8, max: 16, when: {model: resnet}}\n"
+        "  units: {type: int, min: 8, max: 16, when: {model: [cnn]}}\n",
+        {
+            "model_args.width": lambda values: values["model"] == "resnet",
+            "model_args.units": lambda values: values["model"] == "cnn",
+        },
+    ),
+    "some values": (
+        "model: {type: choice, values: [mlp, cnn, resnet]}\n"
+        "model_args: {units: {type: int, min: 8, max: 16, when: {model: [mlp, cnn]}}}",
+        {"model_args.units": lambda values: values["model"] != "resnet"},
+    ),
+    "a boolean": (
+        "class_weights: {type: boolean}\n"
+        "min_delta: {type: float, min: 0, max: 1, when: {class_weights: false}}",
+        {"min_delta": lambda values: not values["class_weights"]},
+    ),
+    "an argument, by its short name": (
+        "model_args: {kernel_1: {type: choice, values: [3, 5]}}\n"
+        "min_delta: {type: float, min: 0, max: 1, when: {kernel_1: 5}}",
+        {"min_delta": lambda values: values["model_args.kernel_1"] == 5},
+    ),
+    "fractions": (
+        "model_args: {dropout: {type: choice, values: [0, 0.25, 0.5]}}\n"
+        "min_delta: {type: float, min: 0, max: 1, when: {dropout: [0, 0.5]}}",
+        {"min_delta": lambda values: values["model_args.dropout"] in (0.0, 0.5)},
+    ),
+    "two conditions": (
+        AUGMENT + "class_weights: {type: boolean}\n"
+        "min_delta: {type: float, min: 0, max: 1, when: {augment: light, class_weights: true}}",
+        {"min_delta": lambda values: values["augment"] == "light" and values["class_weights"]},
+    ),
+    "a chain, in any order": (
+        "warmup_epochs: {type: int, min: 1, max: 3, when: {schedule: cosine}}\n"
+        "schedule: {type: choice, values: [constant, cosine], when: {augment: light}}\n" + AUGMENT,
+        {
+            "schedule": lambda values: values["augment"] == "light",
+            "warmup_epochs": lambda values: values.get("schedule") == "cosine",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_a_parameter_is_searched_only_when_it_counts(name, load, make_search, in_memory):
+    """KerasTuner's own oracle draws; each trial is one that the trainer takes."""
+    text, active = CONDITIONS[name]
+    load(text)
+    search = make_search(space="space.yaml", oracle="random", parallel=60, max_trials=60)
+    lease = in_memory()
+    ask(search, lease)
+    names = {parameter.name for parameter in search.parameters}
+    seen = set()
+    for values in [trial.values for trial in search.order(lease.events).trials]:
+        with_values(search.config, values)
+        for parameter in names:
+            wanted = parameter not in active or active[parameter](values)
+            assert (parameter in values) == wanted
+            seen.add((parameter, wanted))
+    assert seen == {(parameter, True) for parameter in names} | {(parameter, False) for parameter in active}
+
+
+@pytest.mark.parametrize("oracle", ["random", "hyperband"])
+def test_a_search_with_conditions_is_the_same_after_a_cut(oracle, load, make_search, in_memory, ended):
+    """Each time a fresh oracle is made of the same search."""
+    load(CONDITIONS["a chain, in any order"][0])
+    search = make_search(space="space.yaml", oracle=oracle, parallel=2)
+    before = json.dumps(search.space)
+    lease = in_memory()
+    ask(search, lease)
+    lease.append([ended(0), ended(1)])
+    ask(search, lease)
+    assert len(search.order(lease.events).trials) == 4
+    assert json.dumps(search.space) == before
+
+
+def test_values_become_the_configuration_of_a_trial():
+    config = TrainConfig(data="data", run_dir="", model_args=(("dropout", 0.5), ("units", 8)))
+    found = with_values(config, {"learning_rate": 0.1, "model_args.units": 16, "model_args.filters_1": 4})
+    assert found == TrainConfig(
+        data="data",
+        run_dir="",
+        learning_rate=0.1,
+        model_args=(("dropout", 0.5), ("filters_1", 4), ("units", 16)),
+    )

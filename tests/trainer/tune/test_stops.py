@@ -1,0 +1,113 @@
+"""Searches that are stopped and killed at any moment end as one that was not."""
+
+import csv
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.stops]
+
+SPACE = """
+learning_rate: {type: float, min: 1e-4, max: 1e-2, log: true}
+model_args:
+  units: {type: int, min: 4, max: 16, step: 4}
+"""
+TRAIN = (
+    *("--model=mlp", "--epochs=3", "--precision=float32", "--threads_per_process=1"),
+    *("--global_batch_size=2", "--checkpoint_steps=5", "--patience=99", "--final=none"),
+)
+HYPERBAND = ("--oracle=hyperband", "--parallel=3")
+
+
+@pytest.fixture(scope="module")
+def flags(converted, tmp_path_factory):
+    path = tmp_path_factory.mktemp("space") / "space.yaml"
+    path.write_text(SPACE)
+    return (f"--data={converted}", f"--space={path}", *TRAIN, *HYPERBAND)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(flags, run_command, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed") / "search"
+    done = run_command("trainer.tune", *flags, f"--search_dir={folder}", "--workers=1")
+    assert done.returncode == 0, done.stderr
+    return told(folder)
+
+
+def told(folder):
+    """What the search tried and what came of it, times aside."""
+    with (folder / "trials.csv").open() as file:
+        return [{name: row[name] for name in row if name != "seconds"} for row in csv.DictReader(file)]
+
+
+def processes_of(folder):
+    """The processes that have the folder's name in their command line, without the tests' own."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (path / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if any(str(folder).encode() in word for word in words) and int(path.name) != os.getpid():
+            found.append(int(path.name))
+    return sorted(found)
+
+
+def test_any_number_of_workers_gives_the_same_search(flags, undisturbed, run_command, tmp_path):
+    done = run_command("trainer.tune", *flags, f"--search_dir={tmp_path / 'search'}", "--workers=3")
+    assert done.returncode == 0, done.stderr
+    assert told(tmp_path / "search") == undisturbed
+    assert any(row["goes_on_with"] for row in undisturbed)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_again_and_again(seed, flags, undisturbed, start, tmp_path, wait_until):
+    """Parent, workers and trials, one at a time or all; at the end no finished trial was run twice."""
+    draw, folder = random.Random(seed), tmp_path / "search"
+    command = ("-m", "trainer.tune", *flags, f"--search_dir={folder}", "--workers=2")
+    log = (tmp_path / "log").open("w")
+    search = start(*command, stdout=log, stderr=log)
+    kills = 0
+    while kills < 6:
+        end = time.monotonic() + draw.uniform(1.0, 8.0)
+        while time.monotonic() < end and search.poll() is None:
+            time.sleep(0.05)
+        if search.poll() is not None:
+            if search.returncode == 0:
+                break
+            assert search.returncode in (-signal.SIGKILL, 75), (tmp_path / "log").read_text()
+            search = start(*command, stdout=log, stderr=log)
+            continue
+        targets = processes_of(folder)
+        if targets:
+            os.kill(draw.choice(targets), draw.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
+            kills += 1
+    while search.wait() != 0:
+        assert search.returncode in (-signal.SIGKILL, 75), (tmp_path / "log").read_text()
+        wait_until(lambda: not processes_of(folder), "the end of what the parent has left")
+        search = start(*command, stdout=log, stderr=log)
+    log.close()
+    assert told(folder) == undisturbed
+    wait_until(lambda: not processes_of(folder), "the end of all processes")
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(flags, undisturbed, start, tmp_path, wait_until):
+    folder = tmp_path / "search"
+    command = ("-m", "trainer.tune", *flags, f"--search_dir={folder}", "--workers=2")
+    search = start(*command)
+    checkpoints = folder / "trials" / "0000" / "execution-0" / "checkpoints"
+    wait_until(lambda: search.poll() is not None or list(checkpoints.glob("step-*")), "a checkpoint")
+    search.send_signal(signal.SIGINT)
+    _, said = search.communicate()
+    assert search.returncode == 130
+    assert "Traceback" not in said
+    assert "goes on" in said
+    assert not processes_of(folder)
+    again = start(*command, stderr=None)
+    again.communicate()
+    assert again.returncode == 0
+    assert told(folder) == undisturbed
