@@ -2,7 +2,8 @@
 
     python -m data_pipeline.tune --data=data/chest_xray --budget_seconds=120
 
-Writes pipeline.json beside the manifest. A flag that is given to trainer.main wins over it.
+Writes pipeline.json beside the manifest. A flag that is given to trainer.main wins over it. (trainer.tune is
+another command: it searches for hyperparameters, which change the result.)
 """
 
 from absl import flags

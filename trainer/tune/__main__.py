@@ -8,6 +8,7 @@ then any number of `python -m trainer.tune --worker --search_dir=DIR` work on it
 another command: it searches for the fastest input, which changes no result.)
 """
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -137,6 +138,9 @@ def main(_: list[str]) -> None:
             return
         _work(folder)
         return
+    for module in ("keras_tuner", "yaml"):
+        if importlib.util.find_spec(module) is None:
+            raise InputError(f"{module} is not installed: pip install -c constraints.txt -e '.[tune]'")
     if FLAGS["run_dir"].present:
         raise InputError("--run_dir: trials have run directories of their own; use --search_dir")
     options = _options()

@@ -111,7 +111,7 @@ def test_no_text_is_named(saved, facts):
 
 
 def test_a_folder_that_cannot_be_written_is_named(make_search, tmp_path, facts):
-    with pytest.raises(InputError, match=facts(f"--search_dir={tmp_path / 'none'}")):
+    with pytest.raises(InputError, match=facts(f"{tmp_path / 'none' / SEARCH_NAME}")):
         make_search(tmp_path / "none").save()
 
 

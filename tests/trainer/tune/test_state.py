@@ -153,7 +153,9 @@ def test_a_search_that_the_oracle_ends(search, write, ended):
 
 
 def test_a_search_of_which_too_many_have_failed(search, write, ended):
-    write(search, *(created() for _ in range(4)), *(ended(number, None) for number in range(4)))
+    write(search, *(created() for _ in range(6)), *(ended(number, None) for number in range(3)))
+    assert not Looker(search).look().over
+    write(search, ended(3, None))
     overview = Looker(search).look()
     assert (overview.over, overview.best, overview.count(FAILED)) == (True, None, 4)
 

@@ -62,14 +62,14 @@ def line(search):
 
 def test_the_seed_is_pinned(search, line):
     """A search that goes on after an update must have the seeds that it had."""
-    assert [seed_of(search, line[0], execution) for execution in (0, 1)] == [GOLDEN]
-    assert seed_of(search, line[3], 0) == 0
+    assert [seed_of(search, line[0], execution) for execution in (0, 1)] == [2300951499, 78869637]
+    assert seed_of(search, line[3], 0) == 2775325298
 
 
 def test_seeds_differ_by_search_trial_and_execution(make_search, line):
     found = [
-        seed_of(make_search(seed=seed), trial, execution)
-        for seed in (0, 1, LARGEST_SEED)
+        seed_of(search, trial, execution)
+        for search in [make_search(seed=seed) for seed in (0, 1, LARGEST_SEED)]
         for trial in (line[0], line[3])
         for execution in range(20)
     ]
@@ -215,15 +215,15 @@ ALL = {"checkpoints", MODEL_NAME}
     ("keep", "final", "kept"),
     [
         ("all", "retrain", {0, 1, 2, 3, 4, 5}),
-        ("best", "retrain", {1, 3, 4}),  # the best, the open one, the needed one
-        ("best", "reload", {1, 3, 4}),
-        ("none", "retrain", {3, 4}),
-        ("none", "none", {3, 4}),
+        ("best", "retrain", {1, 3, 5}),  # the best, the needed one, the open one
+        ("best", "reload", {1, 3, 5}),
+        ("none", "retrain", {3, 5}),
+        ("none", "none", {3, 5}),
     ],
 )
 def test_what_is_removed(make_search, order_of, trained, tmp_path, keep, final, kept):
     search = make_search(tmp_path, parallel=2, keep_trials=keep, final=final, executions_per_trial=2)
-    scores = ((0.5, 0.5), (0.2, 0.4), (0.4, 0.4), (0.6, 0.6), "open", (0.7, None))
+    scores = ((0.5, 0.5), (0.2, 0.4), (0.4, 0.4), (0.6, 0.6), (0.7, None), "open")
     folders = {
         (number, execution): trained(run_dir(search, number, execution))
         for number in range(len(scores))

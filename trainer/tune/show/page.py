@@ -18,7 +18,6 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 12p
   margin: 0 0 12px; font: 13.5px/1.6 ui-monospace, "Liberation Mono", Menlo, monospace;
   white-space: pre-wrap; overflow-wrap: anywhere; }
 section.cards .value { overflow-wrap: anywhere; }
-.final { margin-top: 18px; }
 figure { margin-bottom: 18px; }
 .trials { font-size: 13.5px; font-variant-numeric: tabular-nums; }
 .trials th, .trials td { padding: 6px 10px; white-space: nowrap; }
@@ -78,6 +77,7 @@ def render_page(
         _cards(overview),
         *_notices(overview),
         *_winner(overview),
+        *_final(overview),
         "<h2>The search</h2>",
         _facts(overview),
         "<h2>Scores</h2>",
@@ -153,8 +153,6 @@ def _notices(overview: Overview) -> list[str]:
     """Returns what became of the winner, and what its score is worth."""
     done = overview.count(DONE)
     notices = []
-    if overview.final:
-        notices.append(f'<p class="data final">{escape(overview.final)}</p>')
     if done:
         picked = f"The best score was picked from {done} on the same validation records, so chance helped it"
         if done == 1:
@@ -174,6 +172,17 @@ def _winner(overview: Overview) -> list[str]:
         "<h2>The winner</h2>",
         f"<p>These flags of trainer.main give trial {overview.best}:</p>",
         f"<pre>{escape(overview.winner_flags)}</pre>",
+    ]
+
+
+def _final(overview: Overview) -> list[str]:
+    """Returns the report of the final run."""
+    if not overview.final:
+        return []
+    return [
+        "<h2>The final run</h2>",
+        f"<p>In {escape(overview.folder)}/final, evaluated once:</p>",
+        f"<pre>{escape(overview.final)}</pre>",
     ]
 
 
