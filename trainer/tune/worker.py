@@ -116,12 +116,15 @@ class Worker:
             )
             self._failed(search, number, execution, starts.seconds, f"{why}\n{_last_lines(log)}")
             return True
+        how = f"goes on after {starts.saved}" if starts.saved else "begins"
+        self._say(f"trial {number}, execution {execution}: {how}")
         began = time.monotonic()
         code = self._child(
             process.command(process.EXECUTION, search.folder, number, execution, starts.seconds), log
         )
         seconds = time.monotonic() - began
         if code == 0:
+            self._say(f"trial {number}, execution {execution}: done")
             return True
         starts.end(seconds, killed=code < 0)
         self._leave_if_told()

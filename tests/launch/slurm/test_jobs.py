@@ -1,8 +1,10 @@
 """Batch jobs on a real Slurm of two nodes: whatever stops them, they end in the same weights, bit by bit."""
 
+import csv
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -324,3 +326,41 @@ def test_a_job_whose_predecessor_failed_is_cancelled(cluster):
         lambda: cluster.job(second).get("JobState") == "CANCELLED", lambda: cluster.everything(second)
     )
     assert "has not started" in cluster.launch("status", second).stdout
+
+
+def test_workers_of_a_search_come_and_go(cluster, chain, run_python):
+    """An array of two workers, one cancelled in mid-trial, another added: the same search as by one alone."""
+    flags = ("--model=mlp", "--epochs=6", "--global_batch_size=2", "--precision=float32", "--patience=99")
+    search = ("--oracle=random", "--max_trials=6", "--threads_per_process=1", "--checkpoint_steps=5")
+    (cluster.folder / "space.yaml").write_text(
+        "learning_rate: {type: float, min: 1e-4, max: 1e-2, log: true}\n"
+    )
+    tune = ("-m", "trainer.tune", "--data=data", "--space=space.yaml", "--final=none", *flags, *search)
+    for words in (("--search_dir=alone", "--workers=1"), ("--search_dir=shared", "--workers=0")):
+        done = run_python(*tune, *words, cwd=cluster.folder)
+        assert done.returncode == 0, done.stderr
+    worker = (sys.executable, "-m", "trainer.tune", "--worker", "--search_dir=shared")
+    array = cluster.submit("--array=0-1", command=worker)
+
+    def in_mid_trial():
+        begun = re.findall(r"trial (\d+), execution 0: begins", cluster.text(array, "task-1/rank-0.log"))
+        run = (
+            cluster.folder / "shared" / "trials" / f"{int(begun[-1]):04d}" / "execution-0" if begun else None
+        )
+        return run and list((run / "checkpoints").glob("step-*")) and not (run / "result.json").exists()
+
+    cluster.wait(in_mid_trial, lambda: cluster.everything(f"{array}/task-1"))
+    cluster.ask("scancel", f"{array}_1")
+    another = cluster.submit(command=worker)
+    for job in (f"{array}/task-0", another):
+        cluster.wait_for_end(job)
+        assert cluster.text(job, "state").strip() == "ended with code 0", cluster.everything(job)
+    tables = []
+    for name in ("alone", "shared"):
+        with (cluster.folder / name / "trials.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        tables.append([{key: row[key] for key in row if key != "seconds"} for row in rows])
+    assert tables[0] == tables[1]
+    logs = [cluster.text(job, "rank-0.log") for job in (f"{array}/task-0", f"{array}/task-1", another)]
+    done = [number for log in logs for number in re.findall(r"trial (\d+), execution 0: done", log)]
+    assert sorted(done) == [str(number) for number in range(6)]  # each once
