@@ -31,7 +31,7 @@ from trainer.tune.process import CSV_NAME, FINAL_NAME, PAGE_NAME, end_with
 from trainer.tune.search import SEARCH_NAME, Search, refuse_early
 from trainer.tune.show.overview import Overview
 from trainer.tune.show.table import Live
-from trainer.tune.space import NOTEBOOK
+from trainer.tune.space_file import NOTEBOOK
 from trainer.tune.state import Looker
 from trainer.tune.worker import Worker, concluded
 

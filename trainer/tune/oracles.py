@@ -7,6 +7,7 @@ KerasTuner 1.4.8; tests/trainer/tune/test_oracles.py breaks first where another 
 import shutil
 import warnings
 from collections.abc import Mapping
+from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -75,7 +76,7 @@ def make_oracle(search: Search) -> Any:
     options = search.options
     common = {
         "objective": keras_tuner.Objective(options.objective, options.direction),
-        "hyperparameters": keras_tuner.HyperParameters.from_config(dict(search.space)),
+        "hyperparameters": keras_tuner.HyperParameters.from_config(deepcopy(dict(search.space))),
         "tune_new_entries": False,
         "seed": options.seed + 1,  # for KerasTuner 0 is no seed
         "max_consecutive_failed_trials": _NO_LIMIT,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Collection
 from contextlib import suppress
@@ -16,7 +17,7 @@ from trainer.lock import LOCK_NAME
 from trainer.run import MODEL_NAME, RESULT_NAME, Run
 from trainer.tune.order import End, Order, Trial
 from trainer.tune.search import Search
-from trainer.tune.show.overview import DONE
+from trainer.tune.show.overview import DONE, FAILED
 from trainer.tune.space import with_values
 
 _STARTS_NAME: Final = "starts.json"
@@ -75,7 +76,11 @@ def end_of(search: Search, trial: Trial, execution: int, seconds: float) -> End:
     folder = run_dir(search, trial.number, execution)
     result = Run.load(folder).result()
     rows = json.loads((folder / "history.json").read_text())
-    return End(DONE, rows[result.epoch - 1][search.options.objective], result.epochs, seconds)
+    score = rows[result.epoch - 1][search.options.objective]
+    if not math.isfinite(score):
+        why = f"{search.options.objective} is {score} in epoch {result.epoch}, so there is nothing to compare"
+        return End(FAILED, None, result.epochs, seconds, why)
+    return End(DONE, score, result.epochs, seconds)
 
 
 def best_of(search: Search, order: Order) -> Trial | None:
