@@ -3,8 +3,8 @@
     python benchmarks/search.py --part=workers --oracle=hyperband     1, 2 and 3 workers
     python benchmarks/search.py --part=storm --harms=30               SIGKILL of parent, workers and trials
 
-Some trials are stopped for a while (SIGSTOP, SIGCONT) as they run, so that no two workers are equally fast. In
-the storm a process of the search is drawn and killed after a drawn time; when the parent was, the same
+Some trials are stopped for a while (SIGSTOP, SIGCONT) as they run, so that no two workers are equally fast.
+In the storm a process of the search is drawn and killed after a drawn time; when the parent was, the same
 command is started again. In the end all trials, their values, seeds, epochs and scores, must be those of an
 undisturbed search with one worker. Exit code 2 if not.
 """
@@ -53,10 +53,8 @@ def main(_: list[str]) -> None:
             compare(searched(command(folder, data, "storm", 2), folder / "storm", harms=_HARMS.value), alone)
             return
         for workers in (2, 3):
-            there = searched(
-                command(folder, data, f"of-{workers}", workers), folder / f"of-{workers}", harms=0
-            )
-            compare(there, alone)
+            name = f"of-{workers}"
+            compare(searched(command(folder, data, name, workers), folder / name, harms=0), alone)
 
 
 def command(folder: Path, data: Path, name: str, workers: int) -> list[str]:
