@@ -53,8 +53,8 @@ def main(_: list[str]) -> None:
             compare(searched(command(folder, data, "storm", 2), folder / "storm", harms=_HARMS.value), alone)
             return
         for workers in (2, 3):
-            name = f"of-{workers}"
-            compare(searched(command(folder, data, name, workers), folder / name, harms=0), alone)
+            words = command(folder, data, f"of-{workers}", workers)
+            compare(searched(words, folder / f"of-{workers}", harms=0), alone)
 
 
 def command(folder: Path, data: Path, name: str, workers: int) -> list[str]:
