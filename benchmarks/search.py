@@ -79,7 +79,7 @@ def searched(words: list[str], folder: Path, *, harms: int) -> list[dict[str, st
     process = subprocess.Popen(words, env=_ENVIRONMENT, stdout=subprocess.DEVNULL)
     starts = 1
     while True:
-        wait = time.monotonic() + draw.uniform(0.5, 6)
+        wait = time.monotonic() + draw.uniform(1, 12 if harms else 6)
         while time.monotonic() < wait and process.poll() is None:
             time.sleep(0.02)
         if process.poll() == 0:
@@ -90,7 +90,8 @@ def searched(words: list[str], folder: Path, *, harms: int) -> list[dict[str, st
         there = processes(folder)
         trials = [pid for pid, kind in there if kind == "trial"]
         if there and done.total() < harms:
-            pid, kind = draw.choice(there)
+            kind = draw.choice(sorted({kind for _, kind in there}))
+            pid = draw.choice([pid for pid, its in there if its == kind])
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 done[kind] += 1

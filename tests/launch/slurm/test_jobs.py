@@ -337,7 +337,7 @@ def test_workers_of_a_search_come_and_go(cluster, chain, run_python):
     )
     tune = ("-m", "trainer.tune", "--data=data", "--space=space.yaml", "--final=none", *flags, *search)
     for words in (("--search_dir=alone", "--workers=1"), ("--search_dir=shared", "--workers=0")):
-        done = run_python(*tune, *words, cwd=cluster.folder)
+        done = run_python(*tune, *words, cwd=cluster.folder, TF_ENABLE_ONEDNN_OPTS="0")  # as the jobs
         assert done.returncode == 0, done.stderr
     worker = (sys.executable, "-m", "trainer.tune", "--worker", "--search_dir=shared")
     array = cluster.submit("--array=0-1", command=worker)

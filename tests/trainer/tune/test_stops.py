@@ -111,3 +111,30 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(flags, undisturbed, start, tm
     again.communicate()
     assert again.returncode == 0
     assert told(folder) == undisturbed
+
+
+def test_a_trial_that_is_killed_again_and_again_fails_alone(flags, undisturbed, start, tmp_path, wait_until):
+    """As the system does with what takes all memory: three times without a checkpoint are enough."""
+    folder = tmp_path / "search"
+    search = start("-m", "trainer.tune", *flags, f"--search_dir={folder}", "--workers=1", "--max_trials=2")
+
+    def first_trial():
+        for pid in processes_of(folder):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if words[4:6] == [str(folder).encode(), b"0"]:
+                return pid
+        return None
+
+    killed = set()
+    while len(killed) < 3:
+        wait_until(lambda: first_trial() not in {None, *killed}, "the process of the first trial")
+        pid = first_trial()
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+            killed.add(pid)
+    _, said = search.communicate()
+    assert search.returncode == 0, said
+    first, second = told(folder)
+    assert (first["state"], first["score"]) == ("failed", "")
+    assert "SIGKILL" in first["message"]
+    assert second == undisturbed[1]
