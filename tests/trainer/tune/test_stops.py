@@ -32,6 +32,7 @@ def flags(converted, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(flags, run_command, tmp_path_factory):
+    """The search by one worker that nothing disturbs."""
     folder = tmp_path_factory.mktemp("undisturbed") / "search"
     done = run_command("trainer.tune", *flags, f"--search_dir={folder}", "--workers=1")
     assert done.returncode == 0, done.stderr
@@ -57,23 +58,15 @@ def processes_of(folder):
     return sorted(found)
 
 
-def test_any_number_of_workers_gives_the_same_search(flags, undisturbed, run_command, tmp_path):
-    done = run_command("trainer.tune", *flags, f"--search_dir={tmp_path / 'search'}", "--workers=3")
-    assert done.returncode == 0, done.stderr
-    assert told(tmp_path / "search") == undisturbed
-    assert any(row["goes_on_with"] for row in undisturbed)
-
-
-@pytest.mark.parametrize("seed", [0, 1])
-def test_killed_again_and_again(seed, flags, undisturbed, start, tmp_path, wait_until):
-    """Parent, workers and trials, one at a time or all; at the end no finished trial was run twice."""
-    draw, folder = random.Random(seed), tmp_path / "search"
-    command = ("-m", "trainer.tune", *flags, f"--search_dir={folder}", "--workers=2")
+def test_three_workers_killed_again_and_again(flags, undisturbed, start, tmp_path, wait_until):
+    """Parent, workers or trials: the search is that of one worker that nothing disturbs."""
+    draw, folder = random.Random(0), tmp_path / "search"
+    command = ("-m", "trainer.tune", *flags, f"--search_dir={folder}", "--workers=3")
     log = (tmp_path / "log").open("w")
     search = start(*command, stdout=log, stderr=log)
     kills = 0
-    while kills < 6:
-        end = time.monotonic() + draw.uniform(1.0, 8.0)
+    while kills < 5:
+        end = time.monotonic() + draw.uniform(2.0, 9.0)
         while time.monotonic() < end and search.poll() is None:
             time.sleep(0.05)
         if search.poll() is not None:
@@ -97,7 +90,7 @@ def test_killed_again_and_again(seed, flags, undisturbed, start, tmp_path, wait_
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(flags, undisturbed, start, tmp_path, wait_until):
     folder = tmp_path / "search"
-    command = ("-m", "trainer.tune", *flags, f"--search_dir={folder}", "--workers=2")
+    command = ("-m", "trainer.tune", *flags, f"--search_dir={folder}", "--workers=2", "--max_trials=2")
     search = start(*command)
     checkpoints = folder / "trials" / "0000" / "execution-0" / "checkpoints"
     wait_until(lambda: search.poll() is not None or list(checkpoints.glob("step-*")), "a checkpoint")
@@ -110,7 +103,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(flags, undisturbed, start, tm
     again = start(*command, stderr=None)
     again.communicate()
     assert again.returncode == 0
-    assert told(folder) == undisturbed
+    assert told(folder) == undisturbed[:2]
 
 
 def test_a_trial_that_is_killed_again_and_again_fails_alone(flags, undisturbed, start, tmp_path, wait_until):
