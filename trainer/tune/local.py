@@ -123,6 +123,8 @@ def _raise_for(workers: Sequence[_Local]) -> None:
         with worker.log.open("rb") as file:
             file.seek(worker.read_from)
             text = file.read().decode(errors="replace").strip()
+        if code in (STOPPED, INTERRUPTED):
+            raise EndedEarly(text.rpartition("\n")[2], code)
         if code == BAD_INPUT:
             raise InputError(text.rpartition("error: ")[2])
         raise EndedEarly(f"worker {worker.number}, {worker.log}:\n{text[-4000:]}", code)

@@ -9,13 +9,14 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from data_pipeline.fetch import end_process
+from data_pipeline.fetch import end_process, local
 from data_pipeline.quiet import quiet_start
 from tfrecords.command import run
 from tfrecords.files import write_atomically
@@ -24,7 +25,7 @@ from tfrecords.signals import held
 from trainer.lock import LOCK_NAME
 from trainer.run import Run
 from trainer.tune import trials
-from trainer.tune.order import CONCLUDED, ENDED, Trial
+from trainer.tune.order import CONCLUDED, ENDED, End, Trial
 from trainer.tune.search import Search
 from trainer.tune.show.trials_csv import trials_csv
 from trainer.tune.state import Looker
@@ -56,7 +57,7 @@ def _main(arguments: list[str]) -> None:
     end_with(int(parent), signal.SIGKILL)
     with quiet_start(), held():  # TensorFlow's threads must not take signals from this one
         import tensorflow as tf  # noqa: F401  # whose threads start here
-    search = Search.load(Path(folder))
+    search = _with_data_here(Search.load(Path(folder)))
     if what == EXECUTION:
         _execution(search, int(rest[0]), int(rest[1]), float(rest[2]))
     elif what == ASK:
@@ -64,6 +65,16 @@ def _main(arguments: list[str]) -> None:
     else:
         _conclude(search)
     end_process()
+
+
+def _with_data_here(search: Search) -> Search:
+    """Returns a search whose data, if they are at a URL, are fetched to this machine."""
+    config = search.config
+    if not config.data_url:
+        return search
+    splits = () if config.direct else ("train", "val", "test")
+    data = local(config.data_url, splits, cache_dir=config.cache_dir)
+    return replace(search, config=replace(config, data=str(data)))
 
 
 def end_with(parent: int, number: signal.Signals) -> None:
@@ -89,8 +100,14 @@ def _execution(search: Search, number: int, execution: int, seconds_before: floa
     end = trials.end_of(search, trial, execution, seconds_before + time.monotonic() - began)
     with search.journal.lease() as lease:
         if execution not in search.order(lease.events).trials[number].ends:
-            lease.append([{"event": ENDED, "trial": number, "execution": execution, **end.event}])
+            lease.append([ended(number, execution, end)])
     _ask(search)
+
+
+def ended(number: int, execution: int, end: End) -> dict[str, Any]:
+    """Returns the journal's event of an execution's end, on this machine."""
+    event = {"event": ENDED, "trial": number, "execution": execution, **end.event}
+    return {**event, "host": socket.gethostname()}
 
 
 def _ask(search: Search) -> None:

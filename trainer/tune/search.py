@@ -194,7 +194,8 @@ class Search:
 
 def of_trials(config: TrainConfig) -> TrainConfig:
     """Returns what all trials have of the configuration that the flags describe."""
-    return replace(config, run_dir="", seed=0, max_minutes=0.0, tuned=())
+    data = str(Path.cwd() / config.data)  # workers may be started in another folder
+    return replace(config, data=data, run_dir="", seed=0, max_minutes=0.0, tuned=())
 
 
 def refuse_early(folder: Path, options: SearchOptions, config: TrainConfig, manifest: Manifest) -> None:

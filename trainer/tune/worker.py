@@ -6,6 +6,7 @@ sees the search's folder.
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from trainer.lock import HeldError, LockWatch, RunLock
 from trainer.tune import process
 from trainer.tune.order import ENDED, End, Next, Order
 from trainer.tune.search import Search
-from trainer.tune.show.overview import FAILED
+from trainer.tune.show.overview import DONE, FAILED
 from trainer.tune.state import claim_name
 from trainer.tune.trials import Starts, epochs_done, run_dir
 
@@ -75,6 +76,8 @@ class Worker:
                 for execution in () if trial.state(len(executions)) else executions:
                     if execution in trial.ends:
                         continue
+                    if not self._free(run_dir(search, number, execution)):
+                        continue  # its process lives on, whatever became of the worker
                     with ExitStack() as claim:
                         if self._claimed(claim, search, claim_name(number, execution)):
                             return self._execution(search, number, execution)
@@ -87,6 +90,10 @@ class Worker:
                 self._run(search, process.CONCLUDE)
                 return True
         return False
+
+    def _free(self, folder: Path) -> bool:
+        """Returns whether no process that lives trains in a run directory."""
+        return self._watches.setdefault(str(folder), LockWatch(folder)).look()[0]
 
     def _claimed(self, claim: ExitStack, search: Search, name: str) -> bool:
         """Takes a claim if it is free."""
@@ -130,6 +137,11 @@ class Worker:
         self._leave_if_told()
         if code in (STOPPED, INTERRUPTED):  # somebody ended the trial alone: it goes on
             return True
+        if code == BAD_INPUT and not _works_here(search):
+            raise InputError(
+                f"trial {number}: {_last_lines(log).rpartition('error: ')[2]}\nNo trial of this search has "
+                f"been done on this machine yet: look at the machine, the data and the flags; the trial waits"
+            )
         if code < 0 and starts.killed < _MOST_KILLED:
             self._say(f"trial {number}: ended by signal {-code}; it goes on from its last checkpoint")
             return True
@@ -141,7 +153,7 @@ class Worker:
         end = End(FAILED, None, epochs, seconds, message)
         with search.journal.lease() as lease:
             if execution not in search.order(lease.events).trials[number].ends:
-                lease.append([{"event": ENDED, "trial": number, "execution": execution, **end.event}])
+                lease.append([process.ended(number, execution, end)])
         self._say(f"trial {number}: failed: {message.splitlines()[0]}")
         process.write_table(search)
 
@@ -212,6 +224,14 @@ def concluded(search: Search, order: Order) -> bool:
     if there is None or there["trials"] != len(order.trials):
         return False
     return search.options.final in ("none", there["final"])
+
+
+def _works_here(search: Search) -> bool:
+    """Returns whether a trial has been done on this machine, so that what fails is the trial's own."""
+    return any(
+        event["event"] == ENDED and event["state"] == DONE and event["host"] == socket.gethostname()
+        for event in search.journal.read()
+    )
 
 
 def _why(code: int, log: Path) -> str:

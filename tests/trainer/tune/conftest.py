@@ -41,6 +41,7 @@ def _ended(trial, score=0.5, execution=0, epochs=1):
         "epochs": epochs,
         "seconds": 1.0,
         "message": "" if score is not None else "it broke\nhere",
+        "host": "here",
     }
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 
 import pytest
 
@@ -119,8 +120,6 @@ def test_a_finished_search_trains_nothing_again(finished, tune):
 
 def test_more_trials_go_on_with_a_finished_search(finished, tune, tmp_path):
     """As if they had been asked for from the beginning."""
-    import shutil
-
     folder = shutil.copytree(finished[0], tmp_path / "search")
     done = tune(folder, "--oracle=random", "--max_trials=4", "--workers=1", "--final=none")
     assert done.returncode == 0, done.stderr
@@ -244,3 +243,24 @@ def test_reload_takes_the_best_execution(tune, tmp_path):
     assert len(set(best["seeds"].split())) == 2
     report = json.loads((folder / "final" / "report" / "test" / "report.json").read_text())
     assert "best of 1 trial" in report["facts"]["chosen"]
+
+
+def test_bad_input_of_the_first_trial_ends_the_search_and_fails_no_trial(tune, converted, tmp_path):
+    """The data are damaged: no trial is to blame."""
+    data = shutil.copytree(converted, tmp_path / "data")
+    flags = (f"--data={data}", "--oracle=random", "--max_trials=1", "--final=none", "--cache=off")
+    done = tune(tmp_path / "search", *flags, "--workers=0")
+    assert done.returncode == 0, done.stderr
+    shard = next(path for path in sorted(data.glob("*-train.*")))
+    sound = shard.read_bytes()
+    middle = len(sound) // 2
+    shard.write_bytes(sound[:middle] + bytes([sound[middle] ^ 255]) + sound[middle + 1 :])
+    done = tune(tmp_path / "search", *flags, "--workers=1")
+    assert done.returncode == 2
+    assert shard.name in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "search" / "trials.csv").exists()
+    shard.write_bytes(sound)
+    done = tune(tmp_path / "search", *flags, "--workers=1")
+    assert done.returncode == 0, done.stderr
+    assert [row["state"] for row in rows_of(tmp_path / "search")] == ["done"]
