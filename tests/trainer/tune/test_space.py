@@ -1,7 +1,9 @@
 """Spaces, wrong ones and right ones; a wrong one is refused by its name, its value and what is allowed."""
 
 import json
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -529,3 +531,21 @@ def test_values_become_the_configuration_of_a_trial():
         learning_rate=0.1,
         model_args=(("dropout", 0.5), ("filters_1", 4), ("units", 16)),
     )
+
+
+def test_the_example_of_the_docs(load):
+    page = (Path(__file__).parents[3] / "docs" / "tuning.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert [parameter.name for parameter in parameters_of(load(example).get_config())] == [
+        *("learning_rate", "augment", "class_weights", "model"),
+        *("model_args.units", "model_args.width"),
+    ]
+
+
+@pytest.mark.parametrize(("low", "high", "step"), [(0.0, 0.5, 0.1), (0.1, 0.7, 0.2), (1e-4, 3e-4, 1e-4)])
+def test_the_last_step_of_a_range_is_drawn_too(load, low, high, step):
+    """KerasTuner divides, and 0.5 // 0.1 is 4."""
+    (entry,) = load(f"min_delta: {{type: float, min: {low}, max: {high}, step: {step}}}").space
+    drawn = {entry.random_sample(seed) for seed in range(300)}
+    assert max(drawn) == pytest.approx(high)
+    assert len(drawn) == round((high - low) / step) + 1
