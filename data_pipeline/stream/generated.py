@@ -29,7 +29,7 @@ _CPU: Final = "/device:CPU:0"
 
 Arrays = Sequence[npt.NDArray[Any]]
 _running: weakref.WeakSet["_Maker"] = weakref.WeakSet()
-_left: "SimpleQueue[_Maker]" = SimpleQueue()  # those whose dataset is gone
+_left: "SimpleQueue[_Maker | None]" = SimpleQueue()  # those whose dataset is gone; None: Python ends
 
 
 def generated(make: Callable[[], Iterator[Arrays]], spec: Sequence[tf.TensorSpec], count: int) -> Any:
@@ -153,23 +153,28 @@ def _tensor(array: npt.NDArray[Any]) -> Any:
 
 
 @cache
-def _start_closing() -> None:
-    """Starts the thread that closes what is left, once.
+def _start_closing() -> Thread:
+    """Starts the thread that closes what is left, once, and returns it.
 
     Garbage is collected anywhere, also where TensorFlow holds a lock or traces a function: an operation of
     TensorFlow there would wait for ever.
     """
 
     def close() -> None:
-        while True:
-            _left.get().close()
+        while (maker := _left.get()) is not None:
+            maker.close()
 
-    Thread(target=close, name="closing", daemon=True).start()
+    thread = Thread(target=close, name="closing", daemon=True)
+    thread.start()
+    return thread
 
 
 @atexit.register
 def _end_all() -> None:
     """Ends the threads while Python can still run them: one that would run later ends the process badly."""
+    if _start_closing.cache_info().currsize:
+        _left.put(None)
+        _start_closing().join()
     for maker in list(_running):
         maker.close()
     for maker in list(_running):

@@ -93,7 +93,6 @@ def large(converted, tmp_path_factory):
 
 @pytest.mark.parametrize("strategy", ["one_device", "mirrored"])
 def test_a_training_that_is_ended_while_it_reads_leaves_the_process_alive(large, start, strategy):
-    process = start("-c", ENDED, large, strategy, stderr=subprocess.PIPE)
+    process = start("-X", "faulthandler", "-c", ENDED, large, strategy, stderr=subprocess.PIPE)
     printed, errors = process.communicate()
-    assert process.returncode == 0, errors[-3000:]
-    assert printed == "15\n"
+    assert (process.returncode, printed) == (0, "15\n"), errors[-6000:]
