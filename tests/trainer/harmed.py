@@ -34,7 +34,8 @@ def harm(text: str) -> None:
     if what == "none" or (rank and int(rank) != mine):
         return
     if what == "diverge":
-        training._learning_rate = lambda config, _: _Cliff(config.learning_rate, int(place))
+        assert training.learning_rate  # what is replaced is what is used
+        training.learning_rate = lambda config, _: _Cliff(config.learning_rate, int(place))
         return
 
     done = []
