@@ -20,7 +20,7 @@ TRAIN = (
     *("--model=mlp", "--epochs=3", "--precision=float32", "--threads_per_process=1"),
     *("--global_batch_size=2", "--checkpoint_steps=5", "--patience=99", "--final=none"),
 )
-# Of the command where it is killed, where it is stopped, and where its start, a process of its own, is killed.
+# Of the command: it was killed, it was stopped, or its start, a process of its own, was killed.
 ENDS = (-signal.SIGKILL, 75, 128 + signal.SIGKILL)
 HYPERBAND = ("--oracle=hyperband", "--parallel=3")
 
