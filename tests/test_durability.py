@@ -29,6 +29,8 @@ from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.report import write_report
 from trainer.finish import _save
 from trainer.run import DataFacts, Result, Run
+from trainer.tune.journal import Journal
+from trainer.tune.trials import copy_run
 
 _watchers = []
 
@@ -270,3 +272,25 @@ def test_what_this_file_sees_is_there(order, tmp_path):
         ("name", tmp_path / "named"),
     ]
     assert order.unsynced == [other]
+
+
+def test_an_event_of_a_search_is_on_the_disk_when_it_is_appended(order, tmp_path):
+    path = tmp_path / "journal" / "journal.jsonl"
+    for number in range(2):
+        with Journal(path.parent).lease() as lease:
+            lease.append([{"event": "created", "number": number}])
+            assert order.synced[path] == digest(path)
+            if number == 0:  # the name of a new file, too
+                assert order.places("sync", path.parent)[-1] > order.places("sync", path)[-1]
+
+
+def test_a_run_that_is_copied_is_on_the_disk_before_it_has_its_name(order, tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    for name in ("config.json", "checkpoints/weights", "lock.json"):
+        (tmp_path / "run" / name).write_text(name)
+    copy_run(tmp_path / "run", tmp_path / "copy")
+    assert order.unsynced == []
+    (named,) = order.places("name", tmp_path / "copy")
+    assert any(place > named for place in order.places("sync", tmp_path))
+    copied = {path.relative_to(tmp_path / "copy").as_posix() for path in (tmp_path / "copy").rglob("*")}
+    assert copied == {"config.json", "checkpoints", "checkpoints/weights"}

@@ -7,7 +7,6 @@ functions.
 import ctypes
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -22,7 +21,6 @@ from tfrecords.command import run
 from tfrecords.files import write_atomically
 from tfrecords.manifest import Manifest
 from tfrecords.signals import held
-from trainer.lock import LOCK_NAME
 from trainer.run import Run
 from trainer.tune import trials
 from trainer.tune.order import CONCLUDED, ENDED, End, Trial
@@ -184,12 +182,7 @@ def _final(search: Search, best: Trial, chosen: str) -> str:
         )
         evaluation = train(config, chosen=chosen)
         return evaluation.text if evaluation else ""
-    if not folder.exists():
-        source = trials.run_dir(search, best.number, trials.best_execution(search, best))
-        temporary = folder.with_name(f".{folder.name}.copy")
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.copytree(source, temporary, ignore=shutil.ignore_patterns(f"*{LOCK_NAME}*", "*.hparams*"))
-        temporary.rename(folder)
+    trials.copy_run(trials.run_dir(search, best.number, trials.best_execution(search, best)), folder)
     there = Run.load(folder)
     there = replace(there, facts={**there.facts, "chosen": chosen, "run": str(folder)})
     there.save()

@@ -53,16 +53,20 @@ def take_over(search: Search, trial: Trial, execution: int) -> None:
     if trial.goes_on_with is None:
         return
     source, target = (run_dir(search, number, execution) for number in (trial.goes_on_with, trial.number))
+    # The result is of the parent's epochs.
+    copy_run(source, target, RESULT_NAME, MODEL_NAME, "report")
+
+
+def copy_run(source: Path, target: Path, *left_out: str) -> None:
+    """Copies a run directory, whole or not at all, unless it is there; without its lock and HParams."""
     if target.exists():
         return
     temporary = target.with_name(f".{target.name}.copy")
     shutil.rmtree(temporary, ignore_errors=True)
-    # The result is of the parent's epochs, and so are its page for HParams and its lock.
-    ignored = shutil.ignore_patterns(f"*{LOCK_NAME}*", RESULT_NAME, MODEL_NAME, "report", "*.hparams*")
+    ignored = shutil.ignore_patterns(f"*{LOCK_NAME}*", "*.hparams*", *left_out)
     shutil.copytree(source, temporary, ignore=ignored)
-    for path in temporary.rglob("*"):
-        if path.is_file():
-            sync(path)
+    for path in [temporary, *temporary.rglob("*")]:
+        sync(path)
     temporary.rename(target)
     sync(target.parent)
 
