@@ -18,9 +18,8 @@ from pathlib import Path
 from absl import flags
 
 from data_pipeline.quiet import quiet_start
-from tfrecords import signals
 from tfrecords.command import run
-from tfrecords.errors import EndedEarly, InputError
+from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 from tfrecords.signals import held
 from trainer import flags as run_flags
@@ -236,8 +235,6 @@ def _work(folder: Path) -> None:
 
 
 def _show_end(search: Search, overview: Overview) -> None:
-    if signals.heard():
-        raise EndedEarly(signals.sentence(signal.SIGTERM), signals.STOPPED)
     folder = search.folder
     final = f"{folder / FINAL_NAME}" if overview.final else ""
     if overview.final:
