@@ -4,7 +4,6 @@ import math
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 from tfrecords import signals
@@ -13,8 +12,7 @@ from tfrecords.errors import EndedEarly
 from trainer.callbacks import SaveCheckpoints
 from trainer.checkpoint import NotFinite
 from trainer.loop import LONGEST_BLOCK, Block
-from trainer.workers.agreement import Sum
-from trainer.workers.lost import OF_A_LOST_PEER
+from trainer.workers.agreement import Sum, part
 
 FIRST_BLOCK: Final = 1
 _TICK_SECONDS: Final = 0.2  # of a collective's thousandth
@@ -54,6 +52,10 @@ class Stopping:
             return f"stopped by --max_minutes={self._max_minutes:g}", STOPPED, sums
         return "", 0, sums
 
+    def part(self) -> None:
+        """Lets this worker leave, see `part`."""
+        part(self._add)
+
     def now_and_then(self, saved: str) -> Callable[[], None]:
         """Returns a function to be called often in a part of the run that only the chief works in.
 
@@ -86,6 +88,7 @@ class Stopping:
     def _refuse(self, saved: str, done: int) -> int:
         why, code, (done,) = self.look(done)
         if why and not done:
+            self.part()
             raise EndedEarly(f"{why}: {saved}", code)
         return done
 
@@ -120,13 +123,13 @@ class Pause:
             self._chief * due, int(broken), self._chief * next_length(block)
         )
         if not_finite:
+            self._stopping.part()
             what = "loss" if in_train else "val_loss"
             raise NotFinite(f"epoch {block.epoch + 1}, step {step:,}: {what} is {block.loss}", step)
         if why or saving:
             self._saver.save(step, block.epoch)
         if why:
-            with suppress(*OF_A_LOST_PEER):  # nobody leaves while another still takes part in the save
-                self._stopping.look()
+            self._stopping.part()  # nor while another still takes part in the save
             raise EndedEarly(
                 f"{why}: saved after {place(block, self._steps_per_epoch)}; the same command goes on from "
                 f"there",

@@ -1,8 +1,9 @@
-"""What happens between two blocks of steps, by itself: no process, no TensorFlow."""
+"""What happens between two blocks of steps, by itself: no process, no collective."""
 
 import signal
 
 import pytest
+import tensorflow as tf
 
 from tfrecords import signals
 from tfrecords.errors import EndedEarly
@@ -137,6 +138,27 @@ def test_a_loss_that_is_not_finite_elsewhere_ends_this_worker_too():
     with pytest.raises(NotFinite):
         paused(saver, lambda own: [*own[:-2], 1, own[-1]])(block())
     assert saver.saved == []
+
+
+@pytest.mark.parametrize(
+    ("why", "error"), [("loss", NotFinite), ("max_minutes", EndedEarly), ("while it waits", EndedEarly)]
+)
+def test_who_leaves_first_waits_until_all_know_why(why, error):
+    """Else the others would miss his share of the collective that says so, and call him lost."""
+    told = []
+
+    def add(own):
+        told.append(own)
+        if len(own) == 1:
+            raise tf.errors.UnavailableError(None, None, "another was faster out of this one")
+        return [*own[:-2], 1, own[-1]] if why == "loss" else own
+
+    minutes, now = (0.0, 0.0) if why == "loss" else (1.0, 61.0)
+    pause = paused(Saver(), add, minutes=minutes, now=now)
+    waiting = Stopping(add, max_minutes=minutes, began=0.0, clock=lambda: now)
+    with pytest.raises(error):
+        waiting.leave_together("", chief=False) if why == "while it waits" else pause(block())
+    assert [len(own) for own in told][1:] == [1]
 
 
 def test_now_and_then_looks_and_all_leave_with_the_chief():

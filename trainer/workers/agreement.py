@@ -1,11 +1,13 @@
 """What several workers decide together: collectives over a few whole numbers."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import tensorflow as tf
 
 from tfrecords.errors import InputError
+from trainer.workers.lost import OF_A_LOST_PEER
 
 Sum = Callable[[Sequence[int]], list[int]]
 
@@ -34,14 +36,25 @@ def sum_over_workers(strategy: Any) -> Sum:
     return over_workers
 
 
+def part(add: Sum) -> None:
+    """Lets a worker leave once all others have the result of the collective before: call it before you raise.
+
+    Who has a result first would leave while others still wait for their share of it, and count as lost.
+    """
+    with suppress(*OF_A_LOST_PEER):  # who is faster out of this one than another into it harms nobody
+        add([0])
+
+
 def check_agreement(strategy: Any, value: int, what: str) -> None:
     """Waits for all workers and checks that they hold the same number.
 
     Raises:
         InputError: the workers' numbers differ.
     """
-    workers, total, squares = sum_over_workers(strategy)([1, value, value * value])
+    add = sum_over_workers(strategy)
+    workers, total, squares = add([1, value, value * value])
     if total * total != workers * squares:  # Cauchy and Schwarz: equal only if all are; all workers see it
+        part(add)
         raise InputError(
             f"the workers disagree on {what}: {value} here, {total / workers:g} on average; --run_dir must "
             f"be one folder that all of them see, on a shared disk"
