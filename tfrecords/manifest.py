@@ -19,6 +19,9 @@ PIPELINE_NAME: Final = "pipeline.json"  # the best options for it, by data_pipel
 ENCODINGS: Final = ("raw", "png", "jpeg")
 
 
+_SINCE: Final = {"positive": "", "resize": "stretch", "value_range": "full"}
+
+
 @dataclass(frozen=True)
 class Shard:
     """One TFRecord file: name, number of records, size in bytes, SHA-256 in hex."""
@@ -68,6 +71,9 @@ class Manifest:
         schema: version of records and manifest.
         copies_per_class: of each train image of each class; () where all have `copies`.
         trust: how far the splits can be trusted.
+        positive: of two classes the one that is looked for, the finding; "" where the names tell it.
+        resize: how an image was brought to its shape: "stretch", "pad" or "crop".
+        value_range: how pixels of more than 8 bits were scaled: "full", "auto", or "LOW:HIGH".
     """
 
     name: str
@@ -85,6 +91,9 @@ class Manifest:
     schema: int = SCHEMA_VERSION
     copies_per_class: tuple[int, ...] = ()
     trust: Trust = field(default_factory=Trust)
+    positive: str = ""
+    resize: str = "stretch"
+    value_range: str = "full"
 
     def split(self, name: str) -> Split:
         """Returns a split by name, or raises InputError with the names there are."""
@@ -138,6 +147,9 @@ class Manifest:
 
     def _sealed(self) -> bytes:
         values = asdict(self)
+        for name, default in _SINCE.items():  # manifests from before they were there stay as they are
+            if values[name] == default:
+                del values[name]
         digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()
         return (json.dumps(values | {"sha256": digest}, indent=1) + "\n").encode()
 

@@ -216,7 +216,7 @@ def _summary(conversion: Conversion, out: Path | str) -> str:
         f"{conversion.seconds:.1f} s"
         + ("" if conversion.was_complete else f", {rate:,.0f} images/s")
         + (f"\nLeft out, all in {REJECTED_NAME}:\n{shown(manifest.rejected)}" if manifest.rejected else "")
-        + "".join(f"\n{line}" for line in found)
+        + "".join(f"\n{line}" for line in (*found, *conversion.notes))
         + f"\nNext:\n  python -m tfrecords.show --data={out}\n"
         f"  python -m trainer.main --data={out} --strategy=mirrored --model=cnn"
     )

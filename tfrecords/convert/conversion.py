@@ -40,11 +40,12 @@ from tfrecords.sources.tables import read_listing
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion did: the manifest, whether it was complete before, and its seconds."""
+    """What a conversion did: the manifest, whether it was complete before, its seconds, and notes on it."""
 
     manifest: Manifest
     was_complete: bool
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def convert_images(options: ConvertOptions) -> Conversion:
@@ -125,7 +126,7 @@ def _convert(
         check_rejects(listing.root, manifest.rejected, limit)
         _refuse_kept(options, manifest)
         write_companions(options.out, manifest, index=options.dali_index)
-        return Conversion(manifest, True, time.monotonic() - started)
+        return Conversion(manifest, True, time.monotonic() - started, listing.notes)
     if options.engine.finish:
         require_all(options.out, jobs, tasks)
     _check_room(options, jobs)
@@ -159,7 +160,7 @@ def _convert(
     write_companions(options.out, manifest, index=options.dali_index)
     manifest.save(options.out)
     remove_journal(options.out)
-    return Conversion(manifest, False, time.monotonic() - started)
+    return Conversion(manifest, False, time.monotonic() - started, listing.notes)
 
 
 def _refuse_kept(options: ConvertOptions, manifest: Manifest) -> None:

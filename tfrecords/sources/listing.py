@@ -59,6 +59,8 @@ class Listing:
         has_dicom: whether there are DICOM files among them.
         splits_are_fixed: whether missing splits are carved only from sources without a split, and not
             from a train split that is given.
+        notes: what was done to make the listing that the user must know, a line each, for the closing
+            summary: what was passed over, which keys were unified.
     """
 
     root: Path
@@ -67,6 +69,7 @@ class Listing:
     rejected: tuple[tuple[int, str], ...] = ()
     has_dicom: bool = False
     splits_are_fixed: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def refuse_rejects(
