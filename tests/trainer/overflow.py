@@ -1,6 +1,8 @@
 """Prints what a step does whose gradients overflow on one replica alone, as JSON; run by test_loop.
 
-python overflow.py STRATEGY RANK      (mirrored: two logical CPUs; multi_worker: by TF_CONFIG)
+python overflow.py STRATEGY      (mirrored: two logical CPUs; multi_worker: by TF_CONFIG)
+
+A line for an overflow on replica 0, and one for replica 1.
 """
 
 import json
@@ -22,12 +24,22 @@ from trainer.workers.meeting import meet
 SHAPE, STEPS = (6, 6, 1), 6
 
 
-def main(name: str, rank: int) -> None:
-    """Trains six steps in float16; in the third, replica RANK's gradients are infinite."""
-    keras.utils.set_random_seed(0)
+_real = tf.GradientTape.gradient
+_loops = []  # kept to the end, with their iterators
+
+
+def main(name: str) -> None:
+    """Trains with an overflow on each of two replicas."""
     meet(cluster_of(name), {}, print)
     config = TrainConfig(data="", run_dir="", strategy=name, logical_cpus=2 * (name == "mirrored"))
     strategy = make_strategy(config)
+    for rank in range(2):
+        overflowing(strategy, rank)
+
+
+def overflowing(strategy: Any, rank: int) -> None:
+    """Trains six steps in float16; in the third, one replica's gradients are infinite."""
+    keras.utils.set_random_seed(0)
     random = np.random.default_rng(0)
     records = tf.data.Dataset.from_tensor_slices(
         {
@@ -45,13 +57,13 @@ def main(name: str, rank: int) -> None:
         return model, keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01), initial_scale=1024.0)
 
     loop = Loop(strategy, build, 2)
-    real = tf.GradientTape.gradient
+    _loops.append(loop)
 
     def gradient(tape: Any, target: Any, sources: Any) -> Any:
         context = tf.distribute.get_replica_context()
         here = context.replica_id_in_sync_group == rank
         bad = here & (loop.optimizer.iterations.value == 2) & (loop.optimizer.dynamic_scale.value == 1024.0)
-        return [tf.where(bad, np.inf, each) for each in real(tape, target, sources)]
+        return [tf.where(bad, np.inf, each) for each in _real(tape, target, sources)]
 
     tf.GradientTape.gradient = gradient
     found = []
@@ -70,5 +82,5 @@ def main(name: str, rank: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1])
     end_process()  # TensorFlow's own end waits for threads of its iterators

@@ -1,7 +1,6 @@
 """Prints the weights after three steps on one device and on two replicas, as JSON; run by test_loop."""
 
 import json
-import sys
 
 import keras
 import numpy as np
@@ -49,5 +48,6 @@ def weights(strategy: tf.distribute.Strategy, optimizer: str) -> list[float]:
 if __name__ == "__main__":
     config = TrainConfig(data="", run_dir="", strategy="mirrored", logical_cpus=2)
     mirrored = make_strategy(config)
-    print(json.dumps([weights(s, sys.argv[1]) for s in (tf.distribute.OneDeviceStrategy("CPU:0"), mirrored)]))
+    strategies = (tf.distribute.OneDeviceStrategy("CPU:0"), mirrored)
+    print(json.dumps({name: [weights(s, name) for s in strategies] for name in ("SGD", "float16")}))
     end_process()  # TensorFlow's own end waits for threads of its iterators
