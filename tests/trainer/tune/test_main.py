@@ -9,7 +9,7 @@ import pytest
 
 from trainer.tune.search import Search
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.stops]
 
 SPACE = """
 learning_rate: {type: float, min: 1e-4, max: 1e-2, log: true}
@@ -248,19 +248,14 @@ def test_reload_takes_the_best_execution(tune, tmp_path):
 def test_bad_input_of_the_first_trial_ends_the_search_and_fails_no_trial(tune, converted, tmp_path):
     """The data are damaged: no trial is to blame."""
     data = shutil.copytree(converted, tmp_path / "data")
-    flags = (f"--data={data}", "--oracle=random", "--max_trials=1", "--final=none", "--cache=off")
-    done = tune(tmp_path / "search", *flags, "--workers=0")
-    assert done.returncode == 0, done.stderr
     shard = next(path for path in sorted(data.glob("*-train.*")))
     sound = shard.read_bytes()
     middle = len(sound) // 2
     shard.write_bytes(sound[:middle] + bytes([sound[middle] ^ 255]) + sound[middle + 1 :])
+    flags = (f"--data={data}", "--oracle=random", "--max_trials=1", "--final=none", "--cache=off")
     done = tune(tmp_path / "search", *flags, "--workers=1")
     assert done.returncode == 2
     assert shard.name in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "search" / "trials.csv").exists()
-    shard.write_bytes(sound)
-    done = tune(tmp_path / "search", *flags, "--workers=1")
-    assert done.returncode == 0, done.stderr
-    assert [row["state"] for row in rows_of(tmp_path / "search")] == ["done"]
+    assert len(Search.load(tmp_path / "search").journal.read()) == 1  # the trial is open: it can be trained yet
