@@ -258,4 +258,4 @@ def test_bad_input_of_the_first_trial_ends_the_search_and_fails_no_trial(tune, c
     assert shard.name in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "search" / "trials.csv").exists()
-    assert len(Search.load(tmp_path / "search").journal.read()) == 1  # the trial is open: it can be trained yet
+    assert len(Search.load(tmp_path / "search").journal.read()) == 1  # the trial is open and can be trained
