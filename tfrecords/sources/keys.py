@@ -115,4 +115,4 @@ _EXACT: Final = Context(prec=10_000)
 
 def _loosely(key: str) -> str:
     text = key.casefold() if key.isascii() else unicodedata.normalize("NFKC", key).casefold()
-    return _BETWEEN.sub("", _DASHES.sub("-", text)).rstrip(".,;:") or text
+    return _BETWEEN.sub("", _DASHES.sub("-", text)).strip("\"'`").rstrip(".,;:") or text

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from tfrecords.errors import InputError, first_names
+from tfrecords.errors import InputError
 from tfrecords.sources.folds import dealt_group_folds, group_folds, image_folds
 from tfrecords.sources.listing import SPLITS, Listing, Source
 
@@ -111,5 +111,5 @@ def _refuse_missing_classes(listing: Listing, splits: Sequence[str]) -> None:
             if (label, split) not in there:
                 raise InputError(
                     f"split {split!r} has no image of class {name!r}; every split needs all of "
-                    f"{first_names(listing.class_names)}: add images or change the fractions"
+                    f"{', '.join(listing.class_names)}: add images or change the fractions"
                 )

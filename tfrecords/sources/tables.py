@@ -9,15 +9,15 @@ from typing import Final
 
 from tfrecords.errors import InputError, first_names
 from tfrecords.pool import Pool
-from tfrecords.sources.columns import COLUMNS, Columns
 from tfrecords.sources.groups import group_finder
 from tfrecords.sources.headers import examine, without_patient
 from tfrecords.sources.keys import NO_VALUES, alike, split_named, unified
 from tfrecords.sources.listing import SPLITS, Listing, Source, refuse_rejects
-from tfrecords.sources.paths import ABSOLUTE, BACKSLASH, EXTENSION, PathFinder
 from tfrecords.sources.privacy import GroupKey
 from tfrecords.sources.rejection import MaxRejects, shown
-from tfrecords.sources.table_files import open_table
+from tfrecords.sources.table.columns import COLUMNS, Columns
+from tfrecords.sources.table.files import open_table
+from tfrecords.sources.table.paths import ABSOLUTE, BACKSLASH, EXTENSION, PathFinder
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,20 +153,20 @@ def _check(
     find_group = group_finder(group_regex)
     finder = PathFinder(root, quote=quote)
     listed: list[_Listed] = []
-    problems: list[tuple[int, str]] = []
+    problems: dict[int, str] = {}  # by row: the first of each
     first: dict[str, int] = {}  # where each file is listed
     keys: dict[str, dict[str, int]] = {"label": {}, "group": {}}  # where each is first
     total = 0
     for row in rows:
         total += 1
         if isinstance(row, str):  # not even a row
-            problems.append((total, row))
+            problems[total] = row
             continue
         keys["label"].setdefault(row.label, row.number)
         keys["group"].setdefault(row.group, row.number)
         wrong = _wrong_in(row, quote=quote)
         if wrong:
-            problems.append((row.number, wrong))
+            problems[row.number] = wrong
             continue
         found = finder.find(row.path)
         path, wrong = found.path, found.problem
@@ -178,15 +178,15 @@ def _check(
         if not wrong and group_regex is not None and not group:
             wrong = f"no group, and --group_regex={group_regex!r} does not match" + f" {path!r}" * quote
         if wrong:
-            problems.append((row.number, wrong))
+            problems[row.number] = wrong
         else:
             listed.append(_Listed(row, path, group, found.size))
     for column, rows_of in keys.items():
         rows_of.pop("", None)
-        problems += _alike(column, rows_of, quote=quote)
-    problems += _joined(keys["label"], quote=quote)
+        problems = dict(_alike(column, rows_of, quote=quote)) | problems
+    problems = dict(_joined(keys["label"], quote=quote)) | problems
     changed.update(finder.told)
-    return listed, [(f"row {number}", wrong) for number, wrong in sorted(problems)], total
+    return listed, [(f"row {number}", wrong) for number, wrong in sorted(problems.items())], total
 
 
 def _in_words(changed: Counter[str]) -> Iterator[str]:
@@ -211,9 +211,14 @@ def _wrong_in(row: Row, *, quote: bool) -> str:
     not_utf8 = any("\udc80" <= character <= "\udcff" for character in row.label)
     keys = {"label": row.label, "group": row.group, "split": row.split}
     empty = [column for column, key in keys.items() if key.casefold() in NO_VALUES]
+    quoted = [column for column, key in [("path", row.path.strip()), *keys.items()] if _is_quoted(key)]
     tests = (
         (not row.path or row.path.isspace(), "no path"),
         (not row.label, "no label"),
+        (
+            quoted,
+            f"the {''.join(quoted[:1])} has quotes around it, perhaps after a space: remove them",
+        ),
         (not_utf8, f"the label{label} has bytes that are not UTF-8: save the listing as UTF-8"),
         (not row.label.isprintable(), f"the label{label} has characters that cannot be printed"),
         (
@@ -227,6 +232,10 @@ def _wrong_in(row: Row, *, quote: bool) -> str:
         ),
     )
     return next((wrong for is_wrong, wrong in tests if is_wrong), "")
+
+
+def _is_quoted(key: str) -> bool:
+    return len(key) > 1 and key[0] == key[-1] == '"'
 
 
 def _alike(column: str, first: Mapping[str, int], *, quote: bool) -> Iterator[tuple[int, str]]:
@@ -244,7 +253,7 @@ def _alike(column: str, first: Mapping[str, int], *, quote: bool) -> Iterator[tu
 def _joined(first: Mapping[str, int], *, quote: bool) -> Iterator[tuple[int, str]]:
     """Yields the rows with a label made of several that other rows have alone."""
     for label, row in first.items():
-        for separator in "|;,/+&":
+        for separator in "|;,":
             parts = [unified(part) for part in label.split(separator)]
             if len(parts) > 1 and all(part in first for part in parts):
                 yield (

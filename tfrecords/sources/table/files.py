@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Protocol
 
 from tfrecords.errors import InputError
 from tfrecords.images.kinds import HEAD_BYTES, DecodeError, check_kind
@@ -53,18 +53,29 @@ _OTHERS: Final = (  # (first bytes, in lower case; what it is; the fix)
 )
 
 
+class Rows(Protocol):
+    """Yields the rows of a table; to be called once."""
+
+    def __call__(self, wanted: Collection[int], *, strict: bool = True) -> Iterator[Sequence[str]]:
+        """Yields the rows below the header, each with as many cells as it has.
+
+        Args:
+            wanted: the places of the columns that are wanted; the cells of others may be "".
+            strict: whether what is no text and no whole number is refused; else it is made text.
+        """
+
+
 @dataclass(frozen=True)
 class Table:
     """An open table.
 
     Attributes:
         header: the names of the columns.
-        rows: called once with the places of the columns that are wanted, it yields the rows below the header,
-            each with as many cells as it has; of columns that are not wanted the cells may be "".
+        rows: those below.
     """
 
     header: tuple[str, ...]
-    rows: Callable[[Collection[int]], Iterator[Sequence[str]]]
+    rows: Rows
 
 
 @contextmanager
@@ -152,7 +163,7 @@ def _csv(file: Path, opened: IO[bytes], encoding: str, rate: Callable[[Sequence[
         headers = _headers(line, separators)
     separator = max(headers, key=lambda each: (rate(headers[each]), len(headers[each])))
 
-    def rows(_: Collection[int]) -> Iterator[Sequence[str]]:
+    def rows(wanted: Collection[int], *, strict: bool = True) -> Iterator[Sequence[str]]:
         reader = csv.reader(text, strict=True, delimiter=separator)
         with _csv_errors(file, lambda: above + reader.line_num):
             yield from filter(None, reader)  # empty lines are none
@@ -210,7 +221,7 @@ def _parquet(file: Path) -> Iterator[Table]:
         with parquet.ParquetFile(file) as opened:
             names = opened.schema_arrow.names
 
-            def rows(wanted: Collection[int]) -> Iterator[Sequence[str]]:
+            def rows(wanted: Collection[int], *, strict: bool = True) -> Iterator[Sequence[str]]:
                 """Yields rows, a batch at a time in memory."""
                 number = 0
                 columns = [names[place] for place in sorted(wanted)]
@@ -222,7 +233,8 @@ def _parquet(file: Path) -> Iterator[Table]:
                         cells = empty.copy()
                         for place in wanted:
                             name = names[place]
-                            cells[place] = _text(file, number, name, values[name][index])
+                            value = values[name][index]
+                            cells[place] = _text(file, number, name, value) if strict else str(value)
                         yield cells
 
             yield Table(tuple(names), rows)

@@ -186,11 +186,12 @@ class PathFinder:
             return ""
         if _URL.match(path):
             return "; it is a URL: give the path below --images"
-        return next(self._likely([part for part in path.split("/") if part not in ("", ".", "..")]), "")
+        path = posixpath.normpath(path)
+        return next(self._likely(path.split("/")), "")
 
     def _likely(self, parts: Sequence[str]) -> Iterator[str]:
         for start in range(1, len(parts)):
-            found = self._matches("/".join(parts[start:]))
+            found = self._matches("/".join(parts[start:])) if parts[start] else []
             if len(found) == 1 and self._quote:
                 left = "/".join(parts[:start]) + "/"
                 yield f"; it is there as {found[0]!r}: leave {left!r} out of the paths"
@@ -205,6 +206,8 @@ class PathFinder:
         like = unified(parts[-1]).casefold()
         for name in (name for names in self._scanned(folder).values() for name in names):
             other = unified(name).casefold()
+            if name == parts[-1]:  # a folder
+                continue
             if other == like or posixpath.splitext(other)[0] == posixpath.splitext(like)[0]:
                 yield f"; did you mean {folder + name!r}?"
 

@@ -2,13 +2,14 @@
 
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from tfrecords.errors import InputError, first_names
 from tfrecords.sources.keys import unified
+from tfrecords.sources.table.files import Rows
 
 REQUIRED: Final = ("path", "label")
 OPTIONAL: Final = ("group", "split")
@@ -49,15 +50,13 @@ class Columns:
         known = sum(bool(self._places(header, what)) for what in COLUMNS)
         return 100 * known + min(sum(_likely_role(name) is not None for name in header), 99)
 
-    def places(
-        self, file: Path, header: Sequence[str], rows: Callable[[Collection[int]], Iterator[Sequence[str]]]
-    ) -> dict[str, int]:
+    def places(self, file: Path, header: Sequence[str], rows: Rows) -> dict[str, int]:
         """Returns the place of each column that is there.
 
         Args:
             file: the table, for errors.
             header: its first row.
-            rows: see `Table`; read only where labels are missing.
+            rows: those below; read only where labels are missing.
 
         Raises:
             InputError: a column is missing, there twice, or not known.
@@ -80,15 +79,16 @@ class Columns:
         if missing := [what for what in REQUIRED if what not in places]:
             guess = self._guess(header, places, missing)
             if "label" in missing and "--label_column" not in guess:
-                guess += _one_hot(header, rows(range(len(header))), places.values())
+                guess += _one_hot(file, header, rows(range(len(header)), strict=False), places.values())
             raise InputError(
                 f"--listing={file}: no column {' and none '.join(missing)} (found: {self._shown(header)}); "
                 f"{self._allowed()}, named in the first row{guess}"
             )
         for what, place in places.items():
             if other := [name for name in places if name != what and places[name] == place]:
+                given = next(name for name in (what, other[0]) if name in self.named)
                 raise InputError(
-                    f"--{what}_column={header[place]}: is the column of {other[0]} too; each needs its own"
+                    f"--{given}_column={header[place]}: is {what} and {other[0]} at once; each needs its own"
                 )
         unknown = [place for place in range(len(header)) if place not in places.values()]
         unknown = [place for place in unknown if not _PANDAS_INDEX.fullmatch(header[place])]
@@ -155,10 +155,13 @@ def _likely_role(name: str) -> str | None:
     return _LIKELY_ROLE.get(re.sub(r"[\W_]+", "", name).casefold())
 
 
-def _one_hot(header: Sequence[str], rows: Iterator[Sequence[str]], places: Collection[int]) -> str:
+def _one_hot(
+    file: Path, header: Sequence[str], rows: Iterator[Sequence[str]], places: Collection[int]
+) -> str:
     """Returns what to do where columns of 0 and 1 stand for classes, or "".
 
     Args:
+        file: the table.
         header: the names of the columns.
         rows: all.
         places: of columns that hold something else.
@@ -186,12 +189,12 @@ def _one_hot(header: Sequence[str], rows: Iterator[Sequence[str]], places: Colle
             f"of the columns from the rest with --label_column=NAME --allow_columns"
         )
     none = [number for number, count in enumerate(counts, 1) if count == 0]
-    told = f"; {len(none)} rows, first row {none[0]}, have no 1 and get the class 'none'" if none else ""
+    told = f"; {len(none)} rows, first row {none[0]}, have none and get the class 'none'" if none else ""
     rest = ".where(t[c].any(axis=1), 'none')" if none else ""
     return (
-        f"{said}, one 1 a row: a class each. One column must hold the names of the classes; pandas makes "
-        f"it{told}:\n"
+        f"{said}, a class each: one 1 a row{told}. One column must hold the names of the classes; in Python\n"
+        f"  import pandas; t = pandas.read_csv({str(file)!r})\n"
         f"  c = [name for name in t if set(t[name]) <= {{0, 1}}]\n"
-        f"  t.assign(label=t[c].idxmax(axis=1){rest}).drop(columns=c).to_csv('listing.csv', index=False)\n"
-        f"with t = pandas.read_csv of the file that is there"
+        f"  t = t.assign(label=t[c].idxmax(axis=1){rest}).drop(columns=c)\n"
+        f"  t.to_csv('listing.csv', index=False)"
     )
