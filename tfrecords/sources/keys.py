@@ -114,5 +114,8 @@ _EXACT: Final = Context(prec=10_000)
 
 
 def _loosely(key: str) -> str:
+    if key.isascii() and key.isalnum():
+        return key.lower()
     text = key.casefold() if key.isascii() else unicodedata.normalize("NFKC", key).casefold()
-    return _BETWEEN.sub("", _DASHES.sub("-", text)).strip("\"'`").rstrip(".,;:") or text
+    text = text if key.isascii() else _DASHES.sub("-", text)
+    return _BETWEEN.sub("", text).strip("\"'`").rstrip(".,;:") or text

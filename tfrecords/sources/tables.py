@@ -164,7 +164,7 @@ def _check(
             continue
         keys["label"].setdefault(row.label, row.number)
         keys["group"].setdefault(row.group, row.number)
-        wrong = _wrong_in(row, quote=quote)
+        wrong = next(_wrong_in(row, quote=quote), "")
         if wrong:
             problems[row.number] = wrong
             continue
@@ -205,33 +205,24 @@ _DONE: Final = {
 }
 
 
-def _wrong_in(row: Row, *, quote: bool) -> str:
-    """Returns what is wrong with a row, seen for itself, or ""."""
-    label, split = (f" {value!r}" * quote for value in (row.label, row.split))
-    not_utf8 = any("\udc80" <= character <= "\udcff" for character in row.label)
-    keys = {"label": row.label, "group": row.group, "split": row.split}
-    empty = [column for column, key in keys.items() if key.casefold() in NO_VALUES]
-    quoted = [column for column, key in [("path", row.path.strip()), *keys.items()] if _is_quoted(key)]
-    tests = (
-        (not row.path or row.path.isspace(), "no path"),
-        (not row.label, "no label"),
-        (
-            quoted,
-            f"the {''.join(quoted[:1])} has quotes around it, perhaps after a space: remove them",
-        ),
-        (not_utf8, f"the label{label} has bytes that are not UTF-8: save the listing as UTF-8"),
-        (not row.label.isprintable(), f"the label{label} has characters that cannot be printed"),
-        (
-            empty,
-            f"the {''.join(empty[:1])}{f' {keys[empty[0]]!r}' if empty and quote else ''} stands for no "
-            f"value: leave the cell empty",
-        ),
-        (
-            row.split and row.split not in SPLITS,
-            f"unknown split{split}; allowed are {', '.join(SPLITS)}, or none",
-        ),
-    )
-    return next((wrong for is_wrong, wrong in tests if is_wrong), "")
+def _wrong_in(row: Row, *, quote: bool) -> Iterator[str]:
+    """Yields what is wrong with a row, seen for itself."""
+    if not row.path.strip():
+        yield "no path"
+    if not row.label:
+        yield "no label"
+    if not row.label.isprintable():
+        odd = "characters that cannot be printed"
+        if any("\udc80" <= character <= "\udcff" for character in row.label):
+            odd = "bytes that are not UTF-8: save the listing as UTF-8"
+        yield f"the label{f' {row.label!r}' * quote} has {odd}"
+    for column, key in (("path", row.path), ("label", row.label), ("group", row.group), ("split", row.split)):
+        if _is_quoted(key.strip()):
+            yield f"the {column} has quotes around it, perhaps after a space: remove them"
+        if key.casefold() in NO_VALUES and column != "path":
+            yield f"the {column}{f' {key!r}' * quote} stands for no value: leave the cell empty"
+    if row.split and row.split not in SPLITS:
+        yield f"unknown split{f' {row.split!r}' * quote}; allowed are {', '.join(SPLITS)}, or none"
 
 
 def _is_quoted(key: str) -> bool:
@@ -278,9 +269,10 @@ def _rows(file: Path, columns: Columns, changed: Counter[str], notes: list[str])
             if len(cells) != len(table.header):
                 yield f"has {len(cells)} fields, the header has {len(table.header)}"
                 continue
-            keys = dict.fromkeys(("label", "group", "split"), "")
+            keys = {"label": "", "group": "", "split": ""}
             for column, place in places.items():
-                keys[column] = unified(cells[place])
-                changed[column] += keys[column] != cells[place]
+                keys[column] = key = unified(cells[place])
+                if key != cells[place]:
+                    changed[column] += 1
             split = split_named(keys["split"]) or keys["split"]
             yield Row(number, cells[path], keys["label"], keys["group"], split)

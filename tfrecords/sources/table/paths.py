@@ -6,10 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import Final
+from typing import Final, NamedTuple
 
 from tfrecords.errors import first_names
 from tfrecords.sources.keys import unified, unified_path
@@ -32,8 +31,7 @@ BACKSLASH: Final = "backslash"
 ABSOLUTE: Final = "absolute"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What a path leads to.
 
     Attributes:
@@ -75,6 +73,11 @@ class PathFinder:
         """Returns the file that a path means, or what is wrong with it."""
         if "\0" in written:
             return Found(written, None, f"the path{self._named(written)} holds a NUL character")
+        path = posixpath.normpath(written)
+        if not path.startswith(("/", ".")):  # as nearly all are
+            size, problem = self._size(path)
+            if not problem:
+                return Found(path, size)
         spellings = _spellings(written)
         below = [self._below_root(spelling) for spelling in spellings]
         problem = ""
