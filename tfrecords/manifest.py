@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
-from tfrecords.errors import InputError, first_names
+from tfrecords.errors import InputError
 from tfrecords.example import SCHEMA_VERSION
 from tfrecords.files import write_atomically
 from tfrecords.quality import Trust
@@ -115,8 +115,11 @@ class Manifest:
         """Returns how many copies train images have, as "1 augmented copies of each train image"."""
         if not self.copies_per_class:
             return f"{self.copies} augmented copies of each train image"
+        if len(self.class_names) > MOST_CLASSES_SHOWN:
+            least, most = min(self.copies_per_class), max(self.copies_per_class)
+            return f"{least} to {most} augmented copies of each train image, by its class"
         each = zip(self.copies_per_class, self.class_names, strict=True)
-        return f"augmented copies of each train image: {first_names([f'{n} of {name}' for n, name in each])}"
+        return f"augmented copies of each train image: {', '.join(f'{n} of {name}' for n, name in each)}"
 
     def class_weights(self) -> tuple[float, ...]:
         """Returns n / (classes * n_class) for each class of train: rare classes weigh more."""

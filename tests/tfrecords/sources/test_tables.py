@@ -6,6 +6,7 @@ import unicodedata
 from collections import defaultdict
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -425,6 +426,17 @@ def test_no_patient_is_in_two_splits_by_a_space(tmp_path, root):
     split_of = splits_of(listing)
     assert all(split_of[f"{n}.png"] == split_of[f"{n + 1}.png"] for n in range(0, 40, 2))
     assert listing.notes == ("unified stray spaces or Unicode forms in the listing's values: 20 of group",)
+
+
+def test_the_patient_of_a_dicom_file_is_unified_too(listed, root):
+    from dicom_files import dicom
+
+    for number, patient in enumerate([" P 1", "P 1", "P  1"]):
+        pixels = np.full((4, 4), number, np.uint8)
+        (root / f"{number}.dcm").write_bytes(dicom(pixels, PatientID=patient))
+    key = GroupKey(b"k" * 32)
+    rows = [("0.dcm", "A", ""), ("1.dcm", "B", ""), ("2.dcm", "A", ""), ("3.png", "B", "P\u00a01 ")]
+    assert {source.group for source in listed(rows, HEADER[:3], key=key).sources} == {key.group("P 1")}
 
 
 def test_two_rows_that_come_to_one_file(refusal):
