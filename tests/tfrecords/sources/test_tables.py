@@ -429,6 +429,7 @@ def test_no_patient_is_in_two_splits_by_a_space(tmp_path, root):
 
 
 def test_the_patient_of_a_dicom_file_is_unified_too(listed, root):
+    pytest.importorskip("pydicom", reason="the dicom extra is not installed")
     from dicom_files import dicom
 
     for number, patient in enumerate([" P 1", "P 1", "P  1"]):
