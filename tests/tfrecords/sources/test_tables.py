@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from dataclasses import replace
+from shutil import copytree
 
 import numpy as np
 import pyarrow as pa
@@ -44,16 +45,22 @@ def as_parquet(file, rows, header=HEADER):
     return file
 
 
-@pytest.fixture
-def root(tmp_path):
-    """Images of one pixel for `ROWS`, 0.png to 39.png, and a file that is none."""
-    folder = tmp_path / "images"
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """Images of two pixels for `ROWS`, 0.png to 39.png, and a file that is none."""
+    folder = tmp_path_factory.mktemp("drawn") / "images"
     for number, name in enumerate([*(row[0] for row in ROWS), *(f"{n}.png" for n in range(40))]):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (2, 1), number).save(path)
     (folder / "words.png").write_text("some words")
     return folder
+
+
+@pytest.fixture
+def root(tmp_path, drawn):
+    """What `drawn` holds, to be changed."""
+    return copytree(drawn, tmp_path / "images", copy_function=os.link)
 
 
 @pytest.fixture
