@@ -1,7 +1,7 @@
 """Evaluation of a run on a split: one pass, then the report."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from data_pipeline.damage import named_damage
 from data_pipeline.dataset import make_dataset
 from data_pipeline.options import PipelineOptions
-from tfrecords.errors import InputError, first_names
+from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 from trainer.evaluation.predictions import Predictions, choose_threshold, worst_mistakes
 from trainer.evaluation.report import read_report, render_text, write_report, write_summaries
@@ -198,14 +198,6 @@ def _stream_of(run: Run, directory: Path) -> PipelineOptions:
     return replace(_STREAM, shards_at=run.config.pipeline.shards_at if own else "")
 
 
-def _differing(theirs: Sequence[str], mine: Sequence[str]) -> str:
-    """Returns which of many classes differ, where their first names do not tell."""
-    if first_names(theirs) != first_names(mine) or theirs == mine:
-        return ""
-    place = next(n for n, (one, other) in enumerate(zip(theirs, mine, strict=True)) if one != other)
-    return f" (class {place} is {theirs[place]!r} there and {mine[place]!r} here)"
-
-
 def _fitting_manifest(run: Run, directory: Path, split: str) -> Manifest:
     manifest = Manifest.load(directory, check_shards=False)
     if not _stream_of(run, directory).shards_at:
@@ -213,8 +205,8 @@ def _fitting_manifest(run: Run, directory: Path, split: str) -> Manifest:
     mine, theirs = (run.data.class_names, run.data.image_shape), (manifest.class_names, manifest.image_shape)
     if mine != theirs:
         raise InputError(
-            f"--data={directory}: has classes {first_names(theirs[0])} and images of {theirs[1]}; the model "
-            f"of {run.folder} knows {first_names(mine[0])} and {mine[1]}{_differing(theirs[0], mine[0])}: "
-            f"convert with the same classes, --size and --channels"
+            f"--data={directory}: has classes {', '.join(theirs[0])} and images of {theirs[1]}; the model of "
+            f"{run.folder} knows {', '.join(mine[0])} and {mine[1]}: convert with the same classes, --size "
+            f"and --channels"
         )
     return manifest
