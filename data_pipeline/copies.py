@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from data_pipeline.order import shuffled, stateless_bits
 from tfrecords.errors import InputError
-from tfrecords.manifest import Manifest
+from tfrecords.manifest import MOST_CLASSES_SHOWN, Manifest
 
 _SALT: Final = 0x636F7079  # keeps these draws apart from other uses of the same seed
 FIELDS: Final = ("source", "copy", "label")  # of a record: what its choice follows from
@@ -38,6 +38,14 @@ def class_weights(manifest: Manifest, copies: str) -> tuple[float, ...]:
     per_class = enumerate(manifest.split("train").records_per_class)
     counts = [records // (1 + manifest.copies_of("train", label)) for label, records in per_class]
     return tuple(sum(counts) / (len(counts) * count) for count in counts)
+
+
+def weights_in_words(manifest: Manifest, copies: str) -> str:
+    """Returns the class weights, or of many classes the least and the largest."""
+    weights = class_weights(manifest, copies)
+    if len(weights) <= MOST_CLASSES_SHOWN:
+        return str(weights)
+    return f"from {min(weights):g} to {max(weights):g}"
 
 
 def mask(

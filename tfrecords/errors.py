@@ -1,5 +1,10 @@
 """How a command ends when it is not simply done: bad input, or early with all that was made saved."""
 
+from collections.abc import Sequence
+from typing import Final
+
+_NAMED: Final = 10  # of many
+
 
 class InputError(ValueError):
     """Bad input: a flag, a file, a folder or a data set.
@@ -20,3 +25,9 @@ class EndedEarly(Exception):  # noqa: N818  # an end, not an error
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
+
+
+def first_names(names: Sequence[str]) -> str:
+    """Returns names for a message, with commas: of many the first ten, and how many more there are."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f", ... and {more:,} more" if more > 0 else "")

@@ -17,6 +17,7 @@ MANIFEST_NAME: Final = "manifest.json"
 SOURCES_NAME: Final = "sources.csv"
 PIPELINE_NAME: Final = "pipeline.json"  # the best options for it, by data_pipeline.tune
 ENCODINGS: Final = ("raw", "png", "jpeg")
+MOST_CLASSES_SHOWN: Final = 10  # each in a column of the closing summary
 
 
 _SINCE: Final = {"positive": "", "resize": "stretch", "value_range": "full"}
@@ -114,6 +115,9 @@ class Manifest:
         """Returns how many copies train images have, as "1 augmented copies of each train image"."""
         if not self.copies_per_class:
             return f"{self.copies} augmented copies of each train image"
+        if len(self.class_names) > MOST_CLASSES_SHOWN:
+            least, most = min(self.copies_per_class), max(self.copies_per_class)
+            return f"{least} to {most} augmented copies of each train image, by its class"
         each = zip(self.copies_per_class, self.class_names, strict=True)
         return f"augmented copies of each train image: {', '.join(f'{n} of {name}' for n, name in each)}"
 
@@ -123,13 +127,13 @@ class Manifest:
         return tuple(sum(counts) / (len(counts) * count) for count in counts)
 
     def describe(self) -> str:
-        """Returns the data set in words: a table of splits and classes."""
-        height, width, channels = self.image_shape
+        """Returns the data set in words: a table of splits and classes; of many the least and the most."""
         names = self.class_names
+        if len(names) > MOST_CLASSES_SHOWN:
+            return self._describe_many()
         wide = [max(7, len(name)) for name in names]
         lines = [
-            f"{self.name}: {height}x{width}x{channels} {self.encoding}, {self.copies_in_words()}, "
-            f"seed {self.seed}",
+            self._head(),
             f"{'split':7}{'groups':>8}{'images':>9}{'records':>9}  "
             + "".join(f"{name:>{w + 1}}" for name, w in zip(names, wide, strict=True)),
         ]
@@ -140,6 +144,28 @@ class Manifest:
                 + "".join(f"{count:>{w + 1},}" for count, w in counts)
             )
         return "\n".join(lines)
+
+    def _describe_many(self) -> str:
+        lines = [
+            self._head(),
+            f"{'split':7}{'groups':>8}{'images':>9}{'records':>9}  "
+            f"of a class, least and most of {len(self.class_names):,}",
+        ]
+        for name, split in self.splits.items():
+            counts = sorted(zip(split.records_per_class, self.class_names, strict=True))
+            (least, rarest), (most, commonest) = counts[0], counts[-1]
+            lines.append(
+                f"{name:7}{split.groups:8,}{split.images:9,}{split.records:9,}  "
+                f"{least:,} ({rarest}) to {most:,} ({commonest})"
+            )
+        return "\n".join(lines)
+
+    def _head(self) -> str:
+        height, width, channels = self.image_shape
+        return (
+            f"{self.name}: {height}x{width}x{channels} {self.encoding}, {self.copies_in_words()}, "
+            f"seed {self.seed}"
+        )
 
     def save(self, directory: Path) -> None:
         """Writes manifest.json, atomically, with the SHA-256 of its content as the last line."""

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 import numpy as np
 
 from tfrecords.duplicates.perceptual import NEAR_BITS
+from tfrecords.errors import first_names
 
 # Pixels, each the square root of 2 times the one before.
 _SIZE_EDGES: Final = (1, 32, 45, 64, 91, 128, 181, 256, 362, 512, 724, 1024, 1448, 2048, 2896, 4096, 5793)
@@ -95,7 +96,7 @@ class Trust:
                 f"{name} {least:.1%}" + f" to {largest:.1%}" * (largest > least)
                 for name, (least, largest) in zip(class_names, pairs, strict=True)
             ]
-            lines.append(f"classes in each shard of {split}: {', '.join(shares)}")
+            lines.append(f"classes in each shard of {split}: {first_names(shares)}")
         found = self.describe_duplicates()
         if not any(line.startswith("duplicates") for line in found):
             lines.append("duplicates: no two images are the same to the pixel")

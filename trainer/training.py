@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from data_pipeline.augment import augmenter
-from data_pipeline.copies import class_weights
+from data_pipeline.copies import class_weights, weights_in_words
 from data_pipeline.damage import named_damage
 from data_pipeline.options import Worker
 from data_pipeline.settings import in_words
@@ -361,7 +361,7 @@ def _facts(
     kept = f" in {folder_of(config.cache_dir)}" if tier.name == "disk" else ""
     demo = " (demo data: drawn, no patient's)" if manifest.name == DEMO_NAME else ""
     records = ", ".join(f"{name} {split.records:,}" for name, split in manifest.splits.items())
-    weights = f", class weights {class_weights(manifest, config.copies)}" if config.class_weights else ""
+    weights = f", class weights {weights_in_words(manifest, config.copies)}" if config.class_weights else ""
     used = {"all": "", "one": "; one variant of each image an epoch", "none": "; originals only"}
     changed = f"; changed anew each epoch: {config.augment}" * (config.augment != "none")
     options = {name: getattr(config, name) for name in config.tuned}

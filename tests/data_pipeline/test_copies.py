@@ -99,6 +99,14 @@ def test_sizes_and_class_weights_follow_from_the_manifest(levelled):
     expected = tuple(originals.total() / (2 * originals[label]) for label in (0, 1))
     assert copies.class_weights(manifest, "one") == copies.class_weights(manifest, "none") == expected
     assert expected != manifest.class_weights()
+    assert copies.weights_in_words(manifest, "one") == str(expected)
+
+
+def test_many_class_weights_in_few_words(levelled):
+    train = replace(levelled.manifest.splits["train"], records_per_class=(50, *[100] * 1999))
+    names = tuple(map(str, range(2000)))
+    many = replace(levelled.manifest, class_names=names, splits={"train": train})
+    assert copies.weights_in_words(many, "all") == "from 0.99975 to 1.9995"  # 199,950 / 2,000 / 100 and 50
 
 
 @pytest.mark.parametrize("cache", ["memory", "off"])

@@ -76,6 +76,21 @@ def test_in_words():
     )
 
 
+def test_many_classes_in_words():
+    names = tuple(f"class{number:04d}" for number in range(2000))
+    records = tuple(range(5, 2005))
+    train = dataclasses.replace(MANIFEST.splits["train"], records_per_class=records)
+    levelled = (2, *[1] * 1999)
+    many = dataclasses.replace(
+        MANIFEST, class_names=names, splits={"train": train}, copies_per_class=levelled
+    )
+    assert many.describe() == (
+        "xray: 180x240x1 raw, 1 to 2 augmented copies of each train image, by its class, seed 3\n"
+        "split    groups   images  records  of a class, least and most of 2,000\n"
+        "train       700    1,500    3,000  5 (class0000) to 2,004 (class1999)"
+    )
+
+
 def test_a_split_by_name(facts):
     assert MANIFEST.split("test").images == 4
     with pytest.raises(InputError) as caught:

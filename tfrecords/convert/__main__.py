@@ -44,13 +44,24 @@ _CHANNELS = flags.DEFINE_enum(
 _LISTING = flags.DEFINE_string(
     "listing",
     None,
-    "CSV (with a header) or Parquet file with the columns path, label and, if wanted, group and split; paths "
-    "are below --images. Only what it names is converted; labels are the class names, a group beats "
-    "--group_regex, and a split (train, val, test) stays as it is.",
+    "CSV (with a header; separated by commas, semicolons, tabs or |) or Parquet file with the columns path, "
+    "label and, if wanted, group and split; paths are below --images. Only what it names is converted; "
+    "labels are the class names, a group beats --group_regex, and a split (train, val, test) stays as it is.",
 )
 _ALLOW_COLUMNS = flags.DEFINE_bool(
     "allow_columns", False, "Pass over other columns of the --listing; without it they are an error."
 )
+_COLUMNS = {
+    what: flags.DEFINE_string(
+        f"{what}_column", None, f"Name of the --listing's column {text}. Default: {what}."
+    )
+    for what, text in {
+        "path": "of image paths",
+        "label": "of class names",
+        "group": "of what must not be split, a patient for example",
+        "split": "of splits",
+    }.items()
+}
 _GROUP_REGEX = flags.DEFINE_string(
     "group_regex",
     None,
@@ -163,6 +174,7 @@ def main(_: list[str]) -> None:
         channels={"grayscale": 1, "1": 1, "rgb": 3, "3": 3}[_CHANNELS.value],
         listing=None if _LISTING.value is None else Path(_LISTING.value),
         allow_columns=_ALLOW_COLUMNS.value,
+        **{f"{what}_column": flag.value for what, flag in _COLUMNS.items()},
         group_regex=_GROUP_REGEX.value,
         group_key_file=Path(_GROUP_KEY_FILE.value) if _GROUP_KEY_FILE.value is not None else None,
         val_fraction=_VAL.value,

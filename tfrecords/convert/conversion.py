@@ -224,6 +224,7 @@ def _listing(options: ConvertOptions, key: GroupKey | None, pool: Pool) -> Listi
         options.images,
         group_regex=options.group_regex,
         allow_columns=options.allow_columns,
+        columns=options.columns,
         max_rejects=options.max_rejects,
         key=key,
         pool=pool,

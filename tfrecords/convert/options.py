@@ -30,6 +30,10 @@ class ConvertOptions:
         channels: 1 or 3.
         listing: CSV or Parquet file that names the images; see `read_listing`. None: all in the folder.
         allow_columns: whether the listing may have columns of other names.
+        path_column: the name of the listing's column of paths; None: path. So for labels, groups and splits.
+        label_column: see `path_column`.
+        group_column: see `path_column`.
+        split_column: see `path_column`.
         group_regex: see `list_images`.
         group_key_file: file of the secret that groups and ids are hashed with; DICOM files need it.
         val_fraction: see `assign_splits`.
@@ -56,6 +60,10 @@ class ConvertOptions:
     channels: int = 1
     listing: Path | None = None
     allow_columns: bool = False
+    path_column: str | None = None
+    label_column: str | None = None
+    group_column: str | None = None
+    split_column: str | None = None
     group_regex: str | None = None
     group_key_file: Path | None = None
     val_fraction: float = 0.15
@@ -81,6 +89,11 @@ class ConvertOptions:
             )
         if self.allow_columns and self.listing is None:
             raise InputError("--allow_columns: is for a --listing, and there is none; give one or leave it")
+        for what, name in self.columns.items():
+            if self.listing is None:
+                raise InputError(
+                    f"--{what}_column={name}: is for a --listing, and there is none; give one or leave it"
+                )
         if not all(1 <= side <= _LARGEST_SIDE for side in self.size):
             raise InputError(f"--size={self.size}: each side must be from 1 to {_LARGEST_SIDE} pixels")
         if self.channels not in (1, 3):
@@ -97,6 +110,17 @@ class ConvertOptions:
             raise InputError(f"--workers={self.workers}: must be 0 (one for each core) or more")
         if not 0 <= self.seed <= _LARGEST_SEED:
             raise InputError(f"--seed={self.seed}: must be from 0 to {_LARGEST_SEED}")
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns of the listing that the user named, by what they hold."""
+        named = {
+            "path": self.path_column,
+            "label": self.label_column,
+            "group": self.group_column,
+            "split": self.split_column,
+        }
+        return {what: name for what, name in named.items() if name is not None}
 
 
 def parse_size(text: str) -> tuple[int, int]:

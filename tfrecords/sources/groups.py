@@ -3,24 +3,30 @@
 import re
 from collections.abc import Callable
 from typing import Final
+from unicodedata import normalize
 
 from tfrecords.errors import InputError
+from tfrecords.sources.keys import unified, unified_path
 
 # personN_bacteria_M, personN_virus_M, IM-N-M, NORMAL2-IM-N-M: the counters run separately per series.
 CHEST_XRAY_GROUP: Final = r"(?:^|/)(person\d+_(?:bacteria|virus)|(?:NORMAL2-)?IM-\d+)[-_][^/]*$"
 
 
 def group_finder(expression: str | None) -> Callable[[str], str | None]:
-    """Returns what finds a path's group, or None; see `list_images` for the expression."""
+    """Returns what finds a path's group, or None; see `list_images` for the expression.
+
+    The expression is searched in the path with its names unified, so that stray spaces and forms of Unicode
+    make no other group.
+    """
     try:
-        pattern = re.compile(CHEST_XRAY_GROUP if expression is None else expression)
+        pattern = re.compile(CHEST_XRAY_GROUP if expression is None else normalize("NFC", expression))
     except re.error as error:
         raise InputError(f"--group_regex={expression!r} is no regular expression: {error}") from None
 
     def find(path: str) -> str | None:
-        match = pattern.search(path)
+        match = pattern.search(unified_path(path))
         if match is None:
             return None
-        return next((found for found in match.groups() if found), match.group())
+        return unified(next((found for found in match.groups() if found), match.group()))
 
     return find

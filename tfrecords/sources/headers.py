@@ -11,6 +11,7 @@ from tfrecords.errors import InputError
 from tfrecords.images.decode import check_header
 from tfrecords.images.kinds import HEAD_BYTES, DecodeError, check_kind
 from tfrecords.pool import Count, Pool
+from tfrecords.sources.keys import unified
 from tfrecords.sources.privacy import no_key
 
 NO_PATIENT: Final = "a DICOM file without a PatientID; tell what is of one patient by --group_regex"
@@ -55,6 +56,8 @@ class _Examiner:
                     patient = ""
                 file.seek(0)
                 patient = check_header(file)
+                if patient is not None:
+                    patient = unified(patient)
         except (DecodeError, OSError) as error:
             return getattr(error, "strerror", None) or str(error), patient
         return "", patient

@@ -1,33 +1,28 @@
 """A CSV or Parquet listing, `path,label[,group][,split]`, to the sources it names, every row checked."""
 
-import csv
 import os
-import posixpath
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
-from stat import S_ISDIR, S_ISREG
-from typing import Any, Final
+from typing import Final
 
-from tfrecords.errors import InputError
+from tfrecords.errors import InputError, first_names
 from tfrecords.pool import Pool
 from tfrecords.sources.groups import group_finder
 from tfrecords.sources.headers import examine, without_patient
+from tfrecords.sources.keys import NO_VALUES, alike, split_named, unified
 from tfrecords.sources.listing import SPLITS, Listing, Source, refuse_rejects
 from tfrecords.sources.privacy import GroupKey
 from tfrecords.sources.rejection import MaxRejects, shown
-
-REQUIRED: Final = ("path", "label")
-OPTIONAL: Final = ("group", "split")
-_PARQUET: Final = b"PAR1"  # the first bytes of such a file
-_BATCH: Final = 4096  # rows of a Parquet file in memory at a time
+from tfrecords.sources.table.columns import COLUMNS, Columns
+from tfrecords.sources.table.files import open_table
+from tfrecords.sources.table.paths import ABSOLUTE, BACKSLASH, EXTENSION, PathFinder
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row as it is written; "" where a column is not there or has no value."""
+    """A row; the path as it is written, the rest unified; "" where a column is not there or has no value."""
 
     number: int
     path: str
@@ -52,6 +47,7 @@ def read_listing(
     *,
     group_regex: str | None = None,
     allow_columns: bool = False,
+    columns: Mapping[str, str] | None = None,
     max_rejects: MaxRejects | None = None,
     key: GroupKey | None = None,
     pool: Pool | None = None,
@@ -59,15 +55,17 @@ def read_listing(
     """Lists the images that a CSV or Parquet file names; which of the two it is, its content tells.
 
     The order of the rows does not matter. A row without a split takes the one that other rows give its
-    group; if there is none, it is carved.
+    group; if there is none, it is carved. Keys that look the same are the same: stray spaces and forms of
+    Unicode are unified, and counted in the notes; what is most probably one, as 3 and 3.0, is refused.
 
     Args:
-        file: CSV in UTF-8 with a header, or Parquet. `path` is below the root, with `/`; `label` is the
-            name of the class; `group` is what must not be split, and beats the expression; `split` is
-            train, val or test, and stays as it is.
+        file: CSV with a header, or Parquet; see `open_table`. `path` is below the root; see `PathFinder`.
+            `label` is the name of the class; `group` is what must not be split, and beats the expression;
+            `split` is train, val or test, in any case and by any usual name, and stays as it is.
         root: the folder of the images.
-        group_regex: as for `list_images`, but searched in the path as it is listed.
+        group_regex: as for `list_images`, but searched in the path below the root.
         allow_columns: whether the file may have other columns; they are passed over.
+        columns: the names of columns that are called otherwise, by what they hold: path, label, group, split.
         max_rejects: how many files that are no image may be left out; None: none.
         key: see `list_images`.
         pool: see `list_images`.
@@ -79,8 +77,11 @@ def read_listing(
     """
     if not root.is_dir():
         raise InputError(f"--images={root}: {'not a folder' if root.exists() else 'no such folder'}")
-    rows = _rows(file, allow_columns=allow_columns)
-    listed, problems, total = _check(rows, root, group_regex, quote=key is None)
+    wanted = Columns(columns or {}, allow_columns, quote=key is None)
+    notes: list[str] = []
+    changed: Counter[str] = Counter()
+    rows = _rows(file, wanted, changed, notes)
+    listed, problems, total = _check(rows, root, group_regex, changed, quote=key is None)
     if problems:
         raise InputError(
             f"--listing={file}: {len(problems)} of {total} rows cannot be used (row 1 is the first below the "
@@ -91,7 +92,7 @@ def read_listing(
     if len(names) < 2:
         raise InputError(
             f"--listing={file}: found {len(names)} label{'s'[: len(names) != 1]} "
-            f"({', '.join(names) or '-'}) in {total} rows; classification needs two or more"
+            f"({first_names(names) or '-'}) in {total} rows; classification needs two or more"
         )
     labels = {name: label for label, name in enumerate(names)}
     grouped = {number for number, one in enumerate(listed) if one.group}
@@ -118,7 +119,15 @@ def read_listing(
     sources = tuple(source for source, _ in found)
     rejected = tuple((number, reason) for number, (_, reason) in enumerate(found) if reason)
     refuse_rejects(root, sources, rejected, max_rejects or MaxRejects(), "listed files")
-    return Listing(root, tuple(names), sources, rejected, has_dicom=has_dicom, splits_are_fixed=True)
+    return Listing(
+        root,
+        tuple(names),
+        sources,
+        rejected,
+        has_dicom=has_dicom,
+        splits_are_fixed=True,
+        notes=(*notes, *_in_words(changed)),
+    )
 
 
 def _split_order(split: str | None) -> int:
@@ -135,149 +144,135 @@ def _splits_of_groups(sources: Sequence[Source]) -> dict[str, str]:
 
 
 def _check(
-    rows: Iterator[Row | str], root: Path, group_regex: str | None, *, quote: bool
+    rows: Iterator[Row | str], root: Path, group_regex: str | None, changed: Counter[str], *, quote: bool
 ) -> tuple[list[_Listed], list[tuple[str, str]], int]:
-    """Returns the rows in order, (row, problem) of each other one, and how many rows there are."""
+    """Returns the rows in order, (row, problem) of each other one, and how many rows there are.
+
+    How many paths were not as the files are called is added to `changed`.
+    """
     find_group = group_finder(group_regex)
+    finder = PathFinder(root, quote=quote)
     listed: list[_Listed] = []
-    problems: list[tuple[str, str]] = []
-    first: dict[str, int] = {}  # where each path is listed
+    problems: dict[int, str] = {}  # by row: the first of each
+    first: dict[str, int] = {}  # where each file is listed
+    keys: dict[str, dict[str, int]] = {"label": {}, "group": {}}  # where each is first
     total = 0
     for row in rows:
         total += 1
         if isinstance(row, str):  # not even a row
-            problems.append((f"row {total}", row))
+            problems[total] = row
             continue
-        path = posixpath.normpath(row.path) if row.path else ""
-        wrong = _wrong_in(row, path, quote=quote)
+        keys["label"].setdefault(row.label, row.number)
+        keys["group"].setdefault(row.group, row.number)
+        wrong = next(_wrong_in(row, quote=quote), "")
+        if wrong:
+            problems[row.number] = wrong
+            continue
+        found = finder.find(row.path)
+        path, wrong = found.path, found.problem
         if not wrong and path in first:
             wrong = f"the same path as in row {first[path]}" + f", {path!r}" * quote
-        size: int | None = None
+        group = row.group or ("" if group_regex is None else find_group(path) or "")
         if not wrong:
             first[path] = row.number
-            size, wrong = _size(root, path, quote=quote)
-        group = row.group or ("" if group_regex is None else find_group(path) or "")
         if not wrong and group_regex is not None and not group:
             wrong = f"no group, and --group_regex={group_regex!r} does not match" + f" {path!r}" * quote
         if wrong:
-            problems.append((f"row {row.number}", wrong))
+            problems[row.number] = wrong
         else:
-            listed.append(_Listed(row, path, group, size))
-    return listed, problems, total
+            listed.append(_Listed(row, path, group, found.size))
+    for column, rows_of in keys.items():
+        rows_of.pop("", None)
+        problems = dict(_alike(column, rows_of, quote=quote)) | problems
+    problems = dict(_joined(keys["label"], quote=quote)) | problems
+    changed.update(finder.told)
+    return listed, [(f"row {number}", wrong) for number, wrong in sorted(problems.items())], total
 
 
-def _wrong_in(row: Row, path: str, *, quote: bool) -> str:
-    """Returns what is wrong with a row, seen for itself, or ""."""
-    named, label, split = (f" {value!r}" * quote for value in (row.path, row.label, row.split))
-    odd_label = row.label != row.label.strip() or not row.label.isprintable()
-    tests = (
-        (not row.path, "no path"),
-        ("\0" in row.path, f"the path{named} holds a NUL character"),
-        (row.path.startswith("/"), f"the path{named} is absolute; give it below --images"),
-        (path == ".." or path.startswith("../"), f"the path{named} leads out of --images"),
-        (not row.label, "no label"),
-        (odd_label, f"the label{label} has spaces around it or characters that cannot be printed"),
-        (
-            row.split and row.split not in SPLITS,
-            f"unknown split{split}; allowed are {', '.join(SPLITS)}, or none",
-        ),
-    )
-    return next((wrong for is_wrong, wrong in tests if is_wrong), "")
+def _in_words(changed: Counter[str]) -> Iterator[str]:
+    """Yields what was done to read the table, a line each."""
+    if unified_values := [f"{changed[column]:,} of {column}" for column in COLUMNS if changed[column]]:
+        yield f"unified stray spaces or Unicode forms in the listing's values: {', '.join(unified_values)}"
+    for what, done in _DONE.items():
+        if changed[what]:
+            yield f"{changed[what]:,} paths of the listing {done}"
 
 
-def _size(root: Path, path: str, *, quote: bool) -> tuple[int | None, str]:
-    """Returns the size of a listed file (None: neither file nor folder), and what is wrong or ""."""
-    named = f" {path!r}" * quote
-    try:
-        status = os.stat(f"{root}/{path}")  # noqa: PTH116 - a Path for each of a million takes long
-    except OSError as error:
-        return None, f"the file{named} cannot be found: {error.strerror}"
-    if S_ISDIR(status.st_mode):
-        return None, f"the path{named} is a folder"
-    return (status.st_size if S_ISREG(status.st_mode) else None), ""
+_DONE: Final = {
+    EXTENSION: "have no extension: each is the one image file with this name",
+    BACKSLASH: "have a backslash where the files have a folder",
+    ABSOLUTE: "are absolute and below --images",
+}
 
 
-def _rows(file: Path, *, allow_columns: bool) -> Iterator[Row | str]:
-    """Yields each row, or what is wrong with one that cannot be taken apart."""
-    try:
-        with file.open("rb") as opened:
-            is_parquet = opened.read(len(_PARQUET)) == _PARQUET
-    except OSError as error:
-        raise InputError(f"--listing={file}: cannot be read: {error.strerror}") from None
-    read = _read_parquet if is_parquet else _read_csv
-    table = read(file)
-    header = next(table)
-    places = _places(file, header, allow_columns=allow_columns)
-    for number, cells in enumerate(table, 1):
-        if len(cells) != len(header):
-            yield f"has {len(cells)} fields, the header has {len(header)}"
-            continue
-        values = {name: cells[place] for name, place in places.items()}
-        yield Row(number, *(values.get(name, "") for name in (*REQUIRED, *OPTIONAL)))
+def _wrong_in(row: Row, *, quote: bool) -> Iterator[str]:
+    """Yields what is wrong with a row, seen for itself."""
+    if not row.path.strip():
+        yield "no path"
+    if not row.label:
+        yield "no label"
+    if not row.label.isprintable():
+        odd = "characters that cannot be printed"
+        if any("\udc80" <= character <= "\udcff" for character in row.label):
+            odd = "bytes that are not UTF-8: save the listing as UTF-8"
+        yield f"the label{f' {row.label!r}' * quote} has {odd}"
+    for column, key in (("path", row.path), ("label", row.label), ("group", row.group), ("split", row.split)):
+        if _is_quoted(key.strip()):
+            yield f"the {column} has quotes around it, perhaps after a space: remove them"
+        if key.casefold() in NO_VALUES and column != "path":
+            yield f"the {column}{f' {key!r}' * quote} stands for no value: leave the cell empty"
+    if row.split and row.split not in SPLITS:
+        yield f"unknown split{f' {row.split!r}' * quote}; allowed are {', '.join(SPLITS)}, or none"
 
 
-def _places(file: Path, header: Sequence[str], *, allow_columns: bool) -> dict[str, int]:
-    known = (*REQUIRED, *OPTIONAL)
-    allowed = "allowed are path, label, group and split, the last two if wanted"
-    if missing := [name for name in REQUIRED if name not in header]:
-        raise InputError(
-            f"--listing={file}: no column {' and none '.join(missing)} (found: {', '.join(header) or '-'}); "
-            f"{allowed}, named in the first row"
+def _is_quoted(key: str) -> bool:
+    return len(key) > 1 and key[0] == key[-1] == '"'
+
+
+def _alike(column: str, first: Mapping[str, int], *, quote: bool) -> Iterator[tuple[int, str]]:
+    """Yields the rows whose key is most probably that of an earlier one in another form."""
+    for key, other, how in alike(first):
+        (before, earlier), (row, later) = sorted([(first[key], key), (first[other], other)])
+        both = f"{column} {later!r} and {earlier!r}" if quote else f"{column} and that"
+        yield (
+            row,
+            f"the {both} of row {before} differ only in {how}; if they are one {column}, write it one way "
+            f"in all rows, else give one another name",
         )
-    if twice := sorted({name for name in header if name in known and header.count(name) > 1}):
-        raise InputError(f"--listing={file}: column {twice[0]!r} is there more than once; {allowed}")
-    if (unknown := [name for name in header if name not in known]) and not allow_columns:
-        raise InputError(
-            f"--listing={file}: unknown column{'s'[: len(unknown) != 1]} {', '.join(map(repr, unknown))}; "
-            f"{allowed}: rename or remove others, or pass them over with --allow_columns"
-        )
-    return {name: header.index(name) for name in known if name in header}
 
 
-def _read_csv(file: Path) -> Iterator[Sequence[str]]:
-    """Yields the header and the rows; empty lines are none."""
-    try:
-        # File names need not be UTF-8: what is not comes through as the file system gives it.
-        with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as opened:
-            reader = csv.reader(opened, strict=True)
-            try:
-                yield from chain([next(reader, [])], filter(None, reader))
-            except csv.Error as error:
-                raise InputError(f"--listing={file}: line {reader.line_num}: is no CSV: {error}") from None
-    except OSError as error:
-        raise InputError(f"--listing={file}: cannot be read: {error.strerror}") from None
+def _joined(first: Mapping[str, int], *, quote: bool) -> Iterator[tuple[int, str]]:
+    """Yields the rows with a label made of several that other rows have alone."""
+    for label, row in first.items():
+        for separator in "|;,":
+            parts = [unified(part) for part in label.split(separator)]
+            if len(parts) > 1 and all(part in first for part in parts):
+                yield (
+                    row,
+                    f"the label{f' {label!r}' * quote} joins {len(parts)} labels that other rows have alone: "
+                    f"multi-label data are not supported (docs/decisions.md); keep rows with one label",
+                )
+                break
 
 
-def _read_parquet(file: Path) -> Iterator[Sequence[str]]:
-    """Yields the names of the columns and the rows, a batch at a time in memory."""
-    try:
-        import pyarrow  # type: ignore[import-untyped,import-not-found,unused-ignore]
-        from pyarrow import parquet  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    except ModuleNotFoundError:
-        raise InputError(
-            f"--listing={file}: a Parquet file needs pyarrow, which is not installed; install it with\n"
-            f"  pip install 'shardlight[parquet]'\n"
-            f"or write the listing as CSV"
-        ) from None
-    try:
-        with parquet.ParquetFile(file) as opened:
-            names = opened.schema_arrow.names
-            yield names
-            there = [name for name in names if name in (*REQUIRED, *OPTIONAL)]
-            for batch in opened.iter_batches(_BATCH, columns=there):
-                columns = batch.to_pydict()
-                for index in range(batch.num_rows):
-                    yield [_text(file, name, columns[name][index]) if name in there else "" for name in names]
-    except (OSError, pyarrow.ArrowException) as error:
-        raise InputError(f"--listing={file}: cannot be read as Parquet: {error}") from None
+def _rows(file: Path, columns: Columns, changed: Counter[str], notes: list[str]) -> Iterator[Row | str]:
+    """Yields each row, or what is wrong with one that cannot be taken apart.
 
-
-def _text(file: Path, name: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool) and name != "path":
-        return str(value)
-    whole = "text" if name == "path" else "text or whole numbers"
-    raise InputError(f"--listing={file}: column {name!r} holds {type(value).__name__}; it must hold {whole}")
+    How many values of each column were unified is added to `changed`; what was passed over, to the notes.
+    """
+    with open_table(file, columns.rate) as table:
+        places = columns.places(file, table.header, table.rows)
+        if columns.allow_others:
+            notes += columns.passed_over(table.header, places)
+        path = places.pop("path")
+        for number, cells in enumerate(table.rows((path, *places.values())), 1):
+            if len(cells) != len(table.header):
+                yield f"has {len(cells)} fields, the header has {len(table.header)}"
+                continue
+            keys = {"label": "", "group": "", "split": ""}
+            for column, place in places.items():
+                keys[column] = key = unified(cells[place])
+                if key != cells[place]:
+                    changed[column] += 1
+            split = split_named(keys["split"]) or keys["split"]
+            yield Row(number, cells[path], keys["label"], keys["group"], split)

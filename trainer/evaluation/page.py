@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from tfrecords.errors import first_names
+
 CSS = """
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #ffffff; --ink: #1b2130;
   --faint: #5d6675; --line: #e2e5ea; --accent: #0072b2; --track: #e8ebf0;
@@ -173,7 +175,7 @@ def render_page(report: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str
 def _data_lines(report: Mapping[str, Any]) -> str:
     """What was evaluated, and what it is not for."""
     data = report["facts"].get("data", "")
-    counts = ", ".join(f"{count:,} {name}" for name, count in report["classes"].items())
+    counts = first_names([f"{count:,} {name}" for name, count in report["classes"].items()])
     size = f"{report['records']:,} records of {report['groups']:,} groups: {counts}"
     is_demo = "demo" in data.lower()
     shown = f'<p class="data{" notice" if is_demo else ""}">Data: {escape(data)}</p>'

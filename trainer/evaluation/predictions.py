@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tfrecords.errors import InputError
+from tfrecords.errors import InputError, first_names
 
 Floats = npt.NDArray[np.float64]
 
@@ -90,7 +90,7 @@ def decide(predictions: Predictions, threshold: float | None) -> Ints:
         if threshold is not None:
             raise InputError(
                 f"threshold is {threshold}, but there are {len(predictions.class_names)} classes "
-                f"{predictions.class_names}; a threshold needs exactly two: leave it out"
+                f"({first_names(predictions.class_names)}); a threshold needs exactly two: leave it out"
             )
         return predictions.probabilities.argmax(axis=1).astype(np.int64)
     threshold = 0.5 if threshold is None else threshold
@@ -113,7 +113,8 @@ def choose_threshold(predictions: Predictions) -> float:
     """
     if not predictions.binary:
         raise InputError(
-            f"a threshold needs exactly two classes; there are {predictions.class_names}: "
+            f"a threshold needs exactly two classes; there are {len(predictions.class_names)} "
+            f"({first_names(predictions.class_names)}): "
             "decide by the most probable class instead"
         )
     present = np.bincount(predictions.labels, minlength=2)

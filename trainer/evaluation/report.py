@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tfrecords.errors import InputError
+from tfrecords.errors import InputError, first_names
 from tfrecords.files import publish
 from trainer.evaluation import figures, metrics
 from trainer.evaluation.intervals import Estimate, estimates, point_values
@@ -150,7 +150,7 @@ def summarise(
 
 def render_text(report: Report) -> str:
     """The plain-text table that a command prints at its end."""
-    classes = ", ".join(f"{name} {count:,}" for name, count in report["classes"].items())
+    classes = first_names([f"{name} {count:,}" for name, count in report["classes"].items()])
     decisions = [report["decisions"][k] for k in ("chosen", "default") if k in report["decisions"]]
     heads = ["most probable class" if d["threshold"] is None else "" for d in decisions]
     heads = [h or f"threshold {d['threshold']:.3g}" for h, d in zip(heads, decisions, strict=True)]

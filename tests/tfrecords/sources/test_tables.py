@@ -2,8 +2,12 @@ import csv
 import os
 import random
 import re
+import unicodedata
 from collections import defaultdict
+from dataclasses import replace
+from shutil import copytree
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -41,16 +45,22 @@ def as_parquet(file, rows, header=HEADER):
     return file
 
 
-@pytest.fixture
-def root(tmp_path):
-    """Images of one pixel for `ROWS`, 0.png to 39.png, and a file that is none."""
-    folder = tmp_path / "images"
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """Images of two pixels for `ROWS`, 0.png to 39.png, and a file that is none."""
+    folder = tmp_path_factory.mktemp("drawn") / "images"
     for number, name in enumerate([*(row[0] for row in ROWS), *(f"{n}.png" for n in range(40))]):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (2, 1), number).save(path)
     (folder / "words.png").write_text("some words")
     return folder
+
+
+@pytest.fixture
+def root(tmp_path, drawn):
+    """What `drawn` holds, to be changed."""
+    return copytree(drawn, tmp_path / "images", copy_function=os.link)
 
 
 @pytest.fixture
@@ -189,18 +199,24 @@ def test_a_group_with_two_given_splits_is_refused(listed):
     [
         (("", "A", "", ""), "no path"),
         (("1.png", "", "", ""), "no label"),
-        (("1.png", " A", "", ""), "the label ' A' has spaces around it or characters that cannot be printed"),
-        (("1.png", "A\nB", "", ""),
-         "the label 'A\\nB' has spaces around it or characters that cannot be printed"),
-        (("1.png", "A", "", "training"), "unknown split 'training'; allowed are train, val, test, or none"),
+        (("\u00a0", "A", "", ""), "no path"),
+        (("1.png", "\u200b", "", ""), "no label"),
+        (("1.png", "A\x07B", "", ""), "the label 'A\\x07B' has characters that cannot be printed"),
+        (("1.png", "A\udce9", "", ""),
+         "the label 'A\\udce9' has bytes that are not UTF-8: save the listing as UTF-8"),
+        (("1.png", "A", "", "holdout"), "unknown split 'holdout'; allowed are train, val, test, or none"),
+        (("1.png", "nan", "", ""), "the label 'nan' stands for no value: leave the cell empty"),
+        (("1.png", "A", "#N/A", ""), "the group '#N/A' stands for no value: leave the cell empty"),
+        (("1.png", ' "A"', "", ""), "the label has quotes around it, perhaps after a space: remove them"),
         (("0.png", "A", "", ""), "the same path as in row 1, '0.png'"),
         (("a/.././0.png", "A", "", ""), "the same path as in row 1, '0.png'"),
-        (("/etc/passwd", "A", "", ""), "the path '/etc/passwd' is absolute; give it below --images"),
-        (("../images/1.png", "A", "", ""), "the path '../images/1.png' leads out of --images"),
-        (("a/../../images/1.png", "A", "", ""), "the path 'a/../../images/1.png' leads out of --images"),
+        (("../images/1.png", "A", "", ""),
+         "the path '../images/1.png' leads out of --images; it is there as '1.png': leave '../images/' out "
+         "of the paths"),
+        (("a/../../x.png", "A", "", ""), "the path '../x.png' leads out of --images"),
         (("..", "A", "", ""), "the path '..' leads out of --images"),
         (("gone.png", "A", "", ""), "the file 'gone.png' cannot be found: No such file or directory"),
-        (("1.png/2.png", "A", "", ""), "the file '1.png/2.png' cannot be found: Not a directory"),
+        (("1.png/x", "A", "", ""), "the file '1.png/x' cannot be found: Not a directory"),
         (("a", "A", "", ""), "the path 'a' is a folder"),
         (("nul\0.png", "A", "", ""), "the path 'nul\\x00.png' holds a NUL character"),
         (("1.png", "A", ""), "has 3 fields, the header has 4"),
@@ -247,8 +263,8 @@ ALLOWED = "allowed are path, label, group and split, the last two if wanted"
         (("path", "label", "age", "sex"),
          f"unknown columns 'age', 'sex'; {ALLOWED}: rename or remove others, or pass them over with "
          f"--allow_columns"),
-        (("path", "label", "Group"),
-         f"unknown column 'Group'; {ALLOWED}: rename or remove others, or pass them over with "
+        (("path", "label", "groups"),
+         f"unknown column 'groups'; {ALLOWED}: rename or remove others, or pass them over with "
          f"--allow_columns"),
     ],
 )  # fmt: skip
@@ -288,9 +304,8 @@ def test_a_file_that_is_no_listing(tmp_path, root, data, message, facts):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([(1, "A")], "column 'path' holds int; it must hold text"),
-        ([("0.png", 0.5)], "column 'label' holds float; it must hold text or whole numbers"),
-        ([("0.png", True)], "column 'label' holds bool; it must hold text or whole numbers"),
+        ([("0.png", 0.5)], "column 'label' holds float, first in row 1; it must hold text or whole numbers"),
+        ([([1], "A")], "column 'path' holds list, first in row 1; it must hold text or whole numbers"),
     ],
 )
 def test_columns_of_other_types(tmp_path, root, rows, message, facts):
@@ -364,10 +379,197 @@ def test_with_a_key_errors_and_sources_name_nobody(listed, refusal):
     assert "png" not in "".join(source.id for source in listing.sources)
     secret = "doe_john"
     bad = [(f"{secret}.png", "A", "", ""), ("0.png", "A", "", secret), (f"/{secret}", "A", "", "")]
-    bad += [(f"../{secret}", "A", "", ""), ("0.png", f" {secret}", "", ""), (f"{secret}\0", "A", "", "")]
+    bad += [(f"../{secret}", "A", "", ""), ("2.png", f"{secret}\x07", "", ""), (f"{secret}\0", "A", "", "")]
+    bad += [("3.png", "A", "doe^john", ""), ("4.png", "a", "", ""), (f"images/{secret}/5.png", "A", "", "")]
     message = refusal([*rows, *bad], key=key)
-    assert message.startswith("6 of 8 rows cannot be used")
-    assert secret not in message
+    assert message.startswith("9 of 11 rows cannot be used")
+    assert "row 9: the group and that of row 1 differ only in case" in message
+    assert not re.search(rf"(?i){secret}|doe|\.png", message)
+
+
+# ---- text that looks the same
+
+STRAY = ["{} ", " {}", "{}\t", "\u00a0{}", "{}\u2009", "{}\u200b", "\ufeff{}"]
+NFC, NFD = (unicodedata.normalize(form, "Müller") for form in ("NFC", "NFD"))
+
+
+@pytest.mark.parametrize("write", [as_csv, as_parquet])
+def test_stray_spaces_in_any_column_change_nothing(tmp_path, root, write):
+    rows = [(f"{n}.png", "AB"[n % 2], f"patient {n // 4}", ("train", "val")[n // 4 % 2]) for n in range(28)]
+    expected = read_listing(write(tmp_path / "1", rows), root)
+    spaced = [
+        tuple(STRAY[(n + place) % 7].format(cell) if n % 2 else cell for place, cell in enumerate(row))
+        for n, row in enumerate(rows)
+    ]
+    listing = read_listing(write(tmp_path / "2", spaced), root)
+    assert replace(listing, notes=()) == expected
+    assert expected.notes == ()
+    assert listing.notes == (
+        "unified stray spaces or Unicode forms in the listing's values: "
+        "14 of path, 14 of label, 14 of group, 14 of split",
+    )
+
+
+def test_forms_of_unicode_in_any_column_change_nothing(tmp_path, root):
+    for name in (f"{NFC}1", f"{NFD}2", f"{NFC}3", f"{NFD}4"):
+        Image.new("L", (1, 1)).save(root / f"{name}.png")
+    rows = [
+        (f"{form}{number}.png", f"{form}{label}", form, "")
+        for number, label, form in [(1, "A", NFC), (2, "A", NFC), (3, "B", NFD), (4, "B", NFD)]
+    ]
+    rows += [("0.png", f"{NFD}A", NFC, ""), ("1.png", f"{NFC}B", NFD, "")]
+    listing = read_listing(as_csv(tmp_path / "list.csv", rows), root)
+    assert listing.class_names == (f"{NFC}A", f"{NFC}B")
+    assert {source.group for source in listing.sources} == {NFC}
+    on_disk = sorted(os.fsencode(path.name) for path in root.iterdir() if "ller" in path.name)
+    assert [os.fsencode(s.path) for s in listing.sources if "ller" in s.path] == on_disk
+    assert listing.notes[0].endswith("2 of path, 3 of label, 3 of group")
+
+
+def test_no_patient_is_in_two_splits_by_a_space(tmp_path, root):
+    rows = [(f"{n}.png", "AB"[n // 2 % 2], f"patient{n // 2}{' ' * (n % 2)}") for n in range(40)]
+    listing = read_listing(as_csv(tmp_path / "list.csv", rows, HEADER[:3]), root)
+    assert {source.group for source in listing.sources} == {f"patient{n}" for n in range(20)}
+    split_of = splits_of(listing)
+    assert all(split_of[f"{n}.png"] == split_of[f"{n + 1}.png"] for n in range(0, 40, 2))
+    assert listing.notes == ("unified stray spaces or Unicode forms in the listing's values: 20 of group",)
+
+
+def test_the_patient_of_a_dicom_file_is_unified_too(listed, root):
+    pytest.importorskip("pydicom", reason="the dicom extra is not installed")
+    from dicom_files import dicom
+
+    for number, patient in enumerate([" P 1", "P 1", "P  1"]):
+        pixels = np.full((4, 4), number, np.uint8)
+        (root / f"{number}.dcm").write_bytes(dicom(pixels, PatientID=patient))
+    key = GroupKey(b"k" * 32)
+    rows = [("0.dcm", "A", ""), ("1.dcm", "B", ""), ("2.dcm", "A", ""), ("3.png", "B", "P\u00a01 ")]
+    assert {source.group for source in listed(rows, HEADER[:3], key=key).sources} == {key.group("P 1")}
+
+
+def test_two_rows_that_come_to_one_file(refusal):
+    message = refusal([("0.png", "A", "", ""), ("0.png ", "B", "", ""), ("0", "B", "", "")])
+    for row in (2, 3):
+        assert f"row {row}: the same path as in row 1, '0.png'" in message
+
+
+@pytest.mark.parametrize("expression", [None, r"^(.*?)_"])
+def test_expressions_see_unified_paths(listed, root, expression):
+    for form, end in [(NFC, 1), (NFD, 2), (NFC, "2\u00a0")]:
+        Image.new("L", (1, 1)).save(root / f"{form} person1_virus_{end}.png")
+    rows = [(f"{NFC} person1_virus_1.png", "A"), (f"{NFD} person1_virus_2.png", "B")]
+    groups = {s.group for s in listed(rows, HEADER[:2], group_regex=expression or f"{NFD}.*virus").sources}
+    assert groups == {f"{NFC} person1" if expression else f"{NFC} person1_virus"}
+
+
+@pytest.mark.parametrize(("column", "name"), [(1, "label"), (2, "group")])
+@pytest.mark.parametrize(
+    ("one", "other", "how"),
+    [
+        *(
+            ("3", "3.0", "number"),
+            ("007", "7", "number"),
+            ("1e5", "100000", "number"),
+            ("3", "3,0", "number"),
+        ),
+        *(("Mass", "mass", "case"), ("No Finding", "no_finding", "case")),
+    ],
+)
+def test_what_is_most_probably_one_is_refused_with_both_rows(refusal, column, name, one, other, how):
+    rows = [[f"{n}.png", "AB"[n % 2], f"g{n}", ""] for n in range(6)]
+    rows[1][column], rows[3][column], rows[5][column] = one, other, one
+    message = refusal(rows)
+    assert message.startswith("1 of 6 rows")
+    assert f"\n  row 4: the {name} {other!r} and {one!r} of row 2 differ only in " in message
+    assert how in message
+
+
+def test_one_form_of_a_number_is_no_fault(listed):
+    rows = [(f"{n}.png", f"{n % 2}.0", f"00{n}", "") for n in range(4)]
+    assert listed(rows).class_names == ("0.0", "1.0")
+
+
+def test_whole_numbers_that_pandas_made_floats(tmp_path, root):
+    rows = [("0.png", 1.0, 7.0), ("1.png", 0.0, None), ("2.png", 1.0, 8.0)]
+    listing = read_listing(as_parquet(tmp_path / "list", rows, HEADER[:3]), root)
+    assert found(listing) == [
+        ("0.png", "1", "7", None),
+        ("1.png", "0", "1.png", None),
+        ("2.png", "1", "8", None),
+    ]
+
+
+@pytest.mark.parametrize("separator", ["|", ";", ", "])
+def test_labels_made_of_several_are_refused_by_name(refusal, separator):
+    joined = separator.join(["Mass", "Nodule"])
+    message = refusal([(f"{n}.png", label, "", "") for n, label in enumerate(["Mass", joined, "Nodule"])])
+    assert f"row 2: the label {joined!r} joins 2 labels that other rows have alone" in message
+    assert "multi-label data are not supported (docs/decisions.md)" in message
+
+
+def test_a_label_that_only_looks_like_several(listed):
+    assert listed([("0.png", "a;b", "", ""), ("1.png", "A/B, C", "", "")]).class_names == ("A/B, C", "a;b")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("train", "validation", "testing"), ("Training", "DEV", "Test"), ("TRAIN ", "Eval", "test")],
+)
+def test_usual_names_of_splits(listed, names):
+    rows = [(f"{n}.png", "AB"[n % 2], "", names[n // 2]) for n in range(6)]
+    assert [s.split for s in listed(rows).sources] == ["train", "train", "val", "val", "test", "test"]
+
+
+# ---- tables as they are found
+
+
+@pytest.fixture
+def images(tmp_path):
+    """24 files id000.png to id023.png, and (path, label) of each."""
+    folder = tmp_path / "24 images"
+    folder.mkdir()
+    for number in range(24):
+        Image.new("L", (2, 1), number).save(folder / f"id{number:03d}.png")
+    return folder, [(f"id{number:03d}.png", str(number % 2)) for number in range(24)]
+
+
+@pytest.mark.parametrize(
+    ("separator", "first", "encoding"),
+    [
+        *((";", "", "utf-8"), ("\t", "", "utf-8"), ("|", "", "utf-8"), (",", "sep=,\n", "utf-8")),
+        *((";", "sep=;\n", "utf-8-sig"), (",", "", "utf-16"), ("\t", "", "utf-16-le")),
+    ],
+)
+@pytest.mark.parametrize("change", [str, lambda path: path[:-4], lambda path: f".\\{path}"])
+def test_one_table_written_in_many_ways(tmp_path, images, separator, first, encoding, change):
+    folder, rows = images
+    lines = [f"path{separator}label", *(f"{change(path)}{separator}{label}" for path, label in rows)]
+    (tmp_path / "list.csv").write_text(first + "\n".join(lines) + "\n", encoding)
+    listing = read_listing(tmp_path / "list.csv", folder)
+    assert listing.class_names == ("0", "1")
+    assert [(s.path, str(s.label), s.group) for s in listing.sources] == [(p, n, p) for p, n in rows]
+    told = {"id000.png": (), "id000": ("24 paths of the listing have no extension",)}
+    expected = told.get(change("id000.png"), ("24 paths of the listing have a backslash",))
+    assert len(listing.notes) == len(expected)
+    assert all(note.startswith(start) for note, start in zip(listing.notes, expected, strict=True))
+
+
+def test_absolute_paths_are_those_below_the_folder(tmp_path, images):
+    folder, rows = images
+    file = as_csv(tmp_path / "list.csv", [(f"{folder}/{path}", label) for path, label in rows], HEADER[:2])
+    listing = read_listing(file, folder)
+    assert [s.path for s in listing.sources] == [path for path, _ in rows]
+    assert [s.id for s in listing.sources] == [path for path, _ in rows]
+    assert listing.notes == ("24 paths of the listing are absolute and below --images",)
+
+
+def test_named_columns(tmp_path, root):
+    header = ("Image", "class", "Patient ID", "set", "path")
+    file = as_csv(tmp_path / "list.csv", [(*row, "x") for row in ROWS], header)
+    named = {"path": "Image", "label": "class", "group": "Patient ID", "split": "set"}
+    with pytest.raises(InputError, match="unknown column 'path'"):
+        read_listing(file, root, columns=named)
+    assert found(read_listing(file, root, columns=named, allow_columns=True)) == SORTED
 
 
 # ---- the whole way
@@ -413,13 +615,15 @@ def test_another_label_group_or_split_is_another_plan(image_folder, tmp_path, co
 @pytest.mark.slow
 def test_the_command(run_command, root, tmp_path):
     rows = [(row[0], 5, *row[1:]) for row in ROWS]
+    rows[0] = (*rows[0][:3], "p2 ", rows[0][4])
     file = as_csv(tmp_path / "list.csv", rows, ("path", "age", *HEADER[1:]))
     arguments = (f"--images={root}", f"--out={tmp_path}/data", f"--listing={file}", "--size=4")
     done = run_command("tfrecords.convert", *arguments)
     assert done.returncode == 2
     assert "unknown column 'age'" in done.stderr
-    done = run_command("tfrecords.convert", *arguments, "--allow_columns")
+    done = run_command("tfrecords.convert", *arguments, "--label_column=label ", "--allow_columns")
     assert done.returncode == 0, done.stderr
+    assert "unified stray spaces or Unicode forms in the listing's values: 1 of group\n" in done.stdout
     manifest = Manifest.load(tmp_path / "data")
     assert (manifest.class_names, list(manifest.splits)) == (("sick", "well"), ["train", "test"])
     with (tmp_path / "data" / "sources.csv").open(newline="") as opened:
@@ -428,6 +632,12 @@ def test_the_command(run_command, root, tmp_path):
         ]
     done = run_command("tfrecords.verify", f"--data={tmp_path}/data")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("what", ["path", "label", "group", "split"])
+def test_named_columns_need_a_listing(tmp_path, what):
+    with pytest.raises(InputError, match=rf"^--{what}_column=x: is for a --listing, and there is none"):
+        ConvertOptions(tmp_path, tmp_path / "data", **{f"{what}_column": "x"})
 
 
 def test_allowed_columns_need_a_listing(tmp_path):
