@@ -6,7 +6,7 @@ import pytest
 
 from tfrecords.errors import InputError
 from tfrecords.files import write_atomically
-from tfrecords.manifest import Manifest, Shard, Split
+from tfrecords.manifest import _SINCE, Manifest, Shard, Split
 
 MANIFEST = Manifest(
     name="xray",
@@ -56,7 +56,8 @@ def test_what_is_saved_is_loaded(data):
 
 def test_the_file(data):
     values = json.loads((data / "manifest.json").read_bytes())
-    assert list(values) == [*(field.name for field in dataclasses.fields(Manifest)), "sha256"]
+    fields = [field.name for field in dataclasses.fields(Manifest) if field.name not in _SINCE]
+    assert list(values) == [*fields, "sha256"]
     assert values["schema"] == 1
     assert values["splits"]["test"] == {
         "shards": [{"name": "xray-test.tfrecord-00000-of-00001", "records": 4, "bytes": 7, "sha256": "cc"}],
@@ -65,6 +66,19 @@ def test_the_file(data):
         "groups": 3,
         "records_per_class": [3, 1],
     }
+
+
+def test_what_came_later_is_in_the_file_only_where_it_is_not_as_before(tmp_path):
+    """So that a data set made before is read to the byte, and one with all defaults by a version before."""
+    later = dataclasses.replace(MANIFEST, positive="NORMAL", resize="pad", value_range="0:4095")
+    later.save(tmp_path)
+    values = json.loads((tmp_path / "manifest.json").read_bytes())
+    assert {name: values[name] for name in _SINCE} == {
+        "positive": "NORMAL",
+        "resize": "pad",
+        "value_range": "0:4095",
+    }
+    assert Manifest.load(tmp_path, check_shards=False) == later
 
 
 def test_in_words():
