@@ -15,7 +15,9 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 
 from tfrecords.images.decode import check_header, decode
-from tfrecords.images.dicom import ALLOWED, codestream_size, decode_dicom, read_header, transfer_syntax
+from tfrecords.images.dicom import decode_dicom, read_header
+from tfrecords.images.dicom_bytes import codestream_size, transfer_syntax
+from tfrecords.images.dicom_file import ALLOWED
 from tfrecords.images.kinds import HEAD_BYTES, MAX_PIXELS, DecodeError, check_kind
 
 RAMP = np.array([[0, 1000, 2000, 3000, 4000]], np.uint16)
