@@ -37,6 +37,7 @@ _OF_GROUP_8: Final = {
 }
 _PIXEL_DATA: Final = 0x7FE00010
 _LONGEST_TEXT: Final = 1 << 12  # bytes
+_ENOUGH: Final = 96  # characters of a value that tell a DICOM file by itself
 _ALPHABETS: Final = {  # of a value, from its first byte to its last
     b"CS": re.compile(rb"[A-Za-z0-9 _\\.\-]*\0?"),
     b"DA": re.compile(rb"[0-9.\-\\ ]*\0?"),
@@ -117,11 +118,16 @@ class _Element(NamedTuple):
     value: bytes
 
 
-def _elements(head: bytes, at: int, *, explicit: bool, little: bool) -> Iterator[_Element | None]:
-    """Yields the elements that stand at `at`, one behind the other; None for what is none."""
+def _elements(head: bytes, at: int, *, explicit: bool, little: bool, meta: bool) -> Iterator[_Element | None]:
+    """Yields the elements that stand at `at`, one behind the other; None for what is none.
+
+    With `meta` only those of the file meta information: the data set may be in another encoding.
+    """
     order = "<" if little else ">"
     while len(head) >= at + 8:
         group, number = struct.unpack_from(f"{order}HH", head, at)
+        if meta and group != 2:
+            return
         vr = head[at + 4 : at + 6] if explicit else b""
         start, form = at + 8, "H" if vr in _SHORT else "L"
         if vr in _LONG and head[at + 6 : at + 8] == b"\0\0":
@@ -139,21 +145,20 @@ def _elements(head: bytes, at: int, *, explicit: bool, little: bool) -> Iterator
 def _are_elements(head: bytes, at: int, known: dict[int, bytes], *, explicit: bool, little: bool) -> bool:
     """Returns whether elements stand at `at`; their values must fit as far as they are in `head`.
 
-    The first must be a known one. Where no value representations are written, one is not enough: a second
-    must follow, and one of them hold text.
+    The first must be a known one. Where no value representations are written, one of them must hold text,
+    and a second follow, if the first does not fill the head.
     """
-    last, count, texts = -1, 0, 0
-    for element in _elements(head, at, explicit=explicit, little=little):
+    last, count, texts = -1, 0, 0  # texts: characters
+    for element in _elements(head, at, explicit=explicit, little=little, meta=known is _OF_META):
         if element is None or element.tag <= last or element.tag > _PIXEL_DATA:
             return False
-        if element.tag >> 16 != 2 and known is _OF_META:  # the data set, in another encoding perhaps
-            break
         vr = known.get(element.tag, b"")
         if not _fits(element, vr) or (count == 0 and (not vr or (explicit and vr != element.vr))):
             return False
-        texts += vr not in (b"", b"UL", b"OB") and bool(element.value.strip(b"\0 "))
+        if vr not in (b"", b"UL", b"OB"):
+            texts += len(element.value.strip(b"\0 "))
         last, count = element.tag, count + 1
-    return count >= 1 if explicit else count >= 2 and texts >= 1
+    return count >= 1 if explicit else texts >= (1 if count > 1 else _ENOUGH)
 
 
 def _fits(element: _Element, vr: bytes) -> bool:

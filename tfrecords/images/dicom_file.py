@@ -5,16 +5,15 @@ What pydicom raises and warns quotes what it could not read, so it ends here.
 
 import logging
 import warnings
-from functools import cache
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from tfrecords.errors import InputError
 from tfrecords.images.dicom_bytes import BIG_ENDIAN, EXPLICIT, IMPLICIT, transfer_syntax
+from tfrecords.images.dicom_values import tag_of
 from tfrecords.images.kinds import DecodeError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
-    from pydicom.tag import BaseTag
 
 PALETTE: Final = tuple(f"{name}PaletteColorLookupTable" for name in ("Red", "Green", "Blue"))
 # All that is read of a header, the transfer syntax aside. Those that say who, when or where are not
@@ -100,7 +99,7 @@ def open_dataset(file: BinaryIO, defer: int | None = None) -> "Dataset":
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(file, defer, force=True, specific_tags=_tags())
+            dataset = pydicom.dcmread(file, defer, force=True, specific_tags=[*map(tag_of, ALLOWED)])
             found = dataset.file_meta.get("TransferSyntaxUID") or syntax
             if found == syntax and dataset.original_encoding[1] == (syntax != BIG_ENDIAN):
                 dataset.file_meta.TransferSyntaxUID = UID(syntax)
@@ -108,13 +107,6 @@ def open_dataset(file: BinaryIO, defer: int | None = None) -> "Dataset":
     except Exception:
         pass  # its words quote the file
     raise DecodeError("a DICOM file whose header is damaged or cut")
-
-
-@cache
-def _tags() -> "list[BaseTag]":
-    from pydicom.tag import Tag
-
-    return [Tag(name) for name in ALLOWED]
 
 
 def _unknown_syntax(syntax: str) -> str:

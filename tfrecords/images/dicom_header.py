@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from tfrecords.images.dicom_bytes import BIG_ENDIAN
 from tfrecords.images.dicom_file import DECODERS, PALETTE, open_dataset
 from tfrecords.images.dicom_tables import Table, read_table, words
-from tfrecords.images.dicom_values import items, places, real, text, values_of, whole
+from tfrecords.images.dicom_values import has, items, places, real, tag_of, text, values_of, whole
 from tfrecords.images.kinds import MAX_PIXELS, DecodeError
 
 if TYPE_CHECKING:
@@ -145,12 +145,12 @@ def _checked(dataset: "Dataset") -> Header:
 def _check_what_it_is(dataset: "Dataset") -> None:
     """Refuses what is no image, or several."""
     for name in ("FloatPixelData", "DoubleFloatPixelData"):
-        if name in dataset:
+        if has(dataset, name):
             raise DecodeError(
                 f"a DICOM file whose pixels are floating-point numbers ({name}): their range is not known; "
                 f"store them as PixelData of 8 to 16 bits"
             )
-    if "PixelData" not in dataset:
+    if not has(dataset, "PixelData"):
         from pydicom.uid import UID
 
         kind = UID(dataset.file_meta.get("MediaStorageSOPClassUID") or text(dataset, "SOPClassUID"))
@@ -221,7 +221,7 @@ def _planar(dataset: "Dataset", samples: int, photometric: str, decoder: str) ->
 
 
 def _check_size(dataset: "Dataset", photometric: str, size: int, decoder: str) -> None:
-    length = getattr(dataset.get_item("PixelData", keep_deferred=True), "length", size)
+    length = getattr(dataset.get_item(tag_of("PixelData"), keep_deferred=True), "length", size)
     if (length == _UNDEFINED) != bool(decoder):
         fragments, compression = ("in", "no") if length == _UNDEFINED else ("not in", "a")
         raise DecodeError(
@@ -279,7 +279,7 @@ def _one_window(place: "Dataset", center: Any, width: Any) -> tuple[float, float
 
 
 def _palette(dataset: "Dataset", *, little: bool) -> tuple[Table, Table, Table]:
-    if any(f"Segmented{name}Data" in dataset for name in PALETTE):
+    if any(has(dataset, f"Segmented{name}Data") for name in PALETTE):
         raise DecodeError("a DICOM file whose palette is in segments; store it as RGB")
     red, green, blue = (read_table(dataset, name, little=little, kind="palette") for name in PALETTE)
     return red, green, blue

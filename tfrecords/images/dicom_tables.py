@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from tfrecords.images.dicom_values import has, tag_of
 from tfrecords.images.kinds import DecodeError
 
 if TYPE_CHECKING:
@@ -61,9 +62,9 @@ def words(dataset: "Dataset", name: str, *, little: bool) -> npt.NDArray[np.uint
 
 def _bytes(dataset: "Dataset", name: str, *, little: bool) -> bytes:
     """Returns what an attribute of bytes or 16-bit numbers holds, the lower byte of each number first."""
-    if name not in dataset:
+    if not has(dataset, name):
         return b""
-    element = dataset.get_item(name)
+    element = dataset.get_item(tag_of(name))
     value = element.value
     if value is None or isinstance(value, str):
         return b""

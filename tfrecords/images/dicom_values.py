@@ -1,18 +1,35 @@
 """Values of a DICOM header, or a DecodeError that names the attribute and shows nothing of it."""
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tfrecords.images.kinds import DecodeError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+    from pydicom.tag import BaseTag
+
+
+@cache
+def tag_of(name: str) -> "BaseTag":
+    """Returns the tag of an attribute; pydicom takes as long to look one up as to read a value."""
+    from pydicom.tag import Tag
+
+    return Tag(name)
+
+
+def has(dataset: "Dataset", name: str) -> bool:
+    """Returns whether an attribute is there, with or without a value."""
+    return tag_of(name) in dataset
 
 
 def value_of(dataset: "Dataset", name: str) -> Any:
     """Returns an attribute's value as pydicom reads it; None where it is missing or empty."""
+    if not has(dataset, name):
+        return None
     try:
-        value = dataset.get(name)
+        value = dataset[tag_of(name)].value
     except Exception:
         raise DecodeError(f"a DICOM file whose {name} cannot be read") from None
     return None if isinstance(value, str) and not value.strip() else value
