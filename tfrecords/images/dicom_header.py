@@ -118,6 +118,8 @@ def _checked(dataset: "Dataset") -> Header:
     window, voi = _window(dataset, little=little) if grey else (None, None)
     size = rows * columns * samples * allocated // 8
     if photometric == "YBR_FULL_422":
+        if columns % 2 and not decoder:
+            raise DecodeError(f"a DICOM file in YBR_FULL_422, of pixels in pairs, of {columns} Columns")
         size = size // 3 * 2
     _check_size(dataset, photometric, size, decoder)
     return Header(

@@ -600,6 +600,10 @@ OTHERS_READ = (
             "a DICOM file whose PixelData is of 24 bytes; YBR_FULL_422 needs 16: PhotometricInterpretation "
             "may have to be RGB or YBR_FULL",
         ),
+        (
+            dicom(COLOURS[:, :3], PhotometricInterpretation="YBR_FULL_422"),
+            "a DICOM file in YBR_FULL_422, of pixels in pairs, of 3 Columns",
+        ),
         *(
             (dicom(stored, drop=[name]), f"a DICOM file whose {name} is missing{rest}")
             for stored, name, rest in (
