@@ -19,7 +19,7 @@
 | neither            | linear between the 1st and the 99th percentile, pixel padding left out                |
 | functional groups  | of one frame: rescale and window there go before those of the file itself             |
 | several frames     | refused, which one is meant is not known; so are pixels of several frames             |
-| compression        | none, RLE, JPEG (baseline, extended, lossless), JPEG-LS, JPEG 2000                    |
+| compression        | none, RLE, JPEG (baseline, extended, lossless), JPEG-LS, JPEG 2000; deflated: refused |
 | no image           | a report, a PDF file, a DICOMDIR: refused as what it is                               |
 | length of pixels   | less than Rows x Columns: refused; more: the rest is padding                          |
 | Rows x Columns     | checked, as is the compressed image's own header, before anything is decoded          |

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 IMPLICIT: Final = "1.2.840.10008.1.2"  # little endian: the standard's default transfer syntax
 EXPLICIT: Final = "1.2.840.10008.1.2.1"  # little endian
 BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"  # explicit
-PREFIX: Final = b"DICM"
-DATA_SET: Final = 132  # where what follows a preamble begins
+PREFIX: Final = b"DICM"  # behind the preamble
+DATA_SET: Final = 132  # where what follows both begins
 
 # Value representations, PS3.5 6.2; those of the second set have two bytes unused and a length of four.
 _SHORT: Final = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
@@ -54,12 +54,13 @@ _JP2: Final = b"\0\0\0\x0cjP  \r\n\x87\n"  # a file around it, which should not 
 def has_no_preamble(head: bytes) -> bool:
     """Returns whether a file that starts with `head` is a DICOM file without the preamble of PS3.10.
 
-    It then opens with the file meta information or with the data set. Each of its elements in `head` must
-    be one that stands there, in its order, and hold what it may.
+    It then opens with the prefix, the file meta information or the data set. Each of its elements in `head`
+    must be one that stands there, in its order, and hold what it may.
     """
-    if head[:2] == b"\x02\x00":
-        return _are_elements(head, 0, _OF_META, explicit=True, little=True)
-    return bool(_data_set_syntax(head, 0))
+    at = _after_prefix(head)
+    if head[at : at + 2] == b"\x02\x00":
+        return _are_elements(head, at, _OF_META, explicit=True, little=True)
+    return bool(_data_set_syntax(head, at))
 
 
 def transfer_syntax(head: bytes) -> str:
@@ -68,7 +69,7 @@ def transfer_syntax(head: bytes) -> str:
     It stands in the file meta information: PS3.10, 7.1. Where there is none, or it does not tell, the first
     elements show which of the three uncompressed ones it is.
     """
-    at = DATA_SET if head.startswith(PREFIX, DATA_SET - 4) else 0
+    at = DATA_SET if head.startswith(PREFIX, DATA_SET - 4) else _after_prefix(head)
     while head[at : at + 2] == b"\x02\x00":
         kind = head[at + 4 : at + 6]
         start = at + (12 if kind in _LONG else 8)
@@ -80,6 +81,10 @@ def transfer_syntax(head: bytes) -> str:
             return head[start : start + size].rstrip(b"\0 ").decode("ascii", "replace")
         at = start + size
     return _data_set_syntax(head, at) or (_likely_syntax(head, at) if at else "")
+
+
+def _after_prefix(head: bytes) -> int:
+    return len(PREFIX) if head.startswith(PREFIX) else 0
 
 
 def _likely_syntax(head: bytes, at: int) -> str:

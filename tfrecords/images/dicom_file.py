@@ -3,12 +3,13 @@
 What pydicom raises and warns quotes what it could not read, so it ends here.
 """
 
+import io
 import logging
 import warnings
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from tfrecords.errors import InputError
-from tfrecords.images.dicom_bytes import BIG_ENDIAN, EXPLICIT, IMPLICIT, transfer_syntax
+from tfrecords.images.dicom_bytes import BIG_ENDIAN, DATA_SET, EXPLICIT, IMPLICIT, PREFIX, transfer_syntax
 from tfrecords.images.dicom_values import tag_of
 from tfrecords.images.kinds import DecodeError
 
@@ -92,9 +93,12 @@ def open_dataset(file: BinaryIO, defer: int | None = None) -> "Dataset":
         ) from None
     for name in ("pydicom", "pylibjpeg", "libjpeg", "openjpeg"):
         logging.getLogger(name).propagate = False
-    syntax = transfer_syntax(file.read(_MOST_META))
+    head = file.read(_MOST_META)
+    syntax = transfer_syntax(head)
     if syntax not in DECODERS:  # before pydicom: a deflated file opens into memory without a limit
         raise DecodeError(_unknown_syntax(syntax))
+    if head.startswith(PREFIX) and not head.startswith(PREFIX, DATA_SET - len(PREFIX)):
+        file = io.BytesIO(bytes(DATA_SET - len(PREFIX)) + head + file.read())  # pydicom wants the preamble
     file.seek(0)
     try:
         with warnings.catch_warnings():

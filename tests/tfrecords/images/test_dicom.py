@@ -455,6 +455,15 @@ def test_an_image_in_fragments_without_offsets(parts):
     np.testing.assert_array_equal(found, np.floor(NOISE / 65535 * 255 + 0.5))
 
 
+def test_compressed_bits_are_the_streams_own():
+    stored = (NOISE >> 8).astype(np.int64)
+    wide = dicom(NOISE >> 8, "JPEG lossless", bits=8, pixels=[jpeg_lossless(stored, 8)], **window(128, 256))
+    np.testing.assert_array_equal(decode_dicom(wide), stored)  # 8 bits of 16 that are allocated
+    data = dicom(stored.astype(np.uint8), "JPEG lossless", pixels=[jpeg_lossless(stored, 12)])
+    with pytest.raises(DecodeError, match=r"compressed image has 12 bits; BitsAllocated is 8$"):
+        decode_dicom(data)
+
+
 @pytest.mark.parametrize("behind", [b"", b"\0", b"\0" * 7, b"\0" * 100, b"\1\2"])
 def test_padding_behind_the_pixels(behind):
     stored = np.uint8([[0, 64, 128], [255, 1, 2], [3, 4, 5]])  # 9 bytes

@@ -55,6 +55,7 @@ def no_uid(data):
         no_uid,
         lambda data: bytes(128) + b"DICM" + without_meta(data),
         lambda data: without_preamble(no_uid(data)),
+        lambda data: data[128:],  # the prefix is there
     ],
 )
 def test_files_without_a_preamble_are_read(syntax, harm, opening):
@@ -113,6 +114,7 @@ def saved(kind, image=None, **options):
         b"patient,label\nP-1,NORMAL\n" * 9,
         b"UI" * 99,
         b"DICM" * 31 + b"DIC",
+        b"DICM is how it begins, but it is a text of more than a few words",
         # numbers, as many programs write them
         *(
             np.arange(start, 99, dtype=kind).tobytes()

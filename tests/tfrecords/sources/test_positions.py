@@ -90,6 +90,7 @@ def test_every_position_and_id_leads_to_its_file(images, key_file):
 def test_the_command_of_the_docs_finds_what_is_cut(images, key_file):
     with pytest.raises(InputError) as caught:
         list_images(images, key=load_key(key_file), pool=Pool(1))
+    assert "docs/images.md" in str(caught.value)
     name, reason = re.findall(r"^  (.*?): (.*)$", str(caught.value), re.MULTILINE)[3]
     assert re.fullmatch(r"(train/)?NORMAL, file \d+", name)
     assert "cannot be decoded" in reason
