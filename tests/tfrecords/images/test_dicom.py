@@ -516,21 +516,6 @@ def test_what_is_no_image_is_called_what_it_is(kind, called):
         assert str(caught.value) == f"a DICOM file without an image ({called}); remove it"
 
 
-def test_the_table_of_the_docs_is_that_of_the_module():
-    def rows(text):
-        start = text.index("| told by")
-        lines = text[start:].partition("\n\n")[0].splitlines()
-        return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-
-    root = Path(__file__).resolve().parents[3]
-    page = rows((root / "docs/images.md").read_text())
-    assert [row[:2] for row in page] == rows((root / "tfrecords/images/dicom.py").read_text())
-    tests = {path.name: path.read_text() for path in Path(__file__).parent.glob("test_*.py")}
-    for _, _, test in page:
-        file, _, name = test.strip("`").rpartition("::")
-        assert f"def {name}(" in tests[file or "test_dicom.py"], test
-
-
 def bundled(name):
     return Path(get_testdata_file(name, download=False)).read_bytes()
 
