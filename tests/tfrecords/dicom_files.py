@@ -1,5 +1,6 @@
 """DICOM files of all kinds that are read, drawn for tests; also what no library writes."""
 
+import copy
 import io
 import struct
 import warnings
@@ -31,13 +32,19 @@ SYNTAXES = {
 }
 
 
-def dicom(stored, syntax="explicit", *, bits=None, drop=(), **attributes):
-    """Returns a DICOM file of stored values [Rows, Columns]; attributes replace what follows from them."""
+RGB = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
+
+
+def dicom(stored, syntax="explicit", *, bits=None, drop=(), pixels=None, **attributes):
+    """Returns a DICOM file of stored values [Rows, Columns] or RGB; attributes replace what follows.
+
+    `pixels` are the bytes of PixelData, or a list of fragments.
+    """
     stored = np.asarray(stored)
     allocated = 8 * stored.itemsize
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.1")
+    meta.MediaStorageSOPClassUID = attributes.get("SOPClassUID", UID("1.2.840.10008.5.1.4.1.1.1"))
     meta.MediaStorageSOPInstanceUID = attributes.get("SOPInstanceUID", UID("1.2.3.4"))
     made = FileDataset("", Dataset(), file_meta=meta, preamble=b"\0" * 128)
     values = {
@@ -46,19 +53,31 @@ def dicom(stored, syntax="explicit", *, bits=None, drop=(), **attributes):
         "PatientID": "patient",
         "SamplesPerPixel": 1,
         "PhotometricInterpretation": "MONOCHROME2",
-        "Rows": stored.shape[-2],
-        "Columns": stored.shape[-1],
+        "Rows": stored.shape[0],
+        "Columns": stored.shape[1],
         "BitsAllocated": allocated,
         "BitsStored": bits or allocated,
         "HighBit": (bits or allocated) - 1,
         "PixelRepresentation": int(stored.dtype.kind == "i"),
+        **(RGB if stored.ndim == 3 else {}),
         **attributes,
     }
-    for name, value in values.items():
-        if name not in drop:
-            setattr(made, name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # values that are wrong on purpose
+        for name, value in values.items():
+            if name not in drop:
+                setattr(made, name, value)
+    for name in ("PixelPaddingValue", "ModalityLUTSequence", "VOILUTSequence"):
+        if name == "PixelPaddingValue" and name in made:
+            made[name].VR = "US"
+        elif name in made and syntax == "big endian":
+            setattr(made, name, [_swapped(one) for one in made[name]])
     chosen = SYNTAXES[syntax]
-    if "PixelData" not in drop:
+    if pixels is not None:
+        made.PixelData = pixels if isinstance(pixels, bytes) else in_fragments(pixels)
+        made["PixelData"].VR = "OB" if allocated == 8 or syntax.startswith("JPEG") else "OW"
+        made["PixelData"].is_undefined_length = not isinstance(pixels, bytes)
+    elif "PixelData" not in drop:
         _set_pixels(made, stored, syntax, bits or allocated)
     made.file_meta.TransferSyntaxUID = chosen
     buffer = io.BytesIO()
@@ -72,6 +91,55 @@ def dicom(stored, syntax="explicit", *, bits=None, drop=(), **attributes):
             force_encoding=True,
         )
     return buffer.getvalue()
+
+
+def in_fragments(fragments, offsets=()):
+    """Returns encapsulated pixel data: the offset table, the fragments, the delimiter: PS3.5, A.4."""
+    table = struct.pack(f"<{len(offsets)}L", *offsets)
+    item = [struct.pack("<HHL", 0xFFFE, 0xE000, len(part)) + part for part in (table, *fragments)]
+    return b"".join(item) + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+
+
+def without_preamble(data):
+    """Returns a DICOM file that opens with its file meta information."""
+    assert data[128:132] == b"DICM"
+    return data[132:]
+
+
+def without_meta(data):
+    """Returns the data set alone."""
+    at = 132
+    while data[at : at + 2] == b"\x02\0":
+        long = data[at + 4 : at + 6] == b"OB"
+        at += 12 + data[at + 8] if long else 8 + data[at + 6]
+    return data[at:]
+
+
+def item(**attributes):
+    """Returns an item of a sequence."""
+    made = Dataset()
+    for name, value in attributes.items():
+        setattr(made, name, value)
+    return made
+
+
+def lookup_table(entries, first=0, bits=16, *, count=None, vr="OW", kind="<u2"):
+    """Returns an item of a Modality or VOI LUT Sequence; of no entries, one without data."""
+    made = Dataset()
+    made.add_new(
+        "LUTDescriptor", "SS" if first < 0 else "US", [len(entries) if count is None else count, first, bits]
+    )
+    data = np.asarray(entries, kind).tobytes()
+    if data:
+        made.add_new("LUTData", vr, data if vr != "US" else list(entries))
+    return made
+
+
+def _swapped(table):
+    swapped = copy.deepcopy(table)
+    if "LUTData" in swapped and swapped["LUTData"].VR == "OW":
+        swapped["LUTData"].value = np.frombuffer(swapped.LUTData, "<u2").astype(">u2").tobytes()
+    return swapped
 
 
 def _set_pixels(made, stored, syntax, bits):

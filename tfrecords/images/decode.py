@@ -20,7 +20,7 @@
 | EXIF orientation       | applied                                                                 |
 | animation              | PNG, WebP: refused, which frame is meant is not known                   |
 | several pictures       | TIFF pages, MPO: refused, which one is meant is not known               |
-| DICOM                  | MONOCHROME1 and 2, rescaled and windowed: see dicom.py                  |
+| DICOM                  | grey values rescaled and windowed, colours as they are: see dicom.py    |
 | more than `MAX_PIXELS` | refused from the header, before anything is decoded                     |
 
 Then one antialiased bilinear resize to the target size; the aspect ratio is not kept.

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from tfrecords.images.dicom_bytes import has_no_preamble
+
 MAX_PIXELS: Final = 89_478_485  # Pillow's own limit: a quarter of a gigabyte of RGB
 HEAD_BYTES: Final = 132  # of a file, that tell its kind
 
@@ -32,7 +34,7 @@ class DecodeError(Exception):
 
 def is_dicom(head: bytes) -> bool:
     """Returns whether a file that starts with `head` (`HEAD_BYTES` bytes) is a DICOM file."""
-    return head.startswith(b"DICM", 128)
+    return head.startswith(b"DICM", 128) or has_no_preamble(head)
 
 
 def check_kind(head: bytes, *, quote: bool = True) -> str:
@@ -50,6 +52,8 @@ def check_kind(head: bytes, *, quote: bool = True) -> str:
     for signature, at, kind in _SIGNATURES:
         if head.startswith(signature, at) and (kind != "WebP" or head.startswith(b"RIFF")):
             return kind
+    if is_dicom(head):
+        return "DICOM"
     other = next((name for sig, name in _OTHER_SIGNATURES.items() if head.startswith(sig)), None)
     found = f"a {other} file" if other else "not an image"
     if quote and not other:

@@ -85,9 +85,10 @@ def refuse_rejects(
         return
     named = [(sources[number].shown, reason) for number, reason in rejected]
     allowed = f" (--max_rejects={max_rejects} allows {limit})" if limit else ""
+    which = "Which file that is, tells docs/images.md (Errors).\n" if sources[0].position else ""
     raise InputError(
         f"{root}: {len(rejected)} of {len(sources)} {what} cannot be used{allowed}:\n"
-        f"{shown(named)}\n"
+        f"{shown(named)}\n{which}"
         f"Repair, convert or remove them, or leave them out with --max_rejects, then run the same command "
         f"again."
     )

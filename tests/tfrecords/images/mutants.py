@@ -19,7 +19,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dicom_files import SYNTAXES, dicom
+from dicom_files import SYNTAXES, dicom, item, lookup_table, without_meta, without_preamble
 
 from tfrecords.images.decode import check_header, decode
 from tfrecords.images.kinds import HEAD_BYTES, DecodeError, check_kind
@@ -73,11 +73,34 @@ def originals():
             made[f"DICOM {syntax}"] = dicom(grey, syntax)
         else:
             made[f"DICOM {syntax}"] = dicom(stored, syntax, bits=12, RescaleSlope=2, RescaleIntercept=-5)
+    made |= odd_dicom(stored, colour)
     from pydicom.data import get_testdata_file
 
     for name in ("MR_small_jpeg_ls_lossless.dcm", "JPEGLSNearLossless_08.dcm", "JPGExtended.dcm"):
         made[f"DICOM {name}"] = Path(get_testdata_file(name, download=False)).read_bytes()
     return made
+
+
+def odd_dicom(stored, colour):
+    """Returns DICOM files in colour, with lookup tables and functional groups, and without a preamble."""
+    tables = {"ModalityLUTSequence": [lookup_table(range(400))], "VOILUTSequence": [lookup_table(range(400))]}
+    window = item(FrameVOILUTSequence=[item(WindowCenter=5, WindowWidth=900)])
+    palette = {
+        f"{name}PaletteColorLookupTable{part}": value
+        for name in ("Red", "Green", "Blue")
+        for part, value in (("Descriptor", [256, 0, 8]), ("Data", bytes(range(256))))
+    }
+    return {
+        "DICOM RGB": dicom(colour),
+        "DICOM RGB RLE": dicom(colour, "RLE"),
+        "DICOM YBR JPEG baseline": dicom(colour, "JPEG baseline", PhotometricInterpretation="YBR_FULL_422"),
+        "DICOM YBR": dicom(colour, PhotometricInterpretation="YBR_FULL"),
+        "DICOM palette": dicom(colour[..., 0], PhotometricInterpretation="PALETTE COLOR", **palette),
+        "DICOM tables": dicom(stored, "implicit", **tables),
+        "DICOM groups": dicom(stored, "big endian", PerFrameFunctionalGroupsSequence=[window]),
+        "DICOM without preamble": without_preamble(dicom(stored, "implicit")),
+        "DICOM without meta": without_meta(dicom(stored)),
+    }
 
 
 def saved(image, kind, **options):
