@@ -1,5 +1,6 @@
 """What to convert, and how: the options of a conversion, checked when they are made."""
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from tfrecords.duplicates.sets import POLICIES
 from tfrecords.errors import InputError
 from tfrecords.manifest import ENCODINGS
 from tfrecords.sources.rejection import MaxRejects
+from tfrecords.sources.subfolders import Subfolders
 
 _LARGEST_SIDE: Final = 8192
 _SMALLEST_SHARD: Final = 1 << 16
@@ -31,6 +33,9 @@ class ConvertOptions:
         listing: CSV or Parquet file that names the images; see `read_listing`. None: all in the folder.
         allow_columns: whether the listing may have columns of other names.
         group_regex: see `list_images`.
+        subfolders: what to do with folders of the same name below several class folders: "keep" or
+            "ignore=NAMES"; "" refuses them; see `list_images`.
+        classes: the class names in the order of their labels; () for the order of `class_order`.
         group_key_file: file of the secret that groups and ids are hashed with; DICOM files need it.
         val_fraction: see `assign_splits`.
         test_fraction: see `assign_splits`.
@@ -57,6 +62,8 @@ class ConvertOptions:
     listing: Path | None = None
     allow_columns: bool = False
     group_regex: str | None = None
+    subfolders: str = ""
+    classes: tuple[str, ...] = ()
     group_key_file: Path | None = None
     val_fraction: float = 0.15
     test_fraction: float | None = None
@@ -81,6 +88,12 @@ class ConvertOptions:
             )
         if self.allow_columns and self.listing is None:
             raise InputError("--allow_columns: is for a --listing, and there is none; give one or leave it")
+        Subfolders.parse(self.subfolders)
+        if self.subfolders and self.listing is not None:
+            raise InputError(
+                f"--subfolders={self.subfolders}: is for class folders, and a --listing names each image; "
+                f"leave out one of them"
+            )
         if not all(1 <= side <= _LARGEST_SIDE for side in self.size):
             raise InputError(f"--size={self.size}: each side must be from 1 to {_LARGEST_SIDE} pixels")
         if self.channels not in (1, 3):
@@ -97,6 +110,41 @@ class ConvertOptions:
             raise InputError(f"--workers={self.workers}: must be 0 (one for each core) or more")
         if not 0 <= self.seed <= _LARGEST_SEED:
             raise InputError(f"--seed={self.seed}: must be from 0 to {_LARGEST_SEED}")
+
+
+def refuse_nested(images: Path, out: Path, *, listed: bool, called: str = "") -> None:
+    """Raises InputError if a folder of results is in that of the images, or the other way round.
+
+    There the next conversion would take its own results for images. Links and `..` are followed.
+
+    Args:
+        images: folder of the images.
+        out: folder of the results; it need not be there yet.
+        listed: whether a listing names the images; then results may be below them.
+        called: what errors call `out`; "": --out.
+    """
+    if listed:
+        return
+    found, result = Path(os.path.realpath(images)), Path(os.path.realpath(out))
+    if _same(result, found):
+        where = "is the folder of"
+    elif any(_same(path, found) for path in result.parents):
+        where = "is inside"
+    elif any(_same(path, result) for path in found.parents):
+        where = "holds"
+    else:
+        return
+    raise InputError(
+        f"{called or f'--out={out}'}: {where} --images={images}, so the next conversion would take its own "
+        f"results for images; choose a folder beside --images"
+    )
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one == other or one.samefile(other)  # by another mount, or in another case
+    except OSError:
+        return False
 
 
 def parse_size(text: str) -> tuple[int, int]:

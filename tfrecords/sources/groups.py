@@ -10,6 +10,21 @@ from tfrecords.errors import InputError
 CHEST_XRAY_GROUP: Final = r"(?:^|/)(person\d+_(?:bacteria|virus)|(?:NORMAL2-)?IM-\d+)[-_][^/]*$"
 
 
+def joined_by(expression: str | None, *, listed: bool, keyed: bool) -> str:
+    """Returns what has told which images are of one group, for an error.
+
+    Args:
+        expression: what `--group_regex` says; None: the chest X-ray naming.
+        listed: whether a listing may tell groups too.
+        keyed: whether there is a key, and so perhaps DICOM files, whose patients are told.
+    """
+    told = [*(["the listing's column group"] * listed)]
+    if expression is not None:
+        return " or ".join([*told, f"--group_regex={expression!r}"])
+    told += ["the PatientID of DICOM files"] * keyed
+    return " or ".join([*told, f"the default --group_regex={CHEST_XRAY_GROUP!r} (the chest X-ray naming)"])
+
+
 def group_finder(expression: str | None) -> Callable[[str], str | None]:
     """Returns what finds a path's group, or None; see `list_images` for the expression."""
     try:
