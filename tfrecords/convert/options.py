@@ -128,7 +128,7 @@ def refuse_nested(images: Path, out: Path, *, listed: bool, called: str = "") ->
     found, result = Path(os.path.realpath(images)), Path(os.path.realpath(out))
     if _same(result, found):
         where = "is the folder of"
-    elif any(_same(path, found) for path in result.parents):
+    elif any(_same(path, found) for way in (result, Path(os.path.abspath(out))) for path in way.parents):  # noqa: PTH100
         where = "is inside"
     elif any(_same(path, result) for path in found.parents):
         where = "holds"

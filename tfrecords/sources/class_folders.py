@@ -152,8 +152,8 @@ def _class_names(root: Path, layout: Layout, classes: Sequence[str], *, keyed: b
     if not classes and all(_ROLES.fullmatch(name.casefold()) for name in names):
         raise InputError(
             f"{root}: the class folders are called {in_short(names)}, which tells what the files are, not "
-            f"of which class; name the images with their labels in a --listing, or if these are the classes, "
-            f"say so: {classes_flag(names)}"
+            f"of which class; give as --images the folder that holds the class folders, or name the images "
+            f"with their labels in a --listing; if these are classes, name all: {classes_flag(names)}"
         )
     return names
 

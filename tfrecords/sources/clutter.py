@@ -12,7 +12,7 @@ from tfrecords.errors import InputError
 from tfrecords.images.kinds import HEAD_BYTES, DecodeError, check_kind
 from tfrecords.sources.keys import unified
 
-# Names of files and folders, in any case, and what makes them; `*` is any text. docs/images.md has the same.
+# Names of files and folders, in any case, and what makes them; `*` is any text. docs/folders.md has the same.
 CLUTTER: Final = {
     ".DS_Store": "macOS",
     "._*": "macOS",

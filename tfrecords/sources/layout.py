@@ -243,18 +243,27 @@ def _refuse_loose_images(folder: Path, beside: str = "the class folders", its: s
 
 
 def _refuse_split_names(root: Path, below: Mapping[Path, Sequence[Path]], *, keyed: bool) -> None:
-    """Split folders in some class folders, or beside others, would be flattened into one class."""
+    """Split folders in some class folders, or beside others, would be flattened into one class.
+
+    One folder called train, among others in its class folder, is taken for what it shows.
+    """
     named = {
-        folder: [path.name for path in found if _split_of(path) or split_hint(path.name)]
+        folder: [path for path in found if _split_of(path) or split_hint(path.name)]
         for folder, found in below.items()
     }
-    hints = {_split_of(path) or split_hint(path.name) for found in below.values() for path in found}
-    if len(hints - {None}) < 2:
+    hints = {_split_of(path) or split_hint(path.name) for paths in named.values() for path in paths}
+    odd = [
+        folder
+        for folder, paths in named.items()
+        for path in paths
+        if _split_of(path) and (folder_key(path.name) != "train" or len(below[folder]) == 1)
+    ]
+    if len(hints) < 2 and not odd:
         return
-    folder = next(folder for folder, names in named.items() if names)
-    holds = f"{len(named[folder])} folders" if keyed else in_short(named[folder])
+    folder = odd[0] if odd else next(folder for folder, paths in named.items() if paths)
+    holds = f"{len(named[folder])} folders" if keyed else in_short([path.name for path in named[folder]])
     raise InputError(
-        f"{root}: class folder {folder.name} holds {holds}, which look like splits, but not every class "
+        f"{root}: class folder {folder.name} holds {holds}, which looks like a split, but not every class "
         f"folder holds split folders alone; make it so, with the names train, val and test; or take all "
         f"images below class folders, whatever the folder, with --subfolders=keep; or name the images in a "
         f"--listing"

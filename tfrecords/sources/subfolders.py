@@ -138,5 +138,6 @@ def _refusal(root: Path, found: Mapping[str, Counter[str]], total: int, *, keyed
         f"  --subfolders=ignore=NAMES: folders of these names are passed over, as ignore={example}; all "
         f"others are taken\n"
         f"  --listing: a table names the images and their labels\n"
-        f"If {in_short(folders)} are splits, name them train, val and test."
+        f"If {in_short(folders)} are no classes: name split folders train, val and test, or give as --images "
+        f"the folder that holds the class folders."
     )

@@ -19,23 +19,6 @@ PAIR = ("A/1.png", "B/1.png")
 RULE = "allowed are JPEG, PNG, BMP, WebP, TIFF, DICOM"
 
 
-@pytest.fixture
-def plant(tmp_path):
-    """Makes files below a root: names, or names with their bytes."""
-    root = tmp_path / "images"
-    root.mkdir()
-
-    def make(*names, **contents):
-        for name, data in {**dict.fromkeys(names, PNG), **contents.get("files", {})}.items():
-            path = os.path.join(os.fsencode(root), os.fsencode(name))  # noqa: PTH118  # bytes have no Path
-            os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
-            with open(path, "wb") as file:  # noqa: PTH123
-                file.write(data)
-        return root
-
-    return make
-
-
 def refusal(root, *arguments):
     with pytest.raises(InputError) as caught:
         list_images(root, *arguments)
@@ -198,7 +181,8 @@ def test_an_expression_that_is_none(plant):
          "{root}: split 'val' has no folder for class A, B; every split needs the same class folders (A, B)"),
         (["train/A/1.png", "train/B/1.png", "extra/1.png"],
          "{root}: has split folders (train) and others beside them (extra); use either class folders, or "
-         "class folders below train, val, test"),
+         "class folders below train, val, test; if all of these are classes, name them: "
+         "--classes=extra,train"),
         (["train/A/1.png", "train/B/1.png", "val/A/1.png", "validation/A/1.png"],
          "{root}: two folders for one split: train, val, validation"),
         (["A/1.png", "B\nC/1.png"],
