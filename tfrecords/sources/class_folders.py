@@ -19,7 +19,7 @@ from tfrecords.sources.layout import Layout, find_layout
 from tfrecords.sources.listing import Listing, Source, refuse_rejects
 from tfrecords.sources.privacy import GroupKey, positions
 from tfrecords.sources.rejection import MaxRejects
-from tfrecords.sources.subfolders import Subfolders, check_subfolders
+from tfrecords.sources.subfolders import Subfolders, check_companions, check_subfolders
 
 _DEEP: Final = 5  # folders in each other, alone, that an archive may have been unpacked to
 # Class folders that are all called so hold the parts of one data set, not its classes.
@@ -104,6 +104,7 @@ def _list(
     for parent, is_class in layout.above(root):
         walk.above(parent, is_class=is_class)
     notes = [*layout.notes(), *check_subfolders(root, in_folders, subfolders, walk, keyed=key is not None)]
+    notes += check_companions(root, [s.path for s in sources], subfolders, keyed=key is not None)
     grouped = range(len(sources)) if group_regex is not None else ()
     told = without_patient(examine(root, [s.path for s in sources], pool, keyed=key is not None), grouped)
     for number, (_, patient) in told.items():

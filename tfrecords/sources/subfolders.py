@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -17,6 +17,11 @@ _MADE_OF_IMAGES: Final = re.compile(
     r"(mask|segmentation|annotation|contour|heatmap|overlay|thumbnail)s?|groundtruth"
 )
 _WHOLE_NAMES: Final = re.compile(r"labels?|thumbs?|gt|ground[_ ]truth")
+_COMPANION: Final = re.compile(
+    r"[-_ .](mask|seg|segmentation|annotation|gt|groundtruth|label|contour|heatmap|overlay|thumb|thumbnail)s?"
+    r"([-_ ]?\d+)?\.\w+$",
+    re.IGNORECASE,
+)
 _WORD: Final = re.compile(r"[^\W\d_]+")
 
 
@@ -111,6 +116,35 @@ def check_subfolders(
             f"Subfolders of the same name below several class folders, taken: {which} ({total:,} files)"
         )
     return notes
+
+
+def check_companions(root: Path, paths: Sequence[str], subfolders: Subfolders, *, keyed: bool) -> list[str]:
+    """Returns a note if there are files named as masks of images beside them, as `a_mask.png` of `a.png`.
+
+    Args:
+        root: the folder of the images.
+        paths: of the files, below the root.
+        subfolders: what the user says; with `keep` such files are images of the class.
+        keyed: whether there is a key; then no file is named.
+
+    Raises:
+        InputError: there are some, and the user does not keep all.
+    """
+    marked = [(path, path[: match.start()]) for path in paths if (match := _COMPANION.search(path))]
+    if not marked:
+        return []
+    stems = {path.rpartition(".")[0] for path in paths}
+    found = [path for path, stem in marked if stem in stems]
+    if not found:
+        return []
+    if subfolders.keep:
+        return [f"Files named as masks or the like of others beside them, taken: {len(found):,}"]
+    first = "" if keyed else f", first {found[0]}"
+    raise InputError(
+        f"{root}: {len(found)} of {len(paths)} files are named as masks or the like of images beside "
+        f"them{first}, and would become images of the class; move them out of the class folders, or name the "
+        f"images in a --listing, or take them as images with --subfolders=keep"
+    )
 
 
 def _is_made(key: str) -> bool:

@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 
 from tfrecords.convert.conversion import plan_of
 from tfrecords.convert.options import ConvertOptions, refuse_nested
+from tfrecords.convert.remote import convert_remote
 from tfrecords.errors import InputError
 
 
@@ -54,8 +57,6 @@ def test_results_beside_the_images_are_allowed(places, images, out):
 
 
 def test_a_relative_path_is_one_from_here(places, monkeypatch):
-    from pathlib import Path
-
     monkeypatch.chdir(places / "images")
     with pytest.raises(InputError, match=r"--out=data: is inside --images=\.,"):
         refuse_nested(Path(), Path("data"), listed=False)
@@ -65,6 +66,28 @@ def test_nothing_is_listed_before(places):
     with pytest.raises(InputError, match="is inside --images="):
         plan_of(ConvertOptions(places / "images", places / "images/out"))
     assert not (places / "images/out").exists()
+
+
+@pytest.mark.parametrize(
+    ("images", "out", "said"),
+    [
+        ("images", "s3://bucket/out", "--work={work}: is inside --images=images,"),
+        (
+            "s3://bucket/images",
+            "images/work/images/images/out",
+            "is inside --images=images/work/images/images,",
+        ),
+    ],
+)
+def test_the_copies_of_remote_places_are_no_images_either(places, monkeypatch, images, out, said):
+    monkeypatch.chdir(places)
+    work = Path("images/work")
+    listing = Path("list.csv") if "://" in images else None  # what is fetched removes what is in its way
+    options = ConvertOptions(Path(images), Path(out), listing=listing)
+    with pytest.raises(InputError) as caught:
+        convert_remote(options, images=images, out=out, work=work)
+    assert said.format(work=work) in str(caught.value)
+    assert not work.exists()
 
 
 def test_subfolders_are_no_matter_of_a_listing(tmp_path):

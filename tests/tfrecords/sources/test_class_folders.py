@@ -1,5 +1,6 @@
 import io
 import os
+from collections import Counter
 
 import pytest
 from PIL import Image
@@ -142,6 +143,14 @@ def test_default_groups(plant, name, group):
 def test_groups_by_an_expression(plant, expression, group):
     listing = list_images(plant("A/p7_left.png", "B/p7_left.png"), expression)
     assert [source.group for source in listing.sources] == [group, group]
+
+
+def test_groups_that_look_the_same_are_one(plant):
+    names = ["Jos\u00e9_1", "Jose\u0301_2", "p3_1", "p3 _2", "p3\u00a0_3"]
+    listing = list_images(plant(*(f"A/{name}.png" for name in names), "B/x_1.png"), r"^([^_]+)_")
+    found = Counter(source.group for source in listing.sources)
+    assert found == {"Jos\u00e9": 2, "p3": 3, "x": 1}
+    assert listing.notes == ("Group names taken without stray spaces and in one Unicode form: 3",)
 
 
 def test_an_expression_that_misses_images(plant):

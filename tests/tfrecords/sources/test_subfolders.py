@@ -137,3 +137,29 @@ def test_what_the_flag_says():
     assert Subfolders.parse("") == Subfolders()
     assert Subfolders.parse("keep") == Subfolders(keep=True)
     assert Subfolders.parse("ignore=Masks, b,masks") == Subfolders(ignored=("masks", "b"))
+
+
+def test_masks_beside_their_images_are_refused(plant):
+    names = [
+        "A/a (1).png",
+        "A/a (1)_mask.png",
+        "A/a (1)_mask_1.png",
+        "A/sub/b.jpg",
+        "A/sub/b_Thumb.png",
+        "B/c.png",
+    ]
+    root = plant(*names)
+    message = refusal(root)
+    assert (
+        "3 of 6 files are named as masks or the like of images beside them, first A/a (1)_mask.png" in message
+    )
+    assert "a (1)" not in refusal(root, key=GroupKey(bytes(32)))
+    kept = list_images(root, subfolders="keep")
+    assert len(kept.sources) == 6
+    assert kept.notes == ("Files named as masks or the like of others beside them, taken: 3",)
+
+
+def test_names_that_sound_like_masks_but_belong_to_nothing_are_images(plant):
+    root = plant("A/a_mask.png", "A/b.mask", "A/unmask.png", "A/un.png", "B/a.png", "B/seg.png")
+    listing = list_images(root)
+    assert (len(listing.sources), listing.notes) == (6, ())
