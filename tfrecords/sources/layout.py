@@ -263,7 +263,7 @@ def _refuse_split_names(root: Path, below: Mapping[Path, Sequence[Path]], *, key
     folder = odd[0] if odd else next(folder for folder, paths in named.items() if paths)
     holds = f"{len(named[folder])} folders" if keyed else in_short([path.name for path in named[folder]])
     raise InputError(
-        f"{root}: class folder {folder.name} holds {holds}, which looks like a split, but not every class "
+        f"{root}: class folder {folder.name} holds {holds}, named like splits, but not every class "
         f"folder holds split folders alone; make it so, with the names train, val and test; or take all "
         f"images below class folders, whatever the folder, with --subfolders=keep; or name the images in a "
         f"--listing"

@@ -14,6 +14,7 @@ def places(tmp_path):
     (tmp_path / "images" / "A").mkdir(parents=True)
     (tmp_path / "beside").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "images")
+    (tmp_path / "deep").symlink_to(tmp_path / "images" / "A")
     (tmp_path / "images_too").mkdir()
     (tmp_path / "images" / "out_there").symlink_to(tmp_path / "beside")
     return tmp_path
@@ -27,6 +28,7 @@ def places(tmp_path):
         ("images", "images", "is the folder of"),
         ("images", "link/out", "is inside"),
         ("link", "images/out", "is inside"),
+        ("images", "deep/out", "is inside"),
         ("link", "images", "is the folder of"),
         ("images", "beside/../images/out", "is inside"),
         ("images", "images/out_there/out", "is inside"),  # for the listing follows links

@@ -120,6 +120,7 @@ def test_a_folder_called_train_among_others_below_a_class_is_what_it_shows(plant
     [
         ["train", "test"],
         ["train", "test", "annotations"],
+        ["train", "test", "a", "b", "c", "d"],
         ["Training", "Validation", "a"],
         ["train_images", "test_images"],
         ["trainA", "trainB", "testA", "testB"],
