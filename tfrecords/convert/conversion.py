@@ -220,15 +220,8 @@ def _rendering(options: ConvertOptions) -> Rendering:
 
 def _listing(options: ConvertOptions, key: GroupKey | None, pool: Pool) -> Listing:
     if options.listing is None:
-        return list_images(
-            options.images,
-            options.group_regex,
-            options.max_rejects,
-            key,
-            pool,
-            subfolders=options.subfolders,
-            classes=options.classes,
-        )
+        how = (options.group_regex, options.max_rejects, key, pool)
+        return list_images(options.images, *how, subfolders=options.subfolders, classes=options.classes)
     return read_listing(
         options.listing,
         options.images,
@@ -254,11 +247,7 @@ def _splits(options: ConvertOptions, listing: Listing, dropped: Sets) -> tuple[s
             val_fraction=options.val_fraction,
             test_fraction=options.test_fraction,
             seed=options.seed,
-            joined_by=joined_by(
-                options.group_regex,
-                listed=options.listing is not None,
-                keyed=options.group_key_file is not None,
-            ),
+            joined_by=joined_by(options.group_regex, options.listing, options.group_key_file),
         ),
         strict=True,
     ):

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from tfrecords.errors import InputError
@@ -10,18 +11,18 @@ from tfrecords.errors import InputError
 CHEST_XRAY_GROUP: Final = r"(?:^|/)(person\d+_(?:bacteria|virus)|(?:NORMAL2-)?IM-\d+)[-_][^/]*$"
 
 
-def joined_by(expression: str | None, *, listed: bool, keyed: bool) -> str:
+def joined_by(expression: str | None, listing: Path | None, key_file: Path | None) -> str:
     """Returns what has told which images are of one group, for an error.
 
     Args:
         expression: what `--group_regex` says; None: the chest X-ray naming.
-        listed: whether a listing may tell groups too.
-        keyed: whether there is a key, and so perhaps DICOM files, whose patients are told.
+        listing: a file that may tell groups too, or None.
+        key_file: with a key there may be DICOM files, whose patients are told; None: there is none.
     """
-    told = [*(["the listing's column group"] * listed)]
+    told = ["the listing's column group"] if listing else []
     if expression is not None:
         return " or ".join([*told, f"--group_regex={expression!r}"])
-    told += ["the PatientID of DICOM files"] * keyed
+    told += ["the PatientID of DICOM files"] if key_file else []
     return " or ".join([*told, f"the default --group_regex={CHEST_XRAY_GROUP!r} (the chest X-ray naming)"])
 
 

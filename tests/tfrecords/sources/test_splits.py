@@ -161,17 +161,17 @@ def test_too_few_groups_to_carve(val, test, carved, needed, facts):
 
 
 @pytest.mark.parametrize(
-    ("expression", "listed", "keyed", "told"),
+    ("expression", "listed", "key_file", "told"),
     [
-        (r"^(p)\d", False, False, "joined by --group_regex='^(p)\\\\d': "),
-        (None, False, False, f"joined by the default --group_regex={CHEST_XRAY_GROUP!r} "),
-        (None, False, True, "joined by the PatientID of DICOM files or the default --group_regex="),
-        ("x", True, True, "joined by the listing's column group or --group_regex='x': "),
+        (r"^(p)\d", None, None, "joined by --group_regex='^(p)\\\\d': "),
+        (None, None, None, f"joined by the default --group_regex={CHEST_XRAY_GROUP!r} "),
+        (None, None, Path("key"), "joined by the PatientID of DICOM files or the default --group_regex="),
+        ("x", Path("list.csv"), Path("key"), "joined by the listing's column group or --group_regex='x': "),
     ],
 )
-def test_too_few_groups_name_what_joined_them(expression, listed, keyed, told):
+def test_too_few_groups_name_what_joined_them(expression, listed, key_file, told):
     rows = [(label, f"p{label}", None) for label in (0, 1) for _ in range(20)]
-    by = joined_by(expression, listed=listed, keyed=keyed)
+    by = joined_by(expression, listed, key_file)
     with pytest.raises(InputError) as caught:
         assign_splits(listing(*rows), val_fraction=0.15, test_fraction=None, seed=0, joined_by=by)
     assert told in str(caught.value)
