@@ -22,6 +22,7 @@ CLUTTER: Final = {
     "__MACOSX": "macOS",
     "Icon\r": "macOS",
     "Icon\uf00d": "macOS",  # the same, on a Windows share
+    ".*.icloud": "macOS",  # in the place of a file that was not downloaded
     "Network Trash Folder": "macOS",
     "Temporary Items": "macOS",
     "TheVolumeSettingsFolder": "macOS",
@@ -32,16 +33,20 @@ CLUTTER: Final = {
     "desktop.ini": "Windows",
     "$RECYCLE.BIN": "Windows",
     "System Volume Information": "Windows",
+    "FOUND.0*": "Windows",
     "*:Zone.Identifier*": "Windows",
     "*\uf03aZone.Identifier*": "Windows",  # the same, copied by WSL
     "~$*": "Microsoft Office",
     "@eaDir": "Synology",
+    "*@SynoEAStream": "Synology",
+    "*@SynoResource": "Synology",
     "@tmp": "Synology",
     "#recycle": "Synology",
     "#snapshot": "Synology",
     "@Recycle": "QNAP",
     "@Recently-Snapshot": "QNAP",
     ".@__thumb": "QNAP",
+    "@__thumb": "QNAP",
     "~snapshot": "NetApp",
     "lost+found": "Linux",
     ".Trash*": "Linux",

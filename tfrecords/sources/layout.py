@@ -10,22 +10,10 @@ from tfrecords.errors import InputError
 from tfrecords.sources.classes import classes_flag, in_short
 from tfrecords.sources.clutter import folder_key, folders_in, loose_image, refuse_broken_links
 from tfrecords.sources.keys import unified
-from tfrecords.sources.listing import SPLITS
+from tfrecords.sources.listing import SPLIT_FOLDERS, SPLITS
 from tfrecords.sources.subfolders import Subfolders
 
-# Names of split folders, in any case.
-SPLIT_FOLDERS: Final = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "eval": "val",
-    "test": "test",
-    "testing": "test",
-}
-# The same with something added, as train_images, test_set, trainA, seg_train: never silently a class.
+# These names with something added, as train_images, test_set, trainA, seg_train: never silently a class.
 _WORDS: Final = re.compile(r"[a-z]+|[A-Z]+(?![a-z])|[A-Z][a-z]*")
 _ADDED: Final = re.compile(
     rf"({'|'.join(sorted(SPLIT_FOLDERS, key=len, reverse=True))})(sets?|data|images?|imgs?|split|folder)?"

@@ -11,6 +11,18 @@ from tfrecords.errors import InputError
 from tfrecords.sources.rejection import MaxRejects, shown
 
 SPLITS: Final = ("train", "val", "test")
+# Names of split folders, in any case.
+SPLIT_FOLDERS: Final = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "eval": "val",
+    "test": "test",
+    "testing": "test",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Final, Self
 from tfrecords.errors import InputError
 from tfrecords.sources.classes import in_short
 from tfrecords.sources.clutter import Walk, folder_key
+from tfrecords.sources.listing import SPLIT_FOLDERS
 from tfrecords.sources.rejection import shown
 
 # Words in the names of folders whose files are no images of a class, but made of them.
@@ -77,8 +78,8 @@ def check_subfolders(
 
     Raises:
         InputError: folders have the same name below two or more class folders, or their names tell that
-            they hold no images of the class, and the user does not say what to do; or an ignored name is
-            nowhere.
+            they are splits or hold no images of the class, and the user does not say what to do; or an
+            ignored name is nowhere.
     """
     names: dict[str, str] = {}
     counts: dict[str, Counter[str]] = {}
@@ -93,7 +94,11 @@ def check_subfolders(
             f"--subfolders=ignore={','.join(subfolders.ignored)}: below the class folders of {root} there is "
             f"no folder {in_short(absent)}{there}"
         )
-    found = {names[key]: where for key, where in sorted(counts.items()) if len(where) > 1 or _is_made(key)}
+    found = {
+        names[key]: where
+        for key, where in sorted(counts.items())
+        if len(where) > 1 or _is_made(key) or (key in SPLIT_FOLDERS and key != "train")
+    }
     total = sum(
         count
         for (_, below), count in files.items()
@@ -166,7 +171,7 @@ def _refusal(root: Path, found: Mapping[str, Counter[str]], total: int, *, keyed
         )
     return (
         f"{root}: subfolders would be merged into the images of their class; they have the same name below "
-        f"two or more class folders, or hold masks or the like:\n{listed}\n"
+        f"two or more class folders, or names of splits, masks or the like:\n{listed}\n"
         f"Say what they are:\n"
         f"  --subfolders=keep: all images below a class folder are its images, as of patients or sites\n"
         f"  --subfolders=ignore=NAMES: folders of these names are passed over, as ignore={example}; all "

@@ -64,6 +64,7 @@ def test_kept_folders_are_taken_and_told(masks):
         ["A/masks", "A", "B"],
         ["A/COVID_masks", "B/Normal_masks"],
         ["A/labels", "B"],
+        ["A/site/train", "A/site/test", "B"],
         ["bus/a", "bus/b", "car/a", "car/b", "train/a", "train/b"],
     ],
 )
@@ -81,6 +82,7 @@ def test_what_would_be_merged_is_refused(plant, folders):
         ["A", "A/sub", "B"],
         ["train/A/p1", "train/B/p2", "test/A/p3", "test/B/p4"],
         ["A/unmasked", "B/Mustang GT"],
+        ["A/x/train", "B"],
     ],
 )
 def test_folders_of_different_names_are_accepted_without_a_word(plant, folders):
