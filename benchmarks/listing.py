@@ -55,7 +55,8 @@ def _make(root: Path) -> None:
     for label in range(_CLASSES.value):
         left = _FILES.value // _CLASSES.value
         for part in range(-(-left // _PER_FOLDER)):
-            folder = root / f"class{label:04d}" / f"part{part:04d}"
+            # Of another name below each class: folders of the same name are refused.
+            folder = root / f"class{label:04d}" / f"class{label:04d}part{part:04d}"
             folder.mkdir(parents=True)
             first = folder / "image0000.png"
             Image.new("L", (1, 1), label % 256).save(first)

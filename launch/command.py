@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from absl import app, flags
 
@@ -13,8 +13,40 @@ from launch.exits import BAD_INPUT, INTERRUPTED
 _ENV_NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
+flags.disclaim_key_flags()  # those defined by `define_path` are the command's, and stand in its --help
+
+
 class LaunchError(ValueError):
     """Bad input: a flag, a file or an environment. The message names it, what is allowed, and the fix."""
+
+
+class _PathParser(flags.ArgumentParser[str]):
+    """Takes a path, and puts the home folder in the place of `~`: a shell leaves it in `--flag=~/folder`."""
+
+    def parse(self, argument: str) -> str:
+        path = os.path.expanduser(argument)  # noqa: PTH111 - raises nothing
+        if argument.startswith("~") and path == argument:
+            raise ValueError(
+                f"there is no home folder {argument.partition('/')[0]!r}; for a folder of this name write "
+                f"./{argument}"
+            )
+        return path
+
+
+def define_path(name: str, default: str | None, text: str, *, allow_override: bool = False) -> Any:
+    """Defines a flag whose value is a path; `~` and `~user` at its start are home folders.
+
+    Args:
+        name: of the flag.
+        default: its value where it is not given; None or a path.
+        text: its help.
+        allow_override: whether it takes the place of a flag of this name.
+
+    Returns:
+        what `flags.DEFINE_string` returns.
+    """
+    parser, serializer = _PathParser(), flags.ArgumentSerializer[str]()
+    return flags.DEFINE(parser, name, default, text, serializer=serializer, allow_override=allow_override)
 
 
 def run(main: Callable[[list[str]], int], without_command: Callable[[list[str]], int] | None = None) -> None:

@@ -21,7 +21,7 @@ from typing import Final
 from absl import flags
 
 from launch.cluster import FIRST_PORT, LAST_PORT, Place, shares
-from launch.command import LaunchError, run
+from launch.command import LaunchError, define_path, run
 from launch.devices import divided_gpus
 from launch.exits import INTERRUPTED, STOPPED, exit_code, in_words, starts_again
 from launch.processes import Child, Children, Output, signals_noted
@@ -43,7 +43,7 @@ _MAX_RESTARTS = flags.DEFINE_integer(
     "code 76 that another one was lost. Every other code ends the launch with that code.",
     lower_bound=0,
 )
-_LOG_DIR = flags.DEFINE_string(
+_LOG_DIR = define_path(
     "log_dir",
     None,
     "Folder that gets rank-N.log, all that process N prints. Default: launch/local-TIME.",
@@ -91,7 +91,7 @@ def main(command: list[str]) -> int:
         Launch(
             tuple(command),
             count,
-            Path(_LOG_DIR.value or f"launch/local-{stamp}-{os.getpid()}").expanduser(),
+            Path(_LOG_DIR.value or f"launch/local-{stamp}-{os.getpid()}"),
             divided_gpus(count, _DEVICES.value, os.environ),
             tuple(
                 tuple(map(int, share))

@@ -27,12 +27,12 @@ from typing import Final
 from absl import flags
 
 from launch.cluster import DEFAULT_PORT, Place
-from launch.command import LaunchError, run
+from launch.command import LaunchError, define_path, run
 from launch.devices import divided_gpus
 from launch.exits import BAD_INPUT, INTERRUPTED, PEER_LOST, STOPPED, exit_code, in_words
 from launch.processes import Children, signals_noted
 
-_HOSTS = flags.DEFINE_string(
+_HOSTS = define_path(
     "hosts",
     None,
     "File with one host a line, in the order of ranks: HOST, HOST:PORT or HOST slots=N. For schedulers other "
@@ -50,7 +50,7 @@ _PORT = flags.DEFINE_integer(
 _JOIN_MINUTES = flags.DEFINE_float(
     "join_minutes", 10.0, "How long the names of the other workers may take to resolve.", lower_bound=0.0
 )
-_LOG_DIR = flags.DEFINE_string(
+_LOG_DIR = define_path(
     "log_dir",
     None,
     "Folder that gets rank-N.log, all that the command prints, and rank-N.json, how it ended; what rank 0 "
@@ -71,7 +71,7 @@ _SAY_SECONDS: Final = 15.0
 
 def main(command: list[str]) -> int:
     """Parses the flags and runs the command."""
-    log_dir = Path(_LOG_DIR.value).expanduser() if _LOG_DIR.value else None
+    log_dir = Path(_LOG_DIR.value) if _LOG_DIR.value else None
     began = time.time()
     try:
         if not shutil.which(command[0]):
@@ -112,7 +112,7 @@ def place_of(environment: Mapping[str, str]) -> Place | None:
         return None
     if _HOSTS.value:
         try:
-            lines = Path(_HOSTS.value).expanduser().read_text().splitlines()
+            lines = Path(_HOSTS.value).read_text().splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise LaunchError(f"--hosts={_HOSTS.value}: cannot be read: {error}") from None
         return Place.in_hosts(lines, _mpi_rank(environment), _PORT.value)

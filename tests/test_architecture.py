@@ -300,6 +300,25 @@ def test_only_commands_touch_flags(module):
     }
 
 
+@pytest.mark.parametrize("module", sorted((COMMANDS | {"trainer.flags"}) & set(MODULES)))
+def test_flags_that_are_paths_are_defined_as_such(module):
+    """So that `~` is a home folder in all of them: what a path's name or its help sounds like."""
+    calls = [
+        (
+            ast.unparse(node.func),
+            ast.unparse(node.args[0]).strip("'\"'"),
+            ast.unparse(node.args[2]).strip("'\""),
+        )
+        for node in ast.walk(ast.parse(MODULES[module].read_text()))
+        if isinstance(node, ast.Call) and "DEFINE_string" in ast.unparse(node.func) and len(node.args) > 2
+    ]
+    sounds = r"^(Local |Also write |Also writes )?(folder|file|csv|table|where|image folder)\b"
+    names = r"(^|_)(dir|file|folder|out|data|path|csv|png|html|json|images|listing|hosts|work)$"
+    assert [
+        name for _, name, text in calls if re.search(names, name) or re.search(sounds, text, re.IGNORECASE)
+    ] == []
+
+
 @pytest.mark.parametrize("module", sorted(COMMANDS & set(MODULES)))
 def test_a_command_opens_with_how_it_is_called(module):
     docstring = ast.get_docstring(ast.parse(MODULES[module].read_text()))

@@ -1,9 +1,10 @@
 """What every command shares: flags in, one call, an exit code out."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from absl import app, flags, logging
 
@@ -13,10 +14,41 @@ from tfrecords.signals import INTERRUPTED, STOPPED, Terminated, leave, listen, s
 BAD_INPUT: Final = 2
 PEER_LOST: Final = 76  # another worker of a training: run all again
 NOT_FINITE: Final = 77  # the loss: the best epoch's model is there
-__all__ = ["BAD_INPUT", "INTERRUPTED", "NOT_FINITE", "PEER_LOST", "STOPPED", "run"]
+__all__ = ["BAD_INPUT", "INTERRUPTED", "NOT_FINITE", "PEER_LOST", "STOPPED", "define_path", "run"]
+
+flags.disclaim_key_flags()  # those defined by `define_path` are the command's, and stand in its --help
 
 
-def run(main: Callable[[list[str]], None], *, positional: str = "") -> None:
+class _PathParser(flags.ArgumentParser[str]):
+    """Takes a path, and puts the home folder in the place of `~`: a shell leaves it in `--flag=~/folder`."""
+
+    def parse(self, argument: str) -> str:
+        path = os.path.expanduser(argument)  # noqa: PTH111 - a URL is no Path
+        if argument.startswith("~") and path == argument:
+            raise ValueError(
+                f"there is no home folder {argument.partition('/')[0]!r}; for a folder of this name write "
+                f"./{argument}"
+            )
+        return path
+
+
+def define_path(name: str, default: str | None, text: str, *, required: bool = False) -> Any:
+    """Defines a flag whose value is a path or a URL; `~` and `~user` at its start are home folders.
+
+    Args:
+        name: of the flag.
+        default: its value where it is not given; None or a path.
+        text: its help.
+        required: whether it must be given.
+
+    Returns:
+        what `flags.DEFINE_string` returns.
+    """
+    parser, serializer = _PathParser(), flags.ArgumentSerializer[str]()
+    return flags.DEFINE(parser, name, default, text, serializer=serializer, required=required)
+
+
+def run(main: Callable[[list[str]], None], *, positional: str = "", paths: bool = False) -> None:
     """Parses the command line, calls `main(arguments)` and exits.
 
     The exit code is 0 for success, 2 for bad input (a bad flag included), 75 for SIGTERM, 130 for Ctrl-C,
@@ -25,6 +57,7 @@ def run(main: Callable[[list[str]], None], *, positional: str = "") -> None:
     Args:
         main: gets the arguments that are no flags.
         positional: what these arguments are, for the error of a command that takes none ("").
+        paths: whether they are paths; `~` at the start of one that is not there is a home folder.
     """
     listen()
 
@@ -37,7 +70,7 @@ def run(main: Callable[[list[str]], None], *, positional: str = "") -> None:
                     f"unexpected argument {argv[1]!r}: this command takes only flags, "
                     f"written --name=value; see --help"
                 )
-            main(argv[1:])
+            main([_expanded(argument) for argument in argv[1:]] if paths else argv[1:])
         except InputError as error:
             _leave(f"error: {error}", BAD_INPUT)
         except EndedEarly as error:
@@ -48,6 +81,10 @@ def run(main: Callable[[list[str]], None], *, positional: str = "") -> None:
             _leave(sentence(signal.SIGINT), INTERRUPTED)
 
     app.run(guarded, flags_parser=_parse)
+
+
+def _expanded(path: str) -> str:
+    return path if os.path.lexists(path) else os.path.expanduser(path)  # noqa: PTH111
 
 
 def _parse(argv: list[str]) -> list[str]:

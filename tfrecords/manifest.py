@@ -58,7 +58,7 @@ class Manifest:
 
     Attributes:
         name: of the data set, the first part of each shard's name.
-        class_names: sorted; a label is an index into them.
+        class_names: in the order of their labels, which index them.
         image_shape: (height, width, channels).
         encoding: "raw", "png" or "jpeg".
         splits: by name.

@@ -11,11 +11,11 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
-from tfrecords.command import run
+from tfrecords.command import define_path, run
 from tfrecords.manifest import Manifest
 from tfrecords.verification import require_sound
 
-_DATA = flags.DEFINE_string("data", None, "Folder with manifest.json.", required=True)
+_DATA = define_path("data", None, "Folder with manifest.json.", required=True)
 _QUICK = flags.DEFINE_bool("quick", False, "Stop after sizes and hashes; do not read the records.")
 _WORKERS = flags.DEFINE_integer("workers", 0, "Processes; 0: one for each core.", lower_bound=0)
 

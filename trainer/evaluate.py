@@ -10,14 +10,14 @@ from absl import flags
 
 from data_pipeline.fetch import end_process, is_remote, local, without_secrets
 from data_pipeline.quiet import quiet_start
-from tfrecords.command import run
+from tfrecords.command import define_path, run
 from trainer.run import Run
 
-_RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the run.", required=True)
-_DATA = flags.DEFINE_string(
+_RUN_DIR = define_path("run_dir", None, "Folder of the run.", required=True)
+_DATA = define_path(
     "data", None, "Another data set of the same classes, a folder or a URL. Default: the run's."
 )
-_CACHE_DIR = flags.DEFINE_string("cache_dir", None, "Where fetched data are kept. Default: the user's cache.")
+_CACHE_DIR = define_path("cache_dir", None, "Where fetched data are kept. Default: the user's cache.")
 _CACHE_LIMIT_MB = flags.DEFINE_integer(
     "cache_limit_mb", 0, "Space for all fetched data sets, MB. Default 0: what the disk has.", lower_bound=0
 )

@@ -8,6 +8,7 @@ from data_pipeline.fetch import is_remote, local, without_secrets
 from data_pipeline.options import CACHES, COPIES
 from data_pipeline.settings import load_settings
 from tfrecords.augment import PRESETS
+from tfrecords.command import define_path
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 from trainer.config import (
@@ -24,7 +25,7 @@ from trainer.run import CONFIG_NAME, Run
 
 _DEFAULT = TrainConfig(data="", run_dir="")
 
-_DATA = flags.DEFINE_string(
+_DATA = define_path(
     "data",
     None,
     "Folder made by tfrecords.convert, or its URL: s3://, gs://, https:// (see --remote). Default: drawn "
@@ -50,7 +51,7 @@ _DATA_SERVICE = flags.DEFINE_string(
     "grpc://HOST:PORT of a dispatcher (data_pipeline.serve) whose workers parse and decode the training "
     "batches: same batches, same order. They must see the shards under the same path. Private network only.",
 )
-_RUN_DIR = flags.DEFINE_string(
+_RUN_DIR = define_path(
     "run_dir", None, "Folder of the run; the same command again resumes it. Default: runs/DATA-MODEL."
 )
 _STRATEGY = flags.DEFINE_enum(
@@ -121,7 +122,7 @@ _CACHE = flags.DEFINE_enum(
     "for PNG, JPEG or several processes, memory for raw, if it fits into --ram_budget_mb; else off. A run "
     "keeps what auto chose at its first start.",
 )
-_CACHE_DIR = flags.DEFINE_string(
+_CACHE_DIR = define_path(
     "cache_dir",
     _DEFAULT.cache_dir,
     "Folder of fetched data and of the decoded files of --cache=disk, which may be removed at any time; "

@@ -18,12 +18,12 @@ from data_pipeline.fetch import local
 from data_pipeline.options import CACHES, PipelineOptions
 from data_pipeline.quiet import quiet_start
 from data_pipeline.settings import load_settings
-from tfrecords.command import run
+from tfrecords.command import define_path, run
 from tfrecords.errors import InputError
 from tfrecords.files import write_atomically
 from tfrecords.manifest import Manifest
 
-_DATA = flags.DEFINE_string("data", None, "Folder with manifest.json, or its URL.", required=True)
+_DATA = define_path("data", None, "Folder with manifest.json, or its URL.", required=True)
 _SPLIT = flags.DEFINE_string("split", "train", "Split to read, as training does.")
 _BATCH = flags.DEFINE_integer("global_batch_size", PipelineOptions().global_batch_size, "Records a step.")
 _MODEL = flags.DEFINE_string(
@@ -33,12 +33,12 @@ _MODEL = flags.DEFINE_string(
     "run, or a .keras file; none for no step.",
 )
 _CACHE = flags.DEFINE_enum("cache", "auto", CACHES, "As in trainer.main. Default: pipeline.json's, or auto.")
-_CACHE_DIR = flags.DEFINE_string(
+_CACHE_DIR = define_path(
     "cache_dir", "", "Folder for remote data and for the file of --cache=disk. Default: ~/.cache/shardlight."
 )
 _SECONDS = flags.DEFINE_float("seconds", 45, "About how long it takes, TensorFlow's start aside.")
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Of each measurement, after one that warms up.", lower_bound=1)
-_OUT = flags.DEFINE_string("out", None, "Folder for the files. Default: benchmark-NAME-SPLIT.")
+_OUT = define_path("out", None, "Folder for the files. Default: benchmark-NAME-SPLIT.")
 
 _LEAST_SECONDS = 5
 

@@ -11,11 +11,11 @@ from absl import flags
 from data_pipeline.fetch import is_remote, local, without_secrets
 from data_pipeline.options import CACHES, PipelineOptions
 from data_pipeline.quiet import quiet_start
-from tfrecords.command import run
+from tfrecords.command import define_path, run
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 
-_DATA = flags.DEFINE_string(
+_DATA = define_path(
     "data",
     None,
     "Folder with manifest.json, or its URL: then pipeline.json is kept with what is fetched.",
@@ -26,7 +26,7 @@ _BATCH = flags.DEFINE_integer("global_batch_size", PipelineOptions().global_batc
 _CACHE = flags.DEFINE_enum(
     "cache", "auto", CACHES, "As in trainer.main; other than auto, it is not searched."
 )
-_CACHE_DIR = flags.DEFINE_string(
+_CACHE_DIR = define_path(
     "cache_dir", "", "Folder for remote data and for the file of --cache=disk. Default: ~/.cache/shardlight."
 )
 _BUDGET = flags.DEFINE_float("budget_seconds", 120, "How long to search, TensorFlow's start aside.")

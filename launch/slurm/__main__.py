@@ -23,7 +23,7 @@ from typing import Final
 
 from absl import flags
 
-from launch.command import LaunchError, parse_environment, run
+from launch.command import LaunchError, define_path, parse_environment, run
 from launch.slurm import cancelling, logs, status, submission
 from launch.slurm.folder import find
 from launch.slurm.options import Job
@@ -86,7 +86,7 @@ _ENV = flags.DEFINE_multi_string(
 _SETUP = flags.DEFINE_multi_string(
     "setup", [], "Shell lines before the command: --setup='module load cuda'; repeat it for more."
 )
-_LOG_DIR = flags.DEFINE_string(
+_LOG_DIR = define_path(
     "log_dir",
     None,
     "Folder of the job's state: its script, rank-N.log and rank-N.json. It must be on a disk that all nodes "
@@ -187,7 +187,7 @@ def _number(text: str, of: str) -> int:
 
 
 def _log_dir() -> Path | None:
-    return Path(_LOG_DIR.value).expanduser().absolute() if _LOG_DIR.value else None
+    return Path(_LOG_DIR.value).absolute() if _LOG_DIR.value else None
 
 
 if __name__ == "__main__":

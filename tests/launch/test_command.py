@@ -11,6 +11,7 @@ from launch.command import LaunchError, parse_environment, split
         (["x"], ["x"], []),
         (["x", "--"], ["x"], []),
         (["x", "--a", "--", "c", "--", "d"], ["x", "--a"], ["c", "--", "d"]),
+        (["x", "--", "c", "--data=~/d"], ["x"], ["c", "--data=~/d"]),
     ],
 )
 def test_the_first_two_dashes_split(argv, own, command):

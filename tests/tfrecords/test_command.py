@@ -1,4 +1,13 @@
+import pwd
+from pathlib import Path
+
 import pytest
+from absl import flags
+
+import launch.command
+import tfrecords.command
+
+ROOT = Path(__file__).resolve().parents[2]
 
 SCRIPT = '''
 """Ends as it is told to."""
@@ -28,10 +37,31 @@ if __name__ == "__main__":
 '''
 
 
+PATHS = '''
+"""Prints paths."""
+
+from absl import flags
+
+from tfrecords.command import define_path, run
+
+_FOLDER = define_path("folder", None, "Folder.", required=True)
+_REGEX = flags.DEFINE_string("regex", "", "No path.")
+
+
+def main(arguments):
+    print(_FOLDER.value, _REGEX.value, *arguments)
+
+
+if __name__ == "__main__":
+    run(main, positional="FILE...", paths=True)
+'''
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("commands")
     (path / "ending.py").write_text(SCRIPT.replace("POSITIONAL", '""'))
+    (path / "paths.py").write_text(PATHS)
     (path / "taking.py").write_text(SCRIPT.replace("POSITIONAL", '"FILE..."'))
     return path
 
@@ -97,3 +127,57 @@ def test_help_is_no_failure(run_command, folder, flag):
     assert (done.returncode, done.stderr) == (0, "")
     assert "Ends as it is told to." in done.stdout
     assert "--how: <well|bad|broken|interrupted>: How it ends." in done.stdout
+
+
+def test_a_home_folder_is_put_in_the_place_of_a_tilde_in_paths_alone(run_command, folder, tmp_path):
+    (tmp_path / "~literal.png").touch()
+    arguments = (
+        "--folder=~/a b",
+        "--regex=~/x",
+        "~/c.png",
+        "~literal.png",
+        "~nobody_here.png",
+        "d~.png",
+        "~",
+    )
+    done = run_command("paths", *arguments, cwd=tmp_path, HOME="/the/home", PYTHONPATH=f"{ROOT}:{folder}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "/the/home/a b ~/x /the/home/c.png ~literal.png ~nobody_here.png d~.png /the/home\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ("~", "/the/home"),
+        ("~/x/~/y", "/the/home/x/~/y"),
+        ("~root/x", f"{pwd.getpwnam('root').pw_dir}/x"),
+        ("a/~/b", "a/~/b"),
+        ("./~x", "./~x"),
+        ("", ""),
+        ("-", "-"),
+        ("/dev/stdout", "/dev/stdout"),
+        ("s3://bucket/~/x", "s3://bucket/~/x"),
+        ("https://host/~user/x", "https://host/~user/x"),
+    ],
+)
+@pytest.mark.parametrize("package", [tfrecords.command, launch.command])
+def test_a_path_of_a_flag(monkeypatch, package, given, path):
+    monkeypatch.setenv("HOME", "/the/home")
+    holder = package.define_path("a_path_of_a_test", None, "A path.")
+    try:
+        flags.FLAGS["a_path_of_a_test"].parse(given)
+        assert flags.FLAGS["a_path_of_a_test"].value == path
+    finally:
+        delattr(flags.FLAGS, holder.name)
+
+
+def test_a_home_folder_that_is_not_there_is_bad_input(run_command, folder, tmp_path):
+    done = run_command("paths", "--folder=~nobody_here/x", cwd=folder)
+    assert done.returncode == 2
+    assert "--folder=~nobody_here/x: there is no home folder '~nobody_here'" in done.stderr
+    assert "./~nobody_here/x" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_shows_paths_as_flags_of_the_command(run_command, folder):
+    assert "\n  --folder: Folder." in run_command("paths", "--help", cwd=folder).stdout

@@ -2,7 +2,8 @@
 
     python -m tfrecords.convert --images=chest_xray --out=data/chest_xray
 
-The folder holds one folder for each class, or `train`, `val` and `test` folders with these inside.
+The folder holds one folder for each class, or `train`, `val` and `test` folders with these inside, or
+each class folder holds `train`, `val` and `test`.
 A missing val or test split is carved from train, whole groups (patients) at a time. With --listing a
 CSV or Parquet file names the images, their classes, groups and splits instead of folders. The same
 command again resumes what was interrupted and leaves alone what is complete.
@@ -14,7 +15,7 @@ from pathlib import Path
 from absl import flags
 
 from tfrecords.augment import PRESETS
-from tfrecords.command import run
+from tfrecords.command import define_path, run
 from tfrecords.convert.balance import parse_copies
 from tfrecords.convert.conversion import Conversion, convert_images, convert_task
 from tfrecords.convert.engines import ENGINES, Engine, parse_task
@@ -28,9 +29,9 @@ from tfrecords.sources.rejection import REJECTED_NAME, parse_max_rejects, shown
 
 _DEFAULT = ConvertOptions(Path(), Path())
 
-_IMAGES = flags.DEFINE_string("images", None, "Folder of the images, or its URL.", required=True)
-_OUT = flags.DEFINE_string("out", None, "Folder for shards and manifest.json, or its URL.", required=True)
-_WORK = flags.DEFINE_string(
+_IMAGES = define_path("images", None, "Folder of the images, or its URL.", required=True)
+_OUT = define_path("out", None, "Folder for shards and manifest.json, or its URL.", required=True)
+_WORK = define_path(
     "work",
     None,
     "Local folder for the copies where --images or --out is a URL, as s3://bucket/folder; the same command "
@@ -41,7 +42,7 @@ _SIZE = flags.DEFINE_string("size", "180", "Pixels: one number, or HEIGHTxWIDTH.
 _CHANNELS = flags.DEFINE_enum(
     "channels", "grayscale", ["grayscale", "rgb", "1", "3"], "Channels of the records."
 )
-_LISTING = flags.DEFINE_string(
+_LISTING = define_path(
     "listing",
     None,
     "CSV (with a header; separated by commas, semicolons, tabs or |) or Parquet file with the columns path, "
@@ -62,6 +63,20 @@ _COLUMNS = {
         "split": "of splits",
     }.items()
 }
+_SUBFOLDERS = flags.DEFINE_string(
+    "subfolders",
+    "",
+    "What is done with folders of the same name below two or more class folders; without it they are "
+    "refused. keep: all images below a class folder are its images, whatever the folder; if each such "
+    "folder is a patient, add --group_regex='^([^/]+)/'. ignore=NAMES, as ignore=masks,other: folders of "
+    "these names are passed over, and all others are taken.",
+)
+_CLASSES = flags.DEFINE_list(
+    "classes",
+    [],
+    "Names of all classes, in the order of their labels, as healthy,sick. Default: sorted, numbers by their "
+    "value.",
+)
 _GROUP_REGEX = flags.DEFINE_string(
     "group_regex",
     None,
@@ -69,7 +84,7 @@ _GROUP_REGEX = flags.DEFINE_string(
     "folder; its first group counts. Default: the chest X-ray naming; an image whose name does "
     "not follow it is a group of its own.",
 )
-_GROUP_KEY_FILE = flags.DEFINE_string(
+_GROUP_KEY_FILE = define_path(
     "group_key_file",
     None,
     "File of 32 or more random bytes, kept secret: groups and ids are hashed with it, errors name no file, "
@@ -175,6 +190,8 @@ def main(_: list[str]) -> None:
         listing=None if _LISTING.value is None else Path(_LISTING.value),
         allow_columns=_ALLOW_COLUMNS.value,
         **{f"{what}_column": flag.value for what, flag in _COLUMNS.items()},
+        subfolders=_SUBFOLDERS.value,
+        classes=tuple(_CLASSES.value),
         group_regex=_GROUP_REGEX.value,
         group_key_file=Path(_GROUP_KEY_FILE.value) if _GROUP_KEY_FILE.value is not None else None,
         val_fraction=_VAL.value,

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from tfrecords.convert.assessment import assess
 from tfrecords.convert.balance import balanced_copies
 from tfrecords.convert.engines import jobs_of, require_all, write_with_beam
-from tfrecords.convert.options import ConvertOptions
+from tfrecords.convert.options import ConvertOptions, refuse_nested
 from tfrecords.convert.output import join, locked, prepare, remove_journal, task_locked, tasks_of
 from tfrecords.convert.plan import plan_content, versions
 from tfrecords.convert.shards import ImageJob, Rendering, ShardJob, ShardResult, plan_split, write_shards
@@ -31,6 +31,7 @@ from tfrecords.interop.companions import write_companions
 from tfrecords.manifest import SOURCES_NAME, Manifest, Shard, Split
 from tfrecords.pool import Pool
 from tfrecords.sources.class_folders import list_images
+from tfrecords.sources.groups import joined_by
 from tfrecords.sources.listing import SPLITS, Listing, Source
 from tfrecords.sources.privacy import GroupKey, load_key
 from tfrecords.sources.rejection import REJECTED, REJECTED_NAME, check_rejects, render_rejected
@@ -97,6 +98,7 @@ def _pool(options: ConvertOptions) -> Pool:
 def _listed_and_planned(
     options: ConvertOptions, pool: Pool
 ) -> tuple[Listing, tuple[str, ...], Sets, list[ShardJob], dict[str, Any]]:
+    refuse_nested(options.images, options.out, listed=options.listing is not None)
     key = load_key(options.group_key_file) if options.group_key_file else None
     listing = _listing(options, key, pool)
     shape = _rendering(options).shape
@@ -218,7 +220,8 @@ def _rendering(options: ConvertOptions) -> Rendering:
 
 def _listing(options: ConvertOptions, key: GroupKey | None, pool: Pool) -> Listing:
     if options.listing is None:
-        return list_images(options.images, options.group_regex, options.max_rejects, key, pool)
+        how = (options.group_regex, options.max_rejects, key, pool)
+        return list_images(options.images, *how, subfolders=options.subfolders, classes=options.classes)
     return read_listing(
         options.listing,
         options.images,
@@ -228,6 +231,7 @@ def _listing(options: ConvertOptions, key: GroupKey | None, pool: Pool) -> Listi
         max_rejects=options.max_rejects,
         key=key,
         pool=pool,
+        classes=options.classes,
     )
 
 
@@ -244,6 +248,7 @@ def _splits(options: ConvertOptions, listing: Listing, dropped: Sets) -> tuple[s
             val_fraction=options.val_fraction,
             test_fraction=options.test_fraction,
             seed=options.seed,
+            joined_by=joined_by(options.group_regex, options.listing, options.group_key_file),
         ),
         strict=True,
     ):

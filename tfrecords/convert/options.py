@@ -1,5 +1,6 @@
 """What to convert, and how: the options of a conversion, checked when they are made."""
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from tfrecords.duplicates.sets import POLICIES
 from tfrecords.errors import InputError
 from tfrecords.manifest import ENCODINGS
 from tfrecords.sources.rejection import MaxRejects
+from tfrecords.sources.subfolders import Subfolders
 
 _LARGEST_SIDE: Final = 8192
 _SMALLEST_SHARD: Final = 1 << 16
@@ -35,6 +37,9 @@ class ConvertOptions:
         group_column: see `path_column`.
         split_column: see `path_column`.
         group_regex: see `list_images`.
+        subfolders: what to do with folders of the same name below several class folders: "keep" or
+            "ignore=NAMES"; "" refuses them; see `list_images`.
+        classes: the class names in the order of their labels; () for the order of `class_order`.
         group_key_file: file of the secret that groups and ids are hashed with; DICOM files need it.
         val_fraction: see `assign_splits`.
         test_fraction: see `assign_splits`.
@@ -65,6 +70,8 @@ class ConvertOptions:
     group_column: str | None = None
     split_column: str | None = None
     group_regex: str | None = None
+    subfolders: str = ""
+    classes: tuple[str, ...] = ()
     group_key_file: Path | None = None
     val_fraction: float = 0.15
     test_fraction: float | None = None
@@ -87,13 +94,7 @@ class ConvertOptions:
                 f"--overwrite with {'--task' if self.engine.task else '--finish'}: tasks share the folder, "
                 f"and one cannot replace what the others write; choose another --out"
             )
-        if self.allow_columns and self.listing is None:
-            raise InputError("--allow_columns: is for a --listing, and there is none; give one or leave it")
-        for what, name in self.columns.items():
-            if self.listing is None:
-                raise InputError(
-                    f"--{what}_column={name}: is for a --listing, and there is none; give one or leave it"
-                )
+        self._check_listing()
         if not all(1 <= side <= _LARGEST_SIDE for side in self.size):
             raise InputError(f"--size={self.size}: each side must be from 1 to {_LARGEST_SIDE} pixels")
         if self.channels not in (1, 3):
@@ -111,6 +112,22 @@ class ConvertOptions:
         if not 0 <= self.seed <= _LARGEST_SEED:
             raise InputError(f"--seed={self.seed}: must be from 0 to {_LARGEST_SEED}")
 
+    def _check_listing(self) -> None:
+        """Raises InputError for what is for a listing where there is none, or for class folders."""
+        if self.allow_columns and self.listing is None:
+            raise InputError("--allow_columns: is for a --listing, and there is none; give one or leave it")
+        for what, name in self.columns.items():
+            if self.listing is None:
+                raise InputError(
+                    f"--{what}_column={name}: is for a --listing, and there is none; give one or leave it"
+                )
+        Subfolders.parse(self.subfolders)
+        if self.subfolders and self.listing is not None:
+            raise InputError(
+                f"--subfolders={self.subfolders}: is for class folders, and a --listing names each image; "
+                f"leave out one of them"
+            )
+
     @property
     def columns(self) -> dict[str, str]:
         """The columns of the listing that the user named, by what they hold."""
@@ -121,6 +138,41 @@ class ConvertOptions:
             "split": self.split_column,
         }
         return {what: name for what, name in named.items() if name is not None}
+
+
+def refuse_nested(images: Path, out: Path, *, listed: bool, called: str = "") -> None:
+    """Raises InputError if a folder of results is in that of the images, or the other way round.
+
+    There the next conversion would take its own results for images. Links and `..` are followed.
+
+    Args:
+        images: folder of the images.
+        out: folder of the results; it need not be there yet.
+        listed: whether a listing names the images; then results may be below them.
+        called: what errors call `out`; "": --out.
+    """
+    if listed:
+        return
+    found, result = Path(os.path.realpath(images)), Path(os.path.realpath(out))
+    if _same(result, found):
+        where = "is the folder of"
+    elif any(_same(path, found) for way in (result, Path(os.path.abspath(out))) for path in way.parents):  # noqa: PTH100
+        where = "is inside"
+    elif any(_same(path, result) for path in found.parents):
+        where = "holds"
+    else:
+        return
+    raise InputError(
+        f"{called or f'--out={out}'}: {where} --images={images}, so the next conversion would take its own "
+        f"results for images; choose a folder beside --images"
+    )
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one == other or one.samefile(other)  # by another mount, or in another case
+    except OSError:
+        return False
 
 
 def parse_size(text: str) -> tuple[int, int]:

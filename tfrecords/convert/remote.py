@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from tfrecords.convert.conversion import Conversion, convert_images, plan_of
-from tfrecords.convert.options import ConvertOptions
+from tfrecords.convert.options import ConvertOptions, refuse_nested
 from tfrecords.convert.output import PLAN_NAME, is_ours
 from tfrecords.errors import InputError
 from tfrecords.files import write_atomically
@@ -48,8 +48,13 @@ def convert_remote(options: ConvertOptions, *, images: str, out: str, work: Path
     """
     if options.engine.task is not None or options.engine.finish:
         raise InputError("--task and --finish: need an --out that all tasks share as a folder, not a URL")
-    if is_remote(images):
+    listed = options.listing is not None
+    if not is_remote(images):
+        refuse_nested(Path(images), work / "out", listed=listed, called=f"--work={work}")
+    else:
         copy = work / "images" / (PurePosixPath(images.rstrip("/")).name or "images")
+        if not is_remote(out):  # even of listed images: what is not at the URL is removed from the copy
+            refuse_nested(copy, Path(out), listed=False)
         fetch(images, copy, journal=work / _FETCHED)
         options = replace(options, images=copy)
     if not is_remote(out):

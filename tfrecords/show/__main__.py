@@ -8,18 +8,18 @@ from pathlib import Path
 from absl import flags
 
 from tfrecords.augment import Augmentation, describe, draw
-from tfrecords.command import run
+from tfrecords.command import define_path, run
 from tfrecords.errors import InputError
 from tfrecords.files import write_atomically
 from tfrecords.manifest import Manifest
 from tfrecords.show.contact_sheet import contact_sheet, dealt_families
 from tfrecords.show.page import data_page
 
-_DATA = flags.DEFINE_string("data", None, "Folder with manifest.json.", required=True)
+_DATA = define_path("data", None, "Folder with manifest.json.", required=True)
 _SPLIT = flags.DEFINE_string("split", "train", "Split to draw.")
 _COUNT = flags.DEFINE_integer("count", 12, "Images to draw, each with its copies.")
-_PNG = flags.DEFINE_string("png", "", "File to draw to. Default: contact_sheet_SPLIT.png in --data.")
-_HTML = flags.DEFINE_string("html", "", "File for one page of everything, with --count images of each split.")
+_PNG = define_path("png", "", "File to draw to. Default: contact_sheet_SPLIT.png in --data.")
+_HTML = define_path("html", "", "File for one page of everything, with --count images of each split.")
 _DRAWS = flags.DEFINE_bool("draws", False, "Print the draw of each copy of the images drawn.")
 
 

@@ -1,28 +1,29 @@
 """A folder of images to a sorted list of sources: path, label, group and, where given, split."""
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from tfrecords.errors import InputError
+from tfrecords.errors import InputError, first_names
 from tfrecords.images.kinds import HEAD_BYTES, DecodeError, check_kind
 from tfrecords.pool import Pool
+from tfrecords.sources.classes import class_order, classes_flag
+from tfrecords.sources.clutter import Walk, folders_in, loose_image
 from tfrecords.sources.groups import group_finder
 from tfrecords.sources.headers import examine, without_patient
-from tfrecords.sources.listing import SPLITS, Listing, Source, refuse_rejects
+from tfrecords.sources.keys import unified
+from tfrecords.sources.layout import Layout, find_layout
+from tfrecords.sources.listing import Listing, Source, refuse_rejects
 from tfrecords.sources.privacy import GroupKey, positions
 from tfrecords.sources.rejection import MaxRejects
+from tfrecords.sources.subfolders import Subfolders, check_companions, check_subfolders
 
-_SPLIT_FOLDERS: Final = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
-_CLUTTER: Final = frozenset({"thumbs.db", "desktop.ini", "__macosx"})  # and every name with a dot first
+_DEEP: Final = 5  # folders in each other, alone, that an archive may have been unpacked to
+# Class folders that are all called so hold the parts of one data set, not its classes.
+_ROLES: Final = re.compile(r"(image|img|mask|label|annotation|segmentation)s?|ground_?truth|gt")
 
 
 def list_images(
@@ -31,11 +32,14 @@ def list_images(
     max_rejects: MaxRejects | None = None,
     key: GroupKey | None = None,
     pool: Pool | None = None,
+    *,
+    subfolders: str = "",
+    classes: Sequence[str] = (),
 ) -> Listing:
-    """Lists an image folder: class folders, or class folders below `train`, `val` and `test`.
+    """Lists an image folder: class folders, with split folders above or below them if there are any.
 
-    Names that start with a dot and the clutter of desktop systems are passed over; every other
-    file in a class folder must be an image, told by its header; nothing is decoded.
+    Names that start with a dot and the clutter of systems (`clutter.CLUTTER`) are passed over and counted;
+    every other file in a class folder must be an image, told by its header; nothing is decoded.
 
     Args:
         root: the folder.
@@ -46,14 +50,20 @@ def list_images(
         key: with it groups and ids are hashed, and errors name no path below the class folders; DICOM
             files need it.
         pool: who reads the headers; None: this process.
+        subfolders: what to do with folders of the same name below several class folders: "keep",
+            "ignore=NAMES", or "" to refuse them; see `Subfolders`.
+        classes: the class names in the order of their labels; () for the order of `class_order`.
 
     Raises:
         InputError: the folder, its layout, files or the expression cannot be used; of the files all
             are counted and the first are named.
     """
     find_group = group_finder(group_regex)
+    told = Subfolders.parse(subfolders)
     try:
-        return _list(root, group_regex, find_group, max_rejects or MaxRejects(), key, pool or Pool(1))
+        return _list(
+            root, group_regex, find_group, max_rejects or MaxRejects(), key, pool or Pool(1), told, classes
+        )
     except OSError as error:
         if key:
             raise InputError(f"{root}: a folder below it cannot be read: {error.strerror}") from None
@@ -67,41 +77,39 @@ def _list(
     max_rejects: MaxRejects,
     key: GroupKey | None,
     pool: Pool,
+    subfolders: Subfolders,
+    classes: Sequence[str],
 ) -> Listing:
     if not root.is_dir():
         raise InputError(f"--images={root}: {'not a folder' if root.exists() else 'no such folder'}")
-    layout = _layout(root)
-    names = sorted({folder.name for _, folders in layout for folder in folders})
-    if len(names) < 2:
-        raise InputError(
-            f"{root}: found {len(names)} class folder{'s'[: len(names) != 1]} ({', '.join(names) or '-'}); "
-            f"classification needs two or more, one folder for each class with its images inside"
-        )
-    if odd_names := [name for name in names if not name.isprintable()]:
-        raise InputError(f"{root}: class folder {odd_names[0]!r} must have a printable name; rename it")
+    layout = find_layout(root, subfolders, classes, keyed=key is not None)
+    names = _class_names(root, layout, classes, keyed=key is not None)
     labels = {name: label for label, name in enumerate(names)}
+    walk = Walk(subfolders.ignored)
     sources: list[Source] = []
-    for split, folders in layout:
-        if missing := sorted(set(names) - {folder.name for folder in folders}):
-            raise InputError(
-                f"{root}: split {split!r} has no folder for class {', '.join(missing)}; every split "
-                f"needs the same class folders ({', '.join(names)})"
-            )
-        for folder in folders:
-            before = len(sources)
-            prefix, below = len(str(folder)) + 1, folder.relative_to(root).as_posix()
-            for path, size in _files(folder, frozenset(), folder if key else None):
-                inside = path[prefix:]
-                relative = f"{below}/{inside}"
-                group = find_group(inside) or relative
-                sources.append(Source(relative, labels[folder.name], group, split, size or 0))
-            if before == len(sources):
-                raise InputError(f"{folder}: class folder without images; fill it or remove it")
+    in_folders: Counter[tuple[str, str]] = Counter()  # files of each (class folder, folder below it)
+    group_names: dict[str, str] = {}  # as they are found, and unified
+    for folder in layout.folders:
+        before = len(sources)
+        prefix, below = len(str(folder.path)) + 1, folder.path.relative_to(root).as_posix()
+        for path, size in walk.files(folder.path, folder.path if key else None):
+            inside = path[prefix:]
+            relative = f"{below}/{inside}"
+            if "/" in inside:
+                in_folders[below, inside.rpartition("/")[0]] += 1
+            group = _unified_group(find_group(inside), group_names) or relative
+            sources.append(Source(relative, labels[folder.name], group, folder.split, size or 0))
+        if before == len(sources):
+            raise InputError(f"{folder.path}: class folder without images; fill it or remove it")
+    for parent, is_class in layout.above(root):
+        walk.above(parent, is_class=is_class)
+    notes = [*layout.notes(), *check_subfolders(root, in_folders, subfolders, walk, keyed=key is not None)]
+    notes += check_companions(root, [s.path for s in sources], subfolders, keyed=key is not None)
     grouped = range(len(sources)) if group_regex is not None else ()
     told = without_patient(examine(root, [s.path for s in sources], pool, keyed=key is not None), grouped)
     for number, (_, patient) in told.items():
         if patient and group_regex is None:
-            sources[number] = replace(sources[number], group=patient)
+            sources[number] = replace(sources[number], group=_unified_group(patient, group_names))
     rejected = [(number, reason) for number, (reason, _) in told.items() if reason]
     bad = {number for number, _ in rejected}
     odd = [number for number, s in enumerate(sources) if s.group == s.path and number not in bad]
@@ -114,7 +122,61 @@ def _list(
             f"flag out)"
         )
     has_dicom = any(patient is not None for _, patient in told.values())
-    return Listing(root, tuple(names), tuple(sources), tuple(rejected), has_dicom)
+    if joined := sum(name != raw for raw, name in group_names.items()):
+        notes.append(f"Group names taken without stray spaces and in one Unicode form: {joined:,}")
+    notes += walk.notes()
+    return Listing(root, names, tuple(sources), tuple(rejected), has_dicom, notes=tuple(notes))
+
+
+def _class_names(root: Path, layout: Layout, classes: Sequence[str], *, keyed: bool) -> tuple[str, ...]:
+    """Returns the class names in the order of their labels; each split must have a folder for each."""
+    names = class_order({folder.name for folder in layout.folders})
+    if len(names) < 2:
+        inner = None if keyed else _unpacked(root)
+        raise InputError(
+            f"{root}: found {len(names)} class folder{'s'[: len(names) != 1]} ({first_names(names) or '-'}); "
+            f"classification needs two or more, one folder for each class with its images inside"
+            + (
+                f"; if the class or split folders are those in {inner}, give --images={inner}"
+                if inner
+                else ""
+            )
+        )
+    names = class_order(names, classes)
+    for split in layout.splits:
+        there = {folder.name for folder in layout.folders if folder.split == split}
+        if missing := [name for name in names if name not in there]:
+            raise InputError(
+                f"{root}: split {split!r} has no folder for class {first_names(missing)}; every split "
+                f"needs the same class folders ({first_names(names)})"
+            )
+    if not classes and all(_ROLES.fullmatch(name.casefold()) for name in names):
+        raise InputError(
+            f"{root}: the class folders are called {first_names(names)}, which tells what the files are, not "
+            f"of which class; give as --images the folder that holds the class folders, or name the images "
+            f"with their labels in a --listing; if these are classes, name all: {classes_flag(names)}"
+        )
+    return names
+
+
+def _unpacked(root: Path) -> Path | None:
+    """Returns the first folder below the root that holds several, if all above it hold that one alone."""
+    folder = root
+    for _ in range(_DEEP):
+        inside = folders_in(folder)
+        if len(inside) != 1 or loose_image(folder):
+            return folder if len(inside) > 1 and folder != root else None
+        folder = inside[0]
+    return None
+
+
+def _unified_group(name: str | None, known: dict[str, str]) -> str:
+    """Returns a group's name as names are compared, "" for none; what it was is kept in `known`."""
+    if not name:
+        return ""
+    if name not in known:
+        known[name] = unified(name)
+    return known[name]
 
 
 def _hidden(sources: Sequence[Source], key: GroupKey) -> list[Source]:
@@ -136,7 +198,7 @@ def _hidden(sources: Sequence[Source], key: GroupKey) -> list[Source]:
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
-    """Returns files as given, and all files below folders, sorted; each must be an image.
+    """Returns files as given, and all files below folders, sorted, without clutter; each must be an image.
 
     Raises:
         InputError: a path that is not there, a folder without files, or a file that is no image.
@@ -145,7 +207,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder")
-        found = [Path(file) for file, _ in _files(path, frozenset())] if path.is_dir() else [path]
+        found = [Path(file) for file, _ in Walk().files(path)] if path.is_dir() else [path]
         if not found:
             raise InputError(f"{path}: a folder without images")
         files += found
@@ -156,80 +218,3 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
         except (DecodeError, OSError) as error:
             raise InputError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
     return files
-
-
-def _layout(root: Path) -> list[tuple[str | None, list[Path]]]:
-    """Returns [(split or None, class folders)], sorted."""
-    folders = _folders(root)
-    splits = [folder for folder in folders if folder.name.lower() in _SPLIT_FOLDERS]
-    if not splits:
-        _refuse_loose_images(root)
-        return [(None, folders)]
-    if others := [folder.name for folder in folders if folder not in splits]:
-        raise InputError(
-            f"{root}: has split folders ({', '.join(f.name for f in splits)}) and others beside them "
-            f"({', '.join(others)}); use either class folders, or class folders below train, val, test"
-        )
-    by_split = {_SPLIT_FOLDERS[folder.name.lower()]: folder for folder in splits}
-    if len(by_split) < len(splits):
-        raise InputError(f"{root}: two folders for one split: {', '.join(f.name for f in splits)}")
-    if "train" not in by_split:
-        raise InputError(f"{root}: has {', '.join(f.name for f in splits)} but no train folder")
-    for folder in splits:
-        _refuse_loose_images(folder)
-    return [(split, _folders(by_split[split])) for split in SPLITS if split in by_split]
-
-
-def _folders(root: Path) -> list[Path]:
-    paths = sorted(path for path in root.iterdir() if not _is_clutter(path.name))
-    if broken := [path for path in paths if path.is_symlink() and not path.exists()]:
-        raise InputError(f"{broken[0]}: a symbolic link that leads nowhere; mend or remove it")
-    return [path for path in paths if path.is_dir()]
-
-
-def _refuse_loose_images(folder: Path) -> None:
-    """An image beside the class folders has no class; other files may be there."""
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and not _is_clutter(path.name):
-            with path.open("rb") as file:
-                head = file.read(HEAD_BYTES)
-            try:
-                kind = check_kind(head)
-            except DecodeError:
-                continue
-            if kind == "DICOM":
-                raise InputError(
-                    f"{folder}: has a DICOM file outside the class folders; put it into that of its class"
-                )
-            raise InputError(
-                f"{path}: an image outside the class folders; put it into the folder of its class"
-            )
-
-
-def _files(
-    folder: str | Path, parents: frozenset[tuple[int, int]], shown: Path | None = None
-) -> Iterator[tuple[str, int | None]]:
-    """Yields every file below a folder with its size (None: no file), sorted; links are followed.
-
-    Errors name `shown`, where it is given, and no folder below it.
-
-    Paths are strings: a Path for each of a million files takes longer than to open them.
-    """
-    status = os.stat(folder)  # noqa: PTH116
-    here = (status.st_dev, status.st_ino)
-    if here in parents:
-        link = f"{shown}: has a symbolic link below it" if shown else f"{folder}: a symbolic link"
-        raise InputError(f"{link} to a folder above it; remove the link")
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if _is_clutter(entry.name):
-            continue
-        # An entry raises for a link that leads nowhere.
-        found = Path(entry.path) if entry.is_symlink() else entry
-        if found.is_dir():
-            yield from _files(entry.path, parents | {here}, shown)
-        else:
-            yield entry.path, found.stat().st_size if found.is_file() else None
-
-
-def _is_clutter(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _CLUTTER

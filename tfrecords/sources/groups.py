@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 from unicodedata import normalize
 
@@ -10,6 +11,21 @@ from tfrecords.sources.keys import unified, unified_path
 
 # personN_bacteria_M, personN_virus_M, IM-N-M, NORMAL2-IM-N-M: the counters run separately per series.
 CHEST_XRAY_GROUP: Final = r"(?:^|/)(person\d+_(?:bacteria|virus)|(?:NORMAL2-)?IM-\d+)[-_][^/]*$"
+
+
+def joined_by(expression: str | None, listing: Path | None, key_file: Path | None) -> str:
+    """Returns what has told which images are of one group, for an error.
+
+    Args:
+        expression: what `--group_regex` says; None: the chest X-ray naming.
+        listing: a file that may tell groups too, or None.
+        key_file: with a key there may be DICOM files, whose patients are told; None: there is none.
+    """
+    told = ["the listing's column group"] if listing else []
+    if expression is not None:
+        return " or ".join([*told, f"--group_regex={expression!r}"])
+    told += ["the PatientID of DICOM files"] if key_file else []
+    return " or ".join([*told, f"the default --group_regex={CHEST_XRAY_GROUP!r} (the chest X-ray naming)"])
 
 
 def group_finder(expression: str | None) -> Callable[[str], str | None]:

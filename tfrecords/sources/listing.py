@@ -19,7 +19,7 @@ class Source:
 
     Attributes:
         path: below the root, with `/`.
-        label: index into the sorted class names.
+        label: index into the class names.
         group: what must not be split: images of one patient share it. The raw name, never stored; with
             a key it is hashed already.
         split: the split that the folders give it, or None.
@@ -53,7 +53,7 @@ class Listing:
 
     Attributes:
         root: the folder.
-        class_names: sorted.
+        class_names: in the order of their labels; see `class_order`.
         sources: sorted by split and path, those to be left out among them.
         rejected: (index into `sources`, reason) of those to be left out, in order.
         has_dicom: whether there are DICOM files among them.

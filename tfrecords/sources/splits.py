@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from tfrecords.errors import InputError
+from tfrecords.errors import InputError, first_names
 from tfrecords.sources.folds import dealt_group_folds, group_folds, image_folds
 from tfrecords.sources.listing import SPLITS, Listing, Source
 
@@ -16,7 +16,12 @@ _MOST_TRIED: Final = 10_000  # groups for which every fold is tried: half a seco
 
 
 def assign_splits(
-    listing: Listing, *, val_fraction: float, test_fraction: float | None, seed: int
+    listing: Listing,
+    *,
+    val_fraction: float,
+    test_fraction: float | None,
+    seed: int,
+    joined_by: str = "--group_regex",
 ) -> tuple[str, ...]:
     """Returns the split of each source, in the listing's order.
 
@@ -29,6 +34,7 @@ def assign_splits(
         test_fraction: share of the images for a missing test; 0 for none; None: 0.15 where the
             folders name no splits, else 0.
         seed: of the folds.
+        joined_by: what has told which images are of one group, for errors.
 
     Raises:
         InputError: a fraction that cannot be, a group in two splits, or a split without some class.
@@ -49,7 +55,7 @@ def assign_splits(
         train = np.flatnonzero(splits == "train")
     wanted = {name: share for name, share in fractions.items() if share and name not in given and train.size}
     if wanted:
-        folds = _folds([listing.sources[i] for i in train], wanted, seed)
+        folds = _folds(listing.class_names, [listing.sources[i] for i in train], wanted, seed, joined_by)
         least = 0
         for name, share in wanted.items():
             count = max(1, round(share * (folds.max() + 1)))
@@ -61,16 +67,25 @@ def assign_splits(
     return result
 
 
-def _folds(sources: Sequence[Source], wanted: Mapping[str, float], seed: int) -> npt.NDArray[np.int64]:
+def _folds(
+    class_names: Sequence[str],
+    sources: Sequence[Source],
+    wanted: Mapping[str, float],
+    seed: int,
+    joined_by: str,
+) -> npt.NDArray[np.int64]:
     """Returns the fold of each source, int64 [N]: groups whole, classes in proportion."""
     labels = np.array([source.label for source in sources])
     groups = _numbered([source.group for source in sources])
-    smallest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
+    smallest, label = min((len(np.unique(groups[labels == label])), label) for label in np.unique(labels))
     if smallest < len(wanted) + 1:
+        images = np.count_nonzero(labels == label)
         raise InputError(
-            f"too few groups to carve {' and '.join(wanted)} from train: the smallest class has {smallest}, "
-            f"{len(wanted) + 1} are needed; add images, or carve less with --val_fraction=0 or "
-            f"--test_fraction=0"
+            f"too few groups to carve {' and '.join(wanted)} from train: the smallest class, "
+            f"{class_names[label]!r}, has {smallest} ({images} images), {len(wanted) + 1} are needed; "
+            + f"they were joined by {joined_by}: give a --group_regex that tells patients apart, "
+            * bool(images > smallest)
+            + "add images, or carve less with --val_fraction=0 or --test_fraction=0"
         )
     count = min(_MOST_FOLDS, smallest)
     if groups.max() + 1 == len(groups):  # every image a group of its own
@@ -111,5 +126,5 @@ def _refuse_missing_classes(listing: Listing, splits: Sequence[str]) -> None:
             if (label, split) not in there:
                 raise InputError(
                     f"split {split!r} has no image of class {name!r}; every split needs all of "
-                    f"{', '.join(listing.class_names)}: add images or change the fractions"
+                    f"{first_names(listing.class_names)}: add images or change the fractions"
                 )

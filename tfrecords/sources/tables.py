@@ -9,6 +9,7 @@ from typing import Final
 
 from tfrecords.errors import InputError, first_names
 from tfrecords.pool import Pool
+from tfrecords.sources.classes import class_order
 from tfrecords.sources.groups import group_finder
 from tfrecords.sources.headers import examine, without_patient
 from tfrecords.sources.keys import NO_VALUES, alike, split_named, unified
@@ -51,6 +52,7 @@ def read_listing(
     max_rejects: MaxRejects | None = None,
     key: GroupKey | None = None,
     pool: Pool | None = None,
+    classes: Sequence[str] = (),
 ) -> Listing:
     """Lists the images that a CSV or Parquet file names; which of the two it is, its content tells.
 
@@ -69,6 +71,7 @@ def read_listing(
         max_rejects: how many files that are no image may be left out; None: none.
         key: see `list_images`.
         pool: see `list_images`.
+        classes: see `list_images`.
 
     Raises:
         InputError: the file or its columns cannot be used, pyarrow is missing, rows are wrong or name
@@ -88,7 +91,7 @@ def read_listing(
             f"header):\n{shown(problems)}\n"
             f"Correct or remove them, then run the same command again."
         )
-    names = sorted({one.row.label for one in listed})
+    names = class_order({one.row.label for one in listed}, classes)
     if len(names) < 2:
         raise InputError(
             f"--listing={file}: found {len(names)} label{'s'[: len(names) != 1]} "

@@ -13,7 +13,7 @@ from absl import flags
 
 from data_pipeline.fetch import is_remote, local, without_secrets
 from data_pipeline.quiet import quiet_start
-from tfrecords.command import run
+from tfrecords.command import define_path, run
 from tfrecords.manifest import Manifest
 from tfrecords.signals import held
 from trainer.baseline.options import BaselineOptions
@@ -21,16 +21,16 @@ from trainer.config import BASELINES
 
 _DEFAULT = BaselineOptions(data="", run_dir="")
 
-_DATA = flags.DEFINE_string(
+_DATA = define_path(
     "data",
     None,
     "Folder made by tfrecords.convert, or its URL. Default: drawn demo data, made once and kept.",
 )
-_CACHE_DIR = flags.DEFINE_string("cache_dir", None, "Where fetched data are kept. Default: the user's cache.")
+_CACHE_DIR = define_path("cache_dir", None, "Where fetched data are kept. Default: the user's cache.")
 _CACHE_LIMIT_MB = flags.DEFINE_integer(
     "cache_limit_mb", 0, "Space for all fetched data sets, MB. Default 0: what the disk has.", lower_bound=0
 )
-_RUN_DIR = flags.DEFINE_string(
+_RUN_DIR = define_path(
     "run_dir", None, "Folder of the run; the same command again goes on with it. Default: runs/DATA-MODEL."
 )
 _MODEL = flags.DEFINE_enum(

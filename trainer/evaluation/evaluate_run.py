@@ -12,8 +12,9 @@ import numpy.typing as npt
 from data_pipeline.damage import named_damage
 from data_pipeline.dataset import make_dataset
 from data_pipeline.options import PipelineOptions
-from tfrecords.errors import InputError
+from tfrecords.errors import InputError, first_names
 from tfrecords.manifest import Manifest
+from tfrecords.sources.classes import classes_flag
 from trainer.evaluation.predictions import Predictions, choose_threshold, worst_mistakes
 from trainer.evaluation.report import read_report, render_text, write_report, write_summaries
 from trainer.inference import BATCH_SIZE, Probabilities, load_predictor
@@ -204,9 +205,14 @@ def _fitting_manifest(run: Run, directory: Path, split: str) -> Manifest:
         manifest.check_shards(directory, split)
     mine, theirs = (run.data.class_names, run.data.image_shape), (manifest.class_names, manifest.image_shape)
     if mine != theirs:
+        fix = "the same classes, --size and --channels"
+        if mine[0] != theirs[0] and sorted(mine[0]) == sorted(theirs[0]):
+            fix = f"the order of the model, {classes_flag(mine[0])}" + ", --size and --channels" * (
+                mine[1] != theirs[1]
+            )
         raise InputError(
-            f"--data={directory}: has classes {', '.join(theirs[0])} and images of {theirs[1]}; the model of "
-            f"{run.folder} knows {', '.join(mine[0])} and {mine[1]}: convert with the same classes, --size "
-            f"and --channels"
+            f"--data={directory}: has the classes {first_names(theirs[0])}, in this order, and images of "
+            f"{theirs[1]}; the model of {run.folder} knows {first_names(mine[0])}, in this order, and "
+            f"{mine[1]}: convert with {fix}"
         )
     return manifest

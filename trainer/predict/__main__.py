@@ -8,15 +8,13 @@ predicted from the probability on that was chosen on validation, as in the run's
 
 from pathlib import Path
 
-from absl import flags
-
 from data_pipeline.quiet import quiet_start
-from tfrecords.command import run
+from tfrecords.command import define_path, run
 from tfrecords.errors import InputError
 from trainer.run import Run
 
-_RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the run.", required=True)
-_CSV = flags.DEFINE_string("csv", None, "Also write a table with the probability of every class.")
+_RUN_DIR = define_path("run_dir", None, "Folder of the run.", required=True)
+_CSV = define_path("csv", None, "Also write a table with the probability of every class.")
 
 
 def main(arguments: list[str]) -> None:
@@ -38,4 +36,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(main, positional="image files or folders")
+    run(main, positional="image files or folders", paths=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from absl import flags
 
 from data_pipeline.quiet import quiet_start
-from tfrecords.command import run
+from tfrecords.command import define_path, run
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 from tfrecords.signals import held
@@ -39,7 +39,7 @@ FLAGS = flags.FLAGS
 
 _DEFAULT = SearchOptions()
 
-_SEARCH_DIR = flags.DEFINE_string(
+_SEARCH_DIR = define_path(
     "search_dir",
     None,
     "Folder of the search; the same command again goes on with it. Default: searches/DATA-MODEL-ORACLE.",
@@ -59,7 +59,7 @@ _OBJECTIVE = flags.DEFINE_enum(
     "What is searched for: the lowest val_loss, or the highest val_accuracy or val_auc. It is taken in the "
     "epoch of the lowest validation loss, whose model a run keeps.",
 )
-_SPACE = flags.DEFINE_string(
+_SPACE = define_path(
     "space",
     NOTEBOOK,
     "What is searched: notebook (filters, kernels, dense units of the cnn, and the learning rate); a YAML or "
@@ -130,7 +130,7 @@ def main(_: list[str]) -> None:
     if _WORKER.value or _LIST.value:
         if not _SEARCH_DIR.value:
             raise InputError("--search_dir is missing: give the folder of the search")
-        folder = Path(_SEARCH_DIR.value).expanduser()
+        folder = Path(_SEARCH_DIR.value)
         if _LIST.value:
             with Live() as live:
                 live.update(Looker(Search.load(folder)).look())
@@ -151,7 +151,7 @@ def main(_: list[str]) -> None:
     config = run_flags.config_from_flags(data)
     manifest = Manifest.load(data, check_shards=False)
     default = f"searches/{manifest.name}-{config.model}-{options.oracle}"
-    folder = Path(_SEARCH_DIR.value or default).expanduser()
+    folder = Path(_SEARCH_DIR.value or default)
     refuse_early(folder, options, config, manifest)
     _check_workers(options)
     if _WORKERS.value == 0:

@@ -192,3 +192,35 @@ def test_the_real_images(run_command, real_images, tmp_path):
         for row in rows
         for copy in range(2 if row["split"] == "train" else 1)
     )
+
+
+def test_the_summary_tells_what_was_passed_over_and_the_order_is_the_given_one(
+    image_folder, run_command, tmp_path
+):
+    images = tmp_path / "images"
+    for label in ("NORMAL", "PNEUMONIA"):
+        shutil.copytree(image_folder / label, images / label / "images")
+        shutil.copytree(image_folder / label, images / label / "masks")
+        (images / label / "@eaDir").mkdir()
+    arguments = (f"--images={images}", f"--out={tmp_path / 'out'}", "--size=24", "--workers=1")
+    refused = convert(run_command, *arguments)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "\n  masks: NORMAL 24 files, PNEUMONIA 36 files\n" in refused.stderr
+    more = ("--subfolders=ignore=masks", "--classes=PNEUMONIA, NORMAL")
+    for found in ("converted", "complete already"):
+        done = convert(run_command, *arguments, *more)
+        assert done.returncode == 0, done.stderr
+        assert found in done.stdout
+        assert "\nPassed over by --subfolders=ignore: 2 folders masks (60 files)\n" in done.stdout
+        assert "\nPassed over as no images: 2 @eaDir\n" in done.stdout
+    manifest = Manifest.load(tmp_path / "out")
+    assert manifest.class_names == ("PNEUMONIA", "NORMAL")
+    assert sum(split.images for split in manifest.splits.values()) == 60
+    with (tmp_path / "out" / "sources.csv").open() as file:
+        assert Counter(row["class"] for row in csv.DictReader(file)) == {"NORMAL": 24, "PNEUMONIA": 36}
+    shards = manifest.split("train").shards
+    records = [decode(data) for s in shards for data in read_records(tmp_path / "out" / s.name)]
+    assert {(record.id.split(b"/")[0], record.label) for record in records} == {
+        (b"PNEUMONIA", 0),
+        (b"NORMAL", 1),
+    }

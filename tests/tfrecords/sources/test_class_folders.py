@@ -1,5 +1,6 @@
 import io
 import os
+from collections import Counter
 
 import pytest
 from PIL import Image
@@ -17,23 +18,6 @@ def one_pixel(kind):
 PNG, JPEG = one_pixel("PNG"), one_pixel("JPEG")
 PAIR = ("A/1.png", "B/1.png")
 RULE = "allowed are JPEG, PNG, BMP, WebP, TIFF, DICOM"
-
-
-@pytest.fixture
-def plant(tmp_path):
-    """Makes files below a root: names, or names with their bytes."""
-    root = tmp_path / "images"
-    root.mkdir()
-
-    def make(*names, **contents):
-        for name, data in {**dict.fromkeys(names, PNG), **contents.get("files", {})}.items():
-            path = os.path.join(os.fsencode(root), os.fsencode(name))  # noqa: PTH118  # bytes have no Path
-            os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
-            with open(path, "wb") as file:  # noqa: PTH123
-                file.write(data)
-        return root
-
-    return make
 
 
 def refusal(root, *arguments):
@@ -161,6 +145,14 @@ def test_groups_by_an_expression(plant, expression, group):
     assert [source.group for source in listing.sources] == [group, group]
 
 
+def test_groups_that_look_the_same_are_one(plant):
+    names = ["Jos\u00e9_1", "Jose\u0301_2", "p3_1", "p3 _2", "p3\u00a0_3"]
+    listing = list_images(plant(*(f"A/{name}.png" for name in names), "B/x_1.png"), r"^([^_]+)_")
+    found = Counter(source.group for source in listing.sources)
+    assert found == {"Jos\u00e9": 2, "p3": 3, "x": 1}
+    assert listing.notes == ("Group names taken without stray spaces and in one Unicode form: 3",)
+
+
 def test_an_expression_that_misses_images(plant):
     root = plant("A/p7_1.png", "A/odd.png", "B/p8_1.png", "B/other.png")
     assert refusal(root, r"^(p\d+)_") == (
@@ -198,7 +190,8 @@ def test_an_expression_that_is_none(plant):
          "{root}: split 'val' has no folder for class A, B; every split needs the same class folders (A, B)"),
         (["train/A/1.png", "train/B/1.png", "extra/1.png"],
          "{root}: has split folders (train) and others beside them (extra); use either class folders, or "
-         "class folders below train, val, test"),
+         "class folders below train, val, test; if all of these are classes, name them: "
+         "--classes=extra,train"),
         (["train/A/1.png", "train/B/1.png", "val/A/1.png", "validation/A/1.png"],
          "{root}: two folders for one split: train, val, validation"),
         (["A/1.png", "B\nC/1.png"],

@@ -97,7 +97,9 @@ def write_set(root, *, splits=("",), patients=6):
                 for view in range(2):
                     number += 1
                     random = np.random.default_rng(number)
-                    path = root / split / label / FOLDER / f"{FILE} {number:03}.dcm"
+                    # Folders of one name below two class folders would be refused.
+                    below = "/".join(f"{part} {split}{label}" for part in FOLDER.split("/"))
+                    path = root / split / label / below / f"{FILE} {number:03}.dcm"
                     path.parent.mkdir(parents=True, exist_ok=True)
                     uid = f"1.2.826.0.1.3680043.10.98765432.{number}"
                     path.write_bytes(
@@ -306,7 +308,8 @@ def loose(images):
 
 
 def loop(images):
-    (images / "train" / "NORMAL" / FOLDER / NAME).symlink_to(images / "train" / "NORMAL")
+    below = next((images / "train" / "NORMAL").rglob("*.dcm")).parent
+    (below / NAME).symlink_to(images / "train" / "NORMAL")
 
 
 def twin(images):

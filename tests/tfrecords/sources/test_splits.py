@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tfrecords.errors import InputError
+from tfrecords.sources.groups import CHEST_XRAY_GROUP, joined_by
 from tfrecords.sources.listing import Listing, Source
 from tfrecords.sources.splits import assign_splits
 
@@ -151,11 +152,38 @@ def test_too_few_groups_to_carve(val, test, carved, needed, facts):
         assign(rows, val=val, test=test)
     assert re.search(
         facts(
-            f"too few groups to carve {carved} from train: the smallest class has {needed - 1}, {needed} are "
-            f"needed; add images, or carve less with --val_fraction=0 or --test_fraction=0"
+            f"too few groups to carve {carved} from train: the smallest class, 'PNEUMONIA', has {needed - 1} "
+            f"(9 images), {needed} are needed; they were joined by --group_regex; add images, or carve less "
+            f"with --val_fraction=0 or --test_fraction=0"
         ),
         str(caught.value),
     )
+
+
+@pytest.mark.parametrize(
+    ("expression", "listed", "key_file", "told"),
+    [
+        (r"^(p)\d", None, None, "joined by --group_regex='^(p)\\\\d': "),
+        (None, None, None, f"joined by the default --group_regex={CHEST_XRAY_GROUP!r} "),
+        (None, None, Path("key"), "joined by the PatientID of DICOM files or the default --group_regex="),
+        ("x", Path("list.csv"), Path("key"), "joined by the listing's column group or --group_regex='x': "),
+    ],
+)
+def test_too_few_groups_name_what_joined_them(expression, listed, key_file, told):
+    rows = [(label, f"p{label}", None) for label in (0, 1) for _ in range(20)]
+    by = joined_by(expression, listed, key_file)
+    with pytest.raises(InputError) as caught:
+        assign_splits(listing(*rows), val_fraction=0.15, test_fraction=None, seed=0, joined_by=by)
+    assert told in str(caught.value)
+    assert "'NORMAL', has 1 (20 images), 3 are needed" in str(caught.value)
+
+
+def test_too_few_images_are_not_called_joined():
+    rows = [(label, f"{label}{number}", None) for label in (0, 1) for number in range(2)]
+    with pytest.raises(InputError) as caught:
+        assign(rows)
+    assert "has 2 (2 images), 3 are needed; add images" in str(caught.value)
+    assert "--group_regex" not in str(caught.value)
 
 
 @pytest.mark.parametrize("wanted", [2, 3])

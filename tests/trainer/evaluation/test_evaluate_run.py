@@ -121,6 +121,15 @@ def test_data_that_does_not_fit_the_model_is_refused(run, data, changes, shown, 
     )
 
 
+def test_the_same_classes_in_another_order_are_refused_with_both(run, data):
+    rewrite(data, class_names=("PNEUMONIA", "NORMAL"))
+    with pytest.raises(InputError) as error:
+        evaluate_run(run, split="test", data=data)
+    assert "has the classes PNEUMONIA, NORMAL, in this order" in str(error.value)
+    assert "knows NORMAL, PNEUMONIA, in this order" in str(error.value)
+    assert str(error.value).endswith("convert with the order of the model, --classes=NORMAL,PNEUMONIA")
+
+
 def test_a_run_that_has_not_ended_is_refused(run):
     run.model.unlink()
     with pytest.raises(InputError, match="not there yet; the run has not ended"):
