@@ -304,11 +304,7 @@ def test_only_commands_touch_flags(module):
 def test_flags_that_are_paths_are_defined_as_such(module):
     """So that `~` is a home folder in all of them: what a path's name or its help sounds like."""
     calls = [
-        (
-            ast.unparse(node.func),
-            ast.unparse(node.args[0]).strip("'\"'"),
-            ast.unparse(node.args[2]).strip("'\""),
-        )
+        [ast.unparse(part).strip("'" + '"') for part in (node.func, node.args[0], node.args[2])]
         for node in ast.walk(ast.parse(MODULES[module].read_text()))
         if isinstance(node, ast.Call) and "DEFINE_string" in ast.unparse(node.func) and len(node.args) > 2
     ]

@@ -14,7 +14,6 @@ from tfrecords.sources.classes import class_order, classes_flag
 from tfrecords.sources.clutter import Walk, folders_in, loose_image
 from tfrecords.sources.groups import group_finder
 from tfrecords.sources.headers import examine, without_patient
-from tfrecords.sources.keys import unified
 from tfrecords.sources.layout import Layout, find_layout
 from tfrecords.sources.listing import Listing, Source, refuse_rejects
 from tfrecords.sources.privacy import GroupKey, positions
@@ -58,16 +57,21 @@ def list_images(
         InputError: the folder, its layout, files or the expression cannot be used; of the files all
             are counted and the first are named.
     """
-    find_group = group_finder(group_regex)
+    odd_groups: set[str] = set()
+    find_group = group_finder(group_regex, odd_groups)
     told = Subfolders.parse(subfolders)
     try:
-        return _list(
+        listing = _list(
             root, group_regex, find_group, max_rejects or MaxRejects(), key, pool or Pool(1), told, classes
         )
     except OSError as error:
         if key:
             raise InputError(f"{root}: a folder below it cannot be read: {error.strerror}") from None
         raise InputError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    if not odd_groups:
+        return listing
+    note = f"Group names taken without stray spaces and in one Unicode form: {len(odd_groups):,}"
+    return replace(listing, notes=(*listing.notes, note))
 
 
 def _list(
@@ -88,7 +92,6 @@ def _list(
     walk = Walk(subfolders.ignored)
     sources: list[Source] = []
     in_folders: Counter[tuple[str, str]] = Counter()  # files of each (class folder, folder below it)
-    group_names: dict[str, str] = {}  # as they are found, and unified
     for folder in layout.folders:
         before = len(sources)
         prefix, below = len(str(folder.path)) + 1, folder.path.relative_to(root).as_posix()
@@ -97,7 +100,7 @@ def _list(
             relative = f"{below}/{inside}"
             if "/" in inside:
                 in_folders[below, inside.rpartition("/")[0]] += 1
-            group = _unified_group(find_group(inside), group_names) or relative
+            group = find_group(inside) or relative
             sources.append(Source(relative, labels[folder.name], group, folder.split, size or 0))
         if before == len(sources):
             raise InputError(f"{folder.path}: class folder without images; fill it or remove it")
@@ -109,7 +112,7 @@ def _list(
     told = without_patient(examine(root, [s.path for s in sources], pool, keyed=key is not None), grouped)
     for number, (_, patient) in told.items():
         if patient and group_regex is None:
-            sources[number] = replace(sources[number], group=_unified_group(patient, group_names))
+            sources[number] = replace(sources[number], group=patient)
     rejected = [(number, reason) for number, (reason, _) in told.items() if reason]
     bad = {number for number, _ in rejected}
     odd = [number for number, s in enumerate(sources) if s.group == s.path and number not in bad]
@@ -122,8 +125,6 @@ def _list(
             f"flag out)"
         )
     has_dicom = any(patient is not None for _, patient in told.values())
-    if joined := sum(name != raw for raw, name in group_names.items()):
-        notes.append(f"Group names taken without stray spaces and in one Unicode form: {joined:,}")
     notes += walk.notes()
     return Listing(root, names, tuple(sources), tuple(rejected), has_dicom, notes=tuple(notes))
 
@@ -168,15 +169,6 @@ def _unpacked(root: Path) -> Path | None:
             return folder if len(inside) > 1 and folder != root else None
         folder = inside[0]
     return None
-
-
-def _unified_group(name: str | None, known: dict[str, str]) -> str:
-    """Returns a group's name as names are compared, "" for none; what it was is kept in `known`."""
-    if not name:
-        return ""
-    if name not in known:
-        known[name] = unified(name)
-    return known[name]
 
 
 def _hidden(sources: Sequence[Source], key: GroupKey) -> list[Source]:

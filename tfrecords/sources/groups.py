@@ -28,11 +28,11 @@ def joined_by(expression: str | None, listing: Path | None, key_file: Path | Non
     return " or ".join([*told, f"the default --group_regex={CHEST_XRAY_GROUP!r} (the chest X-ray naming)"])
 
 
-def group_finder(expression: str | None) -> Callable[[str], str | None]:
+def group_finder(expression: str | None, odd: set[str] | None = None) -> Callable[[str], str | None]:
     """Returns what finds a path's group, or None; see `list_images` for the expression.
 
     The expression is searched in the path with its names unified, so that stray spaces and forms of Unicode
-    make no other group.
+    make no other group; as what it was spelled then is added to `odd`.
     """
     try:
         pattern = re.compile(CHEST_XRAY_GROUP if expression is None else normalize("NFC", expression))
@@ -40,9 +40,18 @@ def group_finder(expression: str | None) -> Callable[[str], str | None]:
         raise InputError(f"--group_regex={expression!r} is no regular expression: {error}") from None
 
     def find(path: str) -> str | None:
-        match = pattern.search(unified_path(path))
-        if match is None:
-            return None
-        return unified(next((found for found in match.groups() if found), match.group()))
+        clean = unified_path(path)
+        found = _found(pattern, clean)
+        name = None if found is None else unified(found)
+        if odd is not None and name is not None:
+            spelled = found if clean == path else _found(pattern, path)
+            if spelled and spelled != name:
+                odd.add(spelled)
+        return name
 
     return find
+
+
+def _found(pattern: re.Pattern[str], path: str) -> str | None:
+    match = pattern.search(path)
+    return match and next((found for found in match.groups() if found), match.group())

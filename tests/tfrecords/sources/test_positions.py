@@ -38,6 +38,7 @@ NAMES = (
     *("-n", "$HOME.png", "'quoted' \"twice\".png", "no extension"),
 )
 CLUTTER = (".DS_Store", "a/.hidden.png", ".git/x.png", "Thumbs.db", "B/desktop.ini", "__MACOSX/c.png")
+CLUTTERED = (".git", "__MACOSX")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,9 @@ def images(request, tmp_path_factory):
     for split in (request.param, "val") if request.param else ("",):
         for label in ("NORMAL", "PNEUMONIA"):
             for number, name in enumerate((*NAMES, *CLUTTER)):
-                path = root / split / label / name
+                folder, slash, file = name.rpartition("/")  # a name that two classes have would be refused
+                below = folder if folder in CLUTTERED else f"{folder}{label[0]}{split}"
+                path = root / split / label / (f"{below}{slash}{file}" if slash else name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 value = 2 * number + (label == "NORMAL") + 99 * (split == "val")
                 Image.fromarray(np.full((8, 8), value, np.uint8)).save(path, "PNG")
@@ -63,7 +66,7 @@ def images(request, tmp_path_factory):
                     path.write_bytes(path.read_bytes()[:20])
         Image.fromarray(np.full((8, 8), 250, np.uint8)).save(elsewhere / "linked.png")
         (root / split / "NORMAL" / "link.png").symlink_to(elsewhere / "linked.png")
-        (root / split / "NORMAL" / "c").symlink_to(elsewhere)
+        (root / split / "NORMAL" / f"c{split}").symlink_to(elsewhere)
     return root
 
 
