@@ -5,6 +5,7 @@ There is one chain a file: `tiers.gathered` for the tiers memory, disk and devic
 in place if it can be, else by tf.data; both ways show the same records in one order.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def epoch_steps(manifest: Manifest, split: str, options: PipelineOptions, *, tra
 
 
 def make_dataset(
-    directory: Path | str,
+    directory: str | os.PathLike[str],
     manifest: Manifest,
     split: str,
     options: PipelineOptions,
