@@ -30,6 +30,7 @@ from typing import Any
 from absl import flags
 
 from tfrecords.command import run
+from tfrecords.files import write_output
 
 _IMAGES = flags.DEFINE_string("images", None, "Class folders of images.", required=True)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Repeats of each.", lower_bound=1)
@@ -52,7 +53,7 @@ def main(_: list[str]) -> None:
     for name, rows in found.items():
         print(_table(name, rows))
     if _JSON.value:
-        Path(_JSON.value).write_text(json.dumps(found, indent=1))
+        write_output("--json", _JSON.value, json.dumps(found, indent=1).encode())
 
 
 def _measure(images: Path, folder: Path) -> dict[str, list[dict[str, float]]]:

@@ -29,6 +29,7 @@ from input_timing import Row, interleaved
 
 from data_pipeline.options import CACHES
 from tfrecords.command import run
+from tfrecords.files import write_output
 from tfrecords.manifest import Manifest
 
 _IMAGES = flags.DEFINE_string("images", None, "Class folders of images.", required=True)
@@ -74,7 +75,7 @@ def main(_: list[str]) -> None:
             title = f"batch {batch}, peers"
             found[title] = _measured(title, peers, at, records)
     if _JSON.value:
-        Path(_JSON.value).write_text(json.dumps(found, indent=1))
+        write_output("--json", _JSON.value, json.dumps(found, indent=1).encode())
 
 
 def _measured(title: str, makes: dict, source: Source, records: int) -> dict[str, list[Row]]:

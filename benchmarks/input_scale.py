@@ -35,6 +35,7 @@ from input_timing import interleaved
 from data_pipeline.quiet import quiet_start
 from tfrecords.command import run
 from tfrecords.errors import InputError
+from tfrecords.files import write_output
 from tfrecords.manifest import Manifest
 
 _PARTS_THERE = ("size", "start", "memory", "step")
@@ -69,7 +70,7 @@ def main(_: list[str]) -> None:
         for part in _PARTS.value:
             found[part] = measure[part](source)
             if _JSON.value:
-                Path(_JSON.value).write_text(json.dumps(found, indent=1))
+                write_output("--json", _JSON.value, json.dumps(found, indent=1).encode())
 
 
 def _check_flags() -> None:

@@ -24,6 +24,7 @@ from data_pipeline.quiet import quiet_start
 from tfrecords.command import run
 from tfrecords.convert.conversion import convert_images
 from tfrecords.convert.options import ConvertOptions
+from tfrecords.files import write_output
 from tfrecords.manifest import Manifest
 
 _IMAGES = flags.DEFINE_string("images", None, "Class folders of images.", required=True)
@@ -56,7 +57,7 @@ def main(_: list[str]) -> None:
             rows["training"] = _compare(_their_training(), _our_training(data, manifest))
     print(_table(rows, manifest))
     if _JSON.value:
-        Path(_JSON.value).write_text(json.dumps(rows, indent=1))
+        write_output("--json", _JSON.value, json.dumps(rows, indent=1).encode())
 
 
 Measure = Callable[[], tuple[float, int]]  # () -> seconds, images

@@ -1,10 +1,11 @@
 """`make_dataset`: shards to batches; it chooses the tier and calls that tier's chain of tf.data.
 
 There is one chain a file: `tiers.gathered` for the tiers memory, disk and device, `stream.in_place` and
-`stream.batches` for a stream. A stream is read in place if it can be, else by tf.data; both ways show the
-same records in one order.
+`stream.batches` for a stream, `supervised` after them where a Keras model's own `fit` reads. A stream is read
+in place if it can be, else by tf.data; both ways show the same records in one order.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from data_pipeline.order import steps_per_epoch
 from data_pipeline.request import BATCH, Request
 from data_pipeline.stream.batches import streamed
 from data_pipeline.stream.in_place import read_in_place
+from data_pipeline.supervised import FIELDS as SUPERVISED
+from data_pipeline.supervised import elements, supervised
 from data_pipeline.tiers import disk, memory
 from data_pipeline.tiers.choice import Machine, Tier, choose_tier
 from data_pipeline.tiers.gathered import gathered
@@ -68,7 +71,7 @@ def epoch_steps(manifest: Manifest, split: str, options: PipelineOptions, *, tra
 
 
 def make_dataset(
-    directory: Path,
+    directory: str | os.PathLike[str],
     manifest: Manifest,
     split: str,
     options: PipelineOptions,
@@ -76,12 +79,14 @@ def make_dataset(
     training: bool,
     start_step: int = 0,
     worker: Worker | None = None,
-    fields: tuple[str, ...] = BATCH,
+    fields: tuple[str, ...] | None = None,
+    as_supervised: bool = False,
 ) -> tf.data.Dataset:
     """Makes the batches of one worker, one element for each of its replicas and each step.
 
-    Training is endless and shuffled anew each epoch; `options.copies` says which records an epoch shows.
-    Evaluation is one pass in the order of the shards, its last batch filled up with records of weight 0.
+    Training is endless and shuffled anew each epoch; `options.copies` says which records an epoch shows, and
+    `epoch_steps` how many steps it takes. Evaluation is one pass in the order of the shards, its last batch
+    filled up with records of weight 0. `cardinality()` says so: infinite, or the batches of the pass.
     The records of global batch s are the same for any number of workers and replicas: each takes its rows.
 
     Args:
@@ -91,8 +96,12 @@ def make_dataset(
         options: see `PipelineOptions`.
         training: train order and last batch, or one padded pass.
         start_step: first step, counted from the start of the run (training only).
-        worker: which rows of each global batch; None: all.
-        fields: "weight" and names out of `tfrecords.example.FIELDS`.
+        worker: which rows of each global batch; None: all. A worker's part says no cardinality: strategies
+            would take it in another way.
+        fields: "weight" and names out of `tfrecords.example.FIELDS`; None: image, label and weight.
+        as_supervised: tuples instead of dicts, for `fit` and `evaluate` of a Keras model; `fields` None is
+            image and label then. Without the weight among them the filling of the last batch is cut off, so
+            that metrics which know no weights count right. With `options.augment` images are changed already.
 
     Returns:
         a dataset of dicts with static shapes: `image` uint8 [B, H, W, C], `label` int32 [B], `weight`
@@ -101,8 +110,13 @@ def make_dataset(
         Training with `options.augment`: also `key` int64 [B], of each record's draw in this epoch.
 
     Raises:
-        InputError: no such split, a damaged shard, or a batch that cannot be cut.
+        InputError: no such split, a damaged shard, a batch that cannot be cut, or `as_supervised` with the
+            device tier.
     """
+    directory = Path(directory)
+    if fields is None:
+        fields = SUPERVISED if as_supervised else BATCH
+    cut = as_supervised and not training and "weight" not in fields
     request = Request(
         directory,
         manifest,
@@ -112,9 +126,13 @@ def make_dataset(
         start_step,
         epoch_steps(manifest, split, options, training=training),
         worker or Worker(),
-        fields,
+        (*fields, "weight") if cut else fields,
     )
     tier = tier_of(manifest, split, options).name
+    if as_supervised and training and tier == "device":
+        raise InputError(
+            "--cache=device: as_supervised gives whole batches, which no device keeps; use memory"
+        )
     config = tf.data.Options()
     config.deterministic = True
     if options.threads:
@@ -125,22 +143,33 @@ def make_dataset(
     config.experimental_optimization.apply_default_optimizations = False
     # Each worker takes its own rows already.
     config.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    if tier != "stream":
+        # Nothing there is left to tf.data's autotuning, and an iterator that ends would wait for its thread.
+        config.autotune.enabled = False
+    dataset = _batches(request, tier)
+    if as_supervised:
+        dataset = supervised(dataset, request, fields)
+    if worker is None:
+        count = tf.data.INFINITE_CARDINALITY if training else elements(request)
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
+    return dataset.with_options(config)
+
+
+def _batches(request: Request, tier: str) -> tf.data.Dataset:
+    """Returns the batches as dicts, by the tier's chain."""
     if tier == "stream":
-        return (read_in_place(request) if request.in_place else streamed(request)).with_options(config)
-    # Nothing below is left to tf.data's autotuning, and an iterator that ends would wait for its thread.
-    config.autotune.enabled = False
-    if tier == "device" and training:
-        columns = memory.load(directory, manifest, split, request.columns) if request.columns else {}
-        return gathered(
-            request, columns, lambda index, weight: {"index": index, "weight": weight}
-        ).with_options(config)
+        return read_in_place(request) if request.in_place else streamed(request)
+    where, fields = (request.directory, request.manifest, request.split), request.fields
+    if tier == "device" and request.training:
+        columns = memory.load(*where, request.columns) if request.columns else {}
+        return gathered(request, columns, lambda index, weight: {"index": index, "weight": weight})
     stored = tuple(name for name in dict.fromkeys((*fields, *request.columns)) if name != "weight")
     if tier == "disk":
-        tensors = disk.load(directory, manifest, split, stored, options.cache_dir)
+        tensors = disk.load(*where, stored, request.options.cache_dir)
     else:
-        tensors = memory.load(directory, manifest, split, stored)
+        tensors = memory.load(*where, stored)
 
     def look_up(index: Any, weight: Any) -> dict[str, Any]:
         return {name: weight if name == "weight" else tf.gather(tensors[name], index) for name in fields}
 
-    return gathered(request, tensors, look_up).with_options(config)
+    return gathered(request, tensors, look_up)

@@ -21,7 +21,7 @@ from data_pipeline.settings import save_settings
 from data_pipeline.tiers import disk
 from tfrecords.convert.conversion import ConvertOptions, convert_images, convert_task
 from tfrecords.convert.engines import Engine
-from tfrecords.files import file_sha256, write_atomically
+from tfrecords.files import file_sha256, write_atomically, write_output
 from tfrecords.manifest import MANIFEST_NAME, Manifest, is_shard
 from trainer.checkpoint import Checkpoints, State
 from trainer.config import TrainConfig
@@ -138,6 +138,13 @@ def write_a_file(_, folder):
         write_atomically(folder / "file", text)
 
 
+def write_an_output(_, folder):
+    (folder / "link").symlink_to("named")
+    for text in (b"old", b"new"):
+        write_output("--csv", str(folder / "link"), text)
+    (folder / "link").unlink()
+
+
 def decode_to_disk(data, folder):
     disk.load(data, Manifest.load(data), "val", ("image", "label"), str(folder))
     return r".*\.lock"
@@ -203,6 +210,7 @@ def data(image_folder, tmp_path_factory):
     "work",
     [
         write_a_file,
+        write_an_output,
         convert,
         convert_a_task,
         decode_to_disk,

@@ -21,6 +21,7 @@ def test_exit_codes():
     assert {name: getattr(command, name) for name in names} == {name: getattr(exits, name) for name in names}
     for code, word in (
         (command.BAD_INPUT, "bad input"),
+        (command.LEFT_OUT, "left out"),
         (command.STOPPED, "SIGTERM"),
         (command.PEER_LOST, "lost"),
         (command.NOT_FINITE, "not finite"),

@@ -12,9 +12,10 @@ from tfrecords.errors import EndedEarly, InputError
 from tfrecords.signals import INTERRUPTED, STOPPED, Terminated, leave, listen, sentence
 
 BAD_INPUT: Final = 2
+LEFT_OUT: Final = 3  # done, but something was left out, and is listed
 PEER_LOST: Final = 76  # another worker of a training: run all again
 NOT_FINITE: Final = 77  # the loss: the best epoch's model is there
-__all__ = ["BAD_INPUT", "INTERRUPTED", "NOT_FINITE", "PEER_LOST", "STOPPED", "define_path", "run"]
+__all__ = ["BAD_INPUT", "INTERRUPTED", "LEFT_OUT", "NOT_FINITE", "PEER_LOST", "STOPPED", "define_path", "run"]
 
 flags.disclaim_key_flags()  # those defined by `define_path` are the command's, and stand in its --help
 

@@ -17,6 +17,8 @@ class InputError(ValueError):
 class EndedEarly(Exception):  # noqa: N818  # an end, not an error
     """The command ends before it is done, as it should: stopped, a peer lost, a loss that is not finite.
 
+    Or it is done, but something was left out.
+
     Args:
         message: the last line that is printed: what is saved, and what to do.
         code: the exit code, one of `tfrecords.command`.

@@ -2,10 +2,10 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import Final
 
-from tfrecords.files import replace_atomically
+from tfrecords.errors import InputError
+from tfrecords.files import write_output
 
 PROGRESS_VARIABLE: Final = "LAUNCH_PROGRESS"  # names the file, where a launcher wants to know
 
@@ -19,9 +19,9 @@ def tell_launcher(saved: str) -> None:
     if not path:
         return
     try:
-        replace_atomically(Path(path), f"{saved}\n".encode())
-    except OSError as error:
-        print(f"{PROGRESS_VARIABLE}={path}: cannot be written: {error.strerror}", file=sys.stderr, flush=True)
+        write_output(PROGRESS_VARIABLE, path, f"{saved}\n".encode())
+    except InputError as error:
+        print(error, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:

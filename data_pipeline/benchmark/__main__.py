@@ -20,7 +20,7 @@ from data_pipeline.quiet import quiet_start
 from data_pipeline.settings import load_settings
 from tfrecords.command import define_path, run
 from tfrecords.errors import InputError
-from tfrecords.files import write_atomically
+from tfrecords.files import write_output
 from tfrecords.manifest import Manifest
 
 _DATA = define_path("data", None, "Folder with manifest.json, or its URL.", required=True)
@@ -76,11 +76,11 @@ def main(_: list[str]) -> None:
             progress=line.set_description,
         )
     content = json.dumps(findings.to_json(), indent=1) + "\n"
-    write_atomically(out / "benchmark.json", content.encode())
+    write_output("--out", str(out / "benchmark.json"), content.encode())
     title = (
         f"{manifest.name}, {_SPLIT.value}: {findings.facts['batch']} a batch, {findings.facts['hardware']}"
     )
-    write_atomically(out / "benchmark.png", chart(findings.rows, title))
+    write_output("--out", str(out / "benchmark.png"), chart(findings.rows, title))
     print(f"{findings.text()}\n\nfigures: {out / 'benchmark.json'}\npicture: {out / 'benchmark.png'}")
 
 

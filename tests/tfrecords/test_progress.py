@@ -1,5 +1,7 @@
 """Commands tell a launcher how far they have saved."""
 
+import os
+
 from tfrecords.convert.conversion import convert_images
 from tfrecords.convert.options import ConvertOptions
 from tfrecords.manifest import Manifest
@@ -21,3 +23,14 @@ def test_a_conversion_counts_its_shards(image_folder, tmp_path, monkeypatch):
     manifest = Manifest.load(tmp_path / "data")
     shards = sum(len(split.shards) for split in manifest.splits.values())
     assert (tmp_path / "progress").read_text() == f"{shards} of {shards} shards\n"
+
+
+def test_what_is_no_file_is_written_into(tmp_path, monkeypatch):
+    read, write = os.pipe()
+    (tmp_path / "progress").symlink_to(f"/dev/fd/{write}")
+    monkeypatch.setenv(PROGRESS_VARIABLE, str(tmp_path / "progress"))
+    tell_launcher("step 1")
+    os.close(write)
+    assert os.read(read, 100) == b"step 1\n"
+    os.close(read)
+    assert (tmp_path / "progress").is_symlink()

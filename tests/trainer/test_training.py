@@ -245,7 +245,7 @@ def test_predict_prints_a_line_a_file_and_writes_the_table(trained, run_command,
     with out.open() as file:
         table = csv.DictReader(file)
         rows = list(table)
-    assert table.fieldnames == ["file", "predicted", "probability_NORMAL", "probability_PNEUMONIA"]
+    assert table.fieldnames == ["file", "predicted", "probability_NORMAL", "probability_PNEUMONIA", "error"]
     assert [row["file"] for row in rows] == list(evaluated)
     for line, row in zip(lines[:-1], rows, strict=True):
         expected = evaluated[row["file"]]
@@ -259,16 +259,16 @@ def test_predict_prints_a_line_a_file_and_writes_the_table(trained, run_command,
     assert lines[-1] == f"{len(rows)} rows: {out}"
 
 
-def test_predict_names_a_bad_image_and_writes_nothing(trained, run_command, image_folder, tmp_path):
-    bad, out = tmp_path / "bad.png", tmp_path / "out.csv"
+def test_predict_names_a_bad_image_and_goes_on(trained, run_command, image_folder, tmp_path):
+    bad = tmp_path / "bad.png"
     Image.new("L", (30, 30)).save(bad)
     bad.write_bytes(bad.read_bytes()[:-30])
     good = next(image_folder.rglob("*.jpeg"))
-    done = run_command("trainer.predict", f"--run_dir={trained.folder}", f"--csv={out}", good, bad)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {bad}: ")
-    assert "Traceback" not in done.stderr
-    assert not out.exists()
+    done = run_command("trainer.predict", f"--run_dir={trained.folder}", "--csv=-", bad, good)
+    assert done.returncode == 3, done.stderr
+    assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["file", str(bad), str(good)]
+    assert done.stderr.startswith(f"left out: {bad}: ")
+    assert "1 of 2 files were left out" in done.stderr.splitlines()[-1]
 
 
 @pytest.fixture(scope="module")

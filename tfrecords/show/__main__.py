@@ -3,6 +3,8 @@
 python -m tfrecords.show --data=data/chest_xray --html=chest_xray.html
 """
 
+import io
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -10,7 +12,7 @@ from absl import flags
 from tfrecords.augment import Augmentation, describe, draw
 from tfrecords.command import define_path, run
 from tfrecords.errors import InputError
-from tfrecords.files import write_atomically
+from tfrecords.files import write_output
 from tfrecords.manifest import Manifest
 from tfrecords.show.contact_sheet import contact_sheet, dealt_families
 from tfrecords.show.page import data_page
@@ -18,8 +20,12 @@ from tfrecords.show.page import data_page
 _DATA = define_path("data", None, "Folder with manifest.json.", required=True)
 _SPLIT = flags.DEFINE_string("split", "train", "Split to draw.")
 _COUNT = flags.DEFINE_integer("count", 12, "Images to draw, each with its copies.")
-_PNG = define_path("png", "", "File to draw to. Default: contact_sheet_SPLIT.png in --data.")
-_HTML = define_path("html", "", "File for one page of everything, with --count images of each split.")
+_PNG = define_path(
+    "png", "", "File to draw to; - is standard output. Default: contact_sheet_SPLIT.png in --data."
+)
+_HTML = define_path(
+    "html", "", "File for one page of everything, with --count images of each split; - is standard output."
+)
 _DRAWS = flags.DEFINE_bool("draws", False, "Print the draw of each copy of the images drawn.")
 
 
@@ -28,23 +34,28 @@ def main(_: list[str]) -> None:
     data = Path(_DATA.value)
     manifest = Manifest.load(data)
     sheet = contact_sheet(data, manifest, split=_SPLIT.value, count=_COUNT.value)
-    png = Path(_PNG.value) if _PNG.value else data / f"contact_sheet_{_SPLIT.value}.png"
-    try:
-        sheet.save(png, format="PNG")
-    except OSError as error:
-        raise InputError(f"--png={png}: cannot be written: {error.strerror}") from None
-    print(manifest.describe())
-    changes = ", ".join(f"{name} {value}" for name, value in manifest.augmentation.items())
-    print(f"copies: {changes}")
-    print(f"written with {', '.join(f'{name} {v}' for name, v in manifest.versions.items())}")
-    images = {name: split.images for name, split in manifest.splits.items()}
-    print("\n".join(manifest.trust.describe(images, manifest.class_names)))
-    if _DRAWS.value:
-        print("\n".join(_draws(data, manifest)))
-    print(f"contact sheet: {png}")
+    png = _PNG.value or str(data / f"contact_sheet_{_SPLIT.value}.png")
+    if _HTML.value == png:
+        raise InputError(f"--html={png}: is --png too; name another file for one of them")
+    picture = io.BytesIO()
+    sheet.save(picture, format="PNG")
+    to_stdout = write_output("--png", png, picture.getvalue())
+    lines = [*_in_words(manifest), *(_draws(data, manifest) if _DRAWS.value else ()), f"contact sheet: {png}"]
     if _HTML.value:
-        write_atomically(Path(_HTML.value), data_page(data, manifest, count=_COUNT.value))
-        print(f"page: {_HTML.value}")
+        to_stdout |= write_output("--html", _HTML.value, data_page(data, manifest, count=_COUNT.value))
+        lines.append(f"page: {_HTML.value}")
+    print("\n".join(lines), file=sys.stderr if to_stdout else sys.stdout)
+
+
+def _in_words(manifest: Manifest) -> list[str]:
+    changes = ", ".join(f"{name} {value}" for name, value in manifest.augmentation.items())
+    images = {name: split.images for name, split in manifest.splits.items()}
+    return [
+        manifest.describe(),
+        f"copies: {changes}",
+        f"written with {', '.join(f'{name} {v}' for name, v in manifest.versions.items())}",
+        *manifest.trust.describe(images, manifest.class_names),
+    ]
 
 
 def _draws(data: Path, manifest: Manifest) -> list[str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 from tfrecords.errors import InputError, first_names
-from tfrecords.images.kinds import HEAD_BYTES, DecodeError, check_kind
 from tfrecords.pool import Pool
 from tfrecords.sources.classes import class_order, classes_flag
 from tfrecords.sources.clutter import Walk, folders_in, loose_image
@@ -187,26 +186,3 @@ def _hidden(sources: Sequence[Source], key: GroupKey) -> list[Source]:
         )
         for source, folder in zip(sources, of, strict=True)
     ]
-
-
-def image_files(paths: Sequence[Path]) -> list[Path]:
-    """Returns files as given, and all files below folders, sorted, without clutter; each must be an image.
-
-    Raises:
-        InputError: a path that is not there, a folder without files, or a file that is no image.
-    """
-    files: list[Path] = []
-    for path in paths:
-        if not path.exists():
-            raise InputError(f"{path}: no such file or folder")
-        found = [Path(file) for file, _ in Walk().files(path)] if path.is_dir() else [path]
-        if not found:
-            raise InputError(f"{path}: a folder without images")
-        files += found
-    for file in files:
-        try:
-            with file.open("rb") as opened:
-                check_kind(opened.read(HEAD_BYTES))
-        except (DecodeError, OSError) as error:
-            raise InputError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
-    return files

@@ -3,7 +3,9 @@
     python -m trainer.predict --run_dir=runs/chest_xray-cnn IMAGE_OR_FOLDER...
 
 Prints a line a file: the file, its class, the class's probability. Of two classes the second is
-predicted from the probability on that was chosen on validation, as in the run's report.
+predicted from the probability on that was chosen on validation, as in the run's report. A file that cannot
+be used is named on stderr with the reason, the others go on, and the exit code is 3. Files below folders
+that are no images, as texts and tables, are passed over and counted.
 """
 
 from pathlib import Path
@@ -14,7 +16,12 @@ from tfrecords.errors import InputError
 from trainer.run import Run
 
 _RUN_DIR = define_path("run_dir", None, "Folder of the run.", required=True)
-_CSV = define_path("csv", None, "Also write a table with the probability of every class.")
+_CSV = define_path(
+    "csv",
+    None,
+    "File for a table with the probability of every class, and the reason where a file was left out. "
+    "- is standard output; all else is printed to stderr then.",
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -23,16 +30,8 @@ def main(arguments: list[str]) -> None:
         raise InputError("no image given; name files or folders after the flags")
     opened = Run.load(Path(_RUN_DIR.value))
     with quiet_start():
-        from trainer.predict.files import predict_files, write_csv
-    names = opened.data.class_names
-    answers = []
-    for answer in predict_files(opened, [Path(argument) for argument in arguments]):
-        probability = answer.probabilities[names.index(answer.predicted)]
-        print(f"{answer.file}\t{answer.predicted}\t{probability:.4f}", flush=True)
-        answers.append(answer)
-    if _CSV.value:
-        write_csv(Path(_CSV.value), names, answers)
-        print(f"{len(answers):,} rows: {_CSV.value}")
+        from trainer.predict.writing import write_answers
+    write_answers(opened, [Path(argument) for argument in arguments], _CSV.value or "")
 
 
 if __name__ == "__main__":

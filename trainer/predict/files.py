@@ -1,23 +1,23 @@
 """Prediction of image files with a run's model, by the same decoding and resizing as conversion."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from tfrecords.errors import InputError
-from tfrecords.files import write_atomically
 from tfrecords.images.decode import decode
-from tfrecords.images.kinds import HEAD_BYTES, DecodeError, is_dicom
-from tfrecords.sources.class_folders import image_files
+from tfrecords.images.kinds import HEAD_BYTES, DecodeError, check_kind, is_dicom
 from trainer.evaluation.evaluate_run import load_result
 from trainer.evaluation.predictions import POSITIVE
 from trainer.inference import BATCH_SIZE
+from trainer.predict.listing import Found, is_no_image, list_files, named_as_dicom
 from trainer.run import Run
+
+_MOST_WAITING: Final = 1024  # files, of which most are left out, that wait for a batch to be full
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,44 @@ class Answer:
     probabilities: npt.NDArray[np.float64]
 
 
-def predict_files(run: Run, paths: Sequence[Path]) -> Iterator[Answer]:
-    """Yields the model's answers for files, and for all images below folders, in order.
+@dataclass(frozen=True)
+class LeftOut:
+    """A file that has no answer.
+
+    Attributes:
+        file: its path, as given or found below a folder.
+        shown: what messages call it: a DICOM file, whose name may hold a patient's, by its position.
+        reason: why it cannot be used.
+    """
+
+    file: Path
+    shown: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """A file below a folder that is no image: a text beside images, for example."""
+
+    file: Path
+
+
+Outcome = Answer | LeftOut | PassedOver
+
+
+def predict_files(run: Run, paths: Sequence[Path]) -> Iterator[Outcome]:
+    """Yields what becomes of files, and of all files below folders; see `predict_listed`."""
+    return predict_listed(run, list_files(paths))
+
+
+def predict_listed(run: Run, files: Sequence[Found]) -> Iterator[Outcome]:
+    """Yields what becomes of each file: answers and those left out in order, those passed over before them.
+
+    Each file is read once, when its turn comes, so that a pipe may be named too; memory does not grow.
 
     Raises:
-        InputError: no model yet, no image, or one that cannot be decoded.
+        InputError: no model yet, or no threshold.
     """
-    files = image_files(paths)
     predictor, result = load_result(run)
     threshold = result.threshold
     if threshold is None and len(run.data.class_names) == 2:
@@ -50,36 +81,55 @@ def predict_files(run: Run, paths: Sequence[Path]) -> Iterator[Answer]:
             f"  python -m trainer.evaluate --run_dir={run.folder}"
         )
     height, width, channels = run.data.image_shape
-    for start in range(0, len(files), BATCH_SIZE):
-        part = files[start : start + BATCH_SIZE]
-        images = []
-        for number, file in enumerate(part, start + 1):
-            name = str(file)
-            try:
-                data = file.read_bytes()
-                if is_dicom(data[:HEAD_BYTES]):  # whose name may hold a patient's
-                    name = f"file {number} of {len(files)}, a DICOM file (folders are read in sorted order)"
-                images.append(decode(data, height=height, width=width, channels=channels))
-            except (DecodeError, OSError) as error:
-                reason = getattr(error, "strerror", None) or error
-                raise InputError(f"{name}: {reason}; remove it from the call or repair it") from None
-        for file, row in zip(part, predictor.probabilities(np.stack(images)), strict=True):
+    waiting: list[Path | LeftOut] = []
+    images: list[npt.NDArray[np.uint8]] = []
+
+    def answered() -> Iterator[Outcome]:
+        rows = iter(predictor.probabilities(np.stack(images))) if images else iter(())
+        for file in waiting:
+            if isinstance(file, LeftOut):
+                yield file
+                continue
+            row = next(rows)
             label = int(row.argmax()) if threshold is None else int(row[POSITIVE] >= threshold)
             yield Answer(file, run.data.class_names[label], row)
+        waiting.clear()
+        images.clear()
+
+    for number, found in enumerate(files, 1):
+        position = f"file {number} of {len(files)}, a DICOM file (folders are read in sorted order)"
+        file, shown = Path(found.path), position if named_as_dicom(found.path) else found.path
+        try:
+            data = _read(found)
+            if data is None:
+                yield PassedOver(file)
+                continue
+            if is_dicom(data[:HEAD_BYTES]):
+                shown = position
+            images.append(decode(data, height=height, width=width, channels=channels))
+            waiting.append(file)
+        except (DecodeError, InputError, OSError) as error:  # InputError: an extra is not installed
+            waiting.append(LeftOut(file, shown, str(getattr(error, "strerror", None) or error)))
+        if len(images) == BATCH_SIZE or len(waiting) == _MOST_WAITING:
+            yield from answered()
+    yield from answered()
 
 
-def write_csv(path: Path, class_names: Sequence[str], answers: Sequence[Answer]) -> None:
-    """Writes the columns `file`, `predicted` and a `probability_CLASS` for each class.
+def _read(found: Found) -> bytes | None:
+    """Returns the bytes of a file; None: it is no image, and was not named.
 
     Raises:
-        InputError: the file cannot be written.
+        DecodeError: it should be an image and is none.
+        OSError: it cannot be read.
     """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["file", "predicted", *(f"probability_{name}" for name in class_names)])
-    for answer in answers:
-        table.writerow([answer.file, answer.predicted, *answer.probabilities.tolist()])
-    try:
-        write_atomically(path, text.getvalue().encode("utf-8", "surrogateescape"))
-    except OSError as error:
-        raise InputError(f"--csv={path}: cannot be written: {error.strerror}") from None
+    if found.problem:
+        raise DecodeError(found.problem)
+    with open(found.path, "rb") as file:  # noqa: PTH123 - a Path takes as long
+        head = file.read(HEAD_BYTES)
+        try:
+            check_kind(head, quote=not named_as_dicom(found.path))
+        except DecodeError:
+            if not found.named and is_no_image(found.path, head):
+                return None
+            raise
+        return head + file.read()

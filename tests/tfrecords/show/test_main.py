@@ -88,6 +88,7 @@ def test_another_split_to_another_file(run_command, data, tmp_path):
             ["--data={data}", "--png={data}/none/sheet.png"],
             "--png={data}/none/sheet.png: cannot be written: No ",
         ),
+        (["--data={data}", "--png=sheet", "--html=sheet"], "--html=sheet: is --png too"),
         (["--data={data}", "--colour=red"], "Unknown command line flag 'colour'"),
         (["--split=train"], "flag --data=None: Flag --data must have a value other than None."),
         (
@@ -201,7 +202,19 @@ def test_the_draws_are_those_of_the_records(run_command, data):
 def test_a_page_that_cannot_be_written(run_command, data):
     done = run_command("tfrecords.show", f"--data={data}", f"--html={data}/none/page.html")
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {data}/none/page.html: cannot be written: No such file")
+    assert done.stderr.startswith(f"error: --html={data}/none/page.html: cannot be written: No such file")
+
+
+def test_outputs_that_are_no_files(run_command, data, tmp_path):
+    """Standard output has the page alone, and a link stays."""
+    (tmp_path / "link.png").symlink_to("sheet.png")
+    done = run_command("tfrecords.show", f"--data={data}", f"--png={tmp_path}/link.png", "--html=/dev/stdout")
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout[:15].lower(), done.stdout.rstrip()[-7:]) == ("<!doctype html>", "</html>")
+    assert done.stderr.splitlines()[-2:] == [f"contact sheet: {tmp_path}/link.png", "page: /dev/stdout"]
+    assert (tmp_path / "link.png").is_symlink()
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.format == "PNG"
 
 
 def no_manifest(data):

@@ -2,8 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tfrecords.errors import InputError
-from tfrecords.sources.class_folders import image_files, list_images
+from tfrecords.sources.class_folders import list_images
 from tfrecords.sources.clutter import CLUTTER, HIDDEN, clutter
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "folders.md"
@@ -95,11 +94,3 @@ def test_clutter_is_passed_over_at_every_level_and_counted_by_kind(plant):
 
 def test_without_clutter_there_is_no_note(plant):
     assert list_images(plant("A/1.png", "B/1.png")).notes == ()
-
-
-def test_prediction_passes_over_the_same(plant):
-    root = plant("a.png", "@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg", "$RECYCLE.BIN/b.png", "sub/c.png", "._a.png")
-    assert image_files([root]) == [root / "a.png", root / "sub/c.png"]
-    (root / "only" / "@eaDir").mkdir(parents=True)
-    with pytest.raises(InputError, match="a folder without images"):
-        image_files([root / "only"])

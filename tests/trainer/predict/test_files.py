@@ -1,15 +1,17 @@
 import csv
+import os
 import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 
 from tfrecords.errors import InputError
-from tfrecords.sources.class_folders import image_files
-from trainer.predict.files import Answer, predict_files, write_csv
+from trainer.predict.files import Answer, LeftOut, PassedOver, predict_files, predict_listed
+from trainer.predict.listing import Found
 from trainer.run import Run
 
 pytestmark = pytest.mark.slow
@@ -39,7 +41,7 @@ def test_files_get_the_answers_that_evaluation_gave_their_records(run, image_fol
 def test_the_class_follows_from_the_threshold_of_the_report(trained, image_folder, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(trained.folder, folder)
-    files, run = image_files([image_folder])[:5], Run.load(folder)
+    files, run = sorted(image_folder.glob("*/*"))[:5], Run.load(folder)
     for threshold, name in ((0.0, "PNEUMONIA"), (1.1, "NORMAL")):
         run.save_result(replace(run.result(), threshold=threshold))
         assert {answer.predicted for answer in predict_files(Run.load(folder), files)} == {name}
@@ -50,7 +52,7 @@ def test_the_class_follows_from_the_threshold_of_the_report(trained, image_folde
 
 def test_a_probability_that_equals_the_threshold_is_the_finding(trained, image_folder, tmp_path):
     folder = shutil.copytree(trained.folder, tmp_path / "run")
-    (file,) = image_files([image_folder])[:1]
+    (file,) = sorted(image_folder.glob("*/*"))[:1]
     (answer,) = predict_files(Run.load(folder), [file])
     score, run = float(answer.probabilities[1]), Run.load(folder)
     found = []
@@ -62,7 +64,7 @@ def test_a_probability_that_equals_the_threshold_is_the_finding(trained, image_f
 
 
 def test_files_are_answered_in_order_each_as_if_it_were_alone(run, image_folder):
-    files = image_files([image_folder])[::-1][:35]  # more than a batch
+    files = sorted(image_folder.glob("*/*"))[::-1][:35]  # more than a batch
     together = list(predict_files(run, files))
     assert [answer.file for answer in together] == files
     for number in (0, 31, 32, 34):
@@ -70,62 +72,108 @@ def test_files_are_answered_in_order_each_as_if_it_were_alone(run, image_folder)
         assert np.array_equal(alone.probabilities, together[number].probabilities)
 
 
-def test_an_image_that_cannot_be_decoded_is_named(run, image_folder, tmp_path):
-    whole = image_files([image_folder])[0]
-    bad = tmp_path / "half.jpeg"
-    bad.write_bytes(whole.read_bytes()[:300])
-    with pytest.raises(InputError) as error:
-        list(predict_files(run, [whole, bad]))
-    assert str(error.value).startswith(f"{bad}: ")
-    assert str(error.value).endswith("; remove it from the call or repair it")
+def test_files_that_cannot_be_used_are_named_in_their_place(run, image_folder, tmp_path):
+    whole = sorted(image_folder.glob("*/*"))[:3]
+    (tmp_path / "half.jpeg").write_bytes(whole[0].read_bytes()[:300])
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "empty.png").touch()
+    bad = [tmp_path / name for name in ("half.jpeg", "notes.txt", "empty.png", "gone.png")]
+    bad.append(tmp_path / "empty")
+    bad[-1].mkdir()
+    alone = list(predict_files(run, whole))
+    found = list(predict_files(run, [bad[0], whole[0], bad[1], *whole[1:], *bad[2:]]))
+    kinds = [type(one) for one in found]
+    assert kinds == [LeftOut, Answer, LeftOut, Answer, Answer, LeftOut, LeftOut, LeftOut]
+    left_out = [one for one in found if isinstance(one, LeftOut)]
+    assert [one.file for one in left_out] == bad
+    assert [one.shown for one in left_out] == [str(path) for path in bad]
+    for one, reason in zip(
+        left_out,
+        ("cannot be decoded", "not an image", "is empty", "No such file", "a folder without files"),
+        strict=True,
+    ):
+        assert reason in one.reason
+    answers = [one for one in found if isinstance(one, Answer)]
+    for one, other in zip(answers, alone, strict=True):
+        assert np.array_equal(one.probabilities, other.probabilities)
 
 
-def test_dicom_files_are_answered_and_named_by_position_in_errors(run, image_folder, tmp_path, facts):
+def test_what_stands_beside_images_in_a_folder_is_passed_over(run, image_folder, tmp_path):
+    whole = sorted(image_folder.glob("*/*"))[0]
+    for name, data in {
+        "README": b"What this is.\n",
+        "a.json": b"{}",
+        "a.png": whole.read_bytes(),
+        "classes.txt": b"",
+        "pointer.jpeg": b"version https://git-lfs.github.com/spec/v1\n",
+        "scan": b"\0\1\2\3",
+    }.items():
+        (tmp_path / name).write_bytes(data)
+    os.mkfifo(tmp_path / "pipe.png")  # which nobody writes: opening it would wait for ever
+    found = [(type(one), one.file.name) for one in predict_files(run, [tmp_path])]
+    assert sorted(found, key=lambda one: one[1]) == [
+        (PassedOver, "README"),
+        (PassedOver, "a.json"),
+        (Answer, "a.png"),
+        (PassedOver, "classes.txt"),
+        (LeftOut, "pointer.jpeg"),
+        (LeftOut, "scan"),
+    ]
+
+
+def test_many_that_are_left_out_do_not_wait_for_a_full_batch(run, image_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.predict.files._MOST_WAITING", 3)
+    whole, gone = sorted(image_folder.glob("*/*"))[0], tmp_path / "gone.png"
+    looked_at = []
+
+    def each():
+        for path in [whole, *[gone] * 7]:
+            looked_at.append(path)
+            yield Found(str(path), True)
+
+    class Files(list):
+        __iter__ = lambda _: each()  # noqa: E731
+
+    outcomes = predict_listed(run, Files([None] * 8))
+    assert isinstance(next(outcomes), Answer)
+    assert len(looked_at) == 3
+    assert len(list(outcomes)) == 7
+
+
+def test_a_pipe_is_read_once(run, image_folder, tmp_path):
+    whole = sorted(image_folder.glob("*/*"))[0]
+    os.mkfifo(tmp_path / "pipe")
+    writer = Thread(target=lambda: (tmp_path / "pipe").write_bytes(whole.read_bytes()))
+    writer.start()
+    piped, named = predict_files(run, [tmp_path / "pipe", whole])
+    writer.join()
+    assert np.array_equal(piped.probabilities, named.probabilities)
+
+
+def test_dicom_files_are_answered_and_called_by_position_where_left_out(run, image_folder, tmp_path, facts):
     pydicom_files = pytest.importorskip("pydicom.data", reason="the dicom extra is not installed")
     data = Path(pydicom_files.get_testdata_file("CT_small.dcm", download=False)).read_bytes()
-    first = image_files([image_folder])[0]
-    whole, bad = tmp_path / "Doe^Jane 1.dcm", tmp_path / "Doe^Jane 2.dcm"
+    first = sorted(image_folder.glob("*/*"))[0]
+    whole, bad, cut = (tmp_path / f"Doe^Jane {number}.dcm" for number in (1, 2, 3))
     whole.write_bytes(data)
-    answers = list(predict_files(run, [first, whole]))
-    assert [answer.file for answer in answers] == [first, whole]
-    assert answers[1].probabilities.sum() == pytest.approx(1, abs=1e-6)
     bad.write_bytes(data[:-1000])
-    with pytest.raises(InputError) as error:
-        list(predict_files(run, [first, whole, bad]))
+    cut.write_bytes(b"Doe^Jane")
+    found = list(predict_files(run, [first, whole, bad, cut]))
+    assert [one.file for one in found] == [first, whole, bad, cut]
+    assert found[1].probabilities.sum() == pytest.approx(1, abs=1e-6)
+    said = [f"{one.shown}: {one.reason}" for one in found[2:]]
     assert re.search(
         facts(
-            "file 3 of 3, a DICOM file (folders are read in sorted order): a DICOM file whose pixel data is "
-            "damaged or cut; remove it from the call or repair it"
+            "file 3 of 4, a DICOM file (folders are read in sorted order): a DICOM file whose pixel data is "
+            "damaged or cut"
         ),
-        str(error.value),
+        said[0],
     )
-
-
-@pytest.mark.parametrize("make", [lambda path: path.write_text("no image"), lambda path: None])
-def test_what_is_no_image_is_named_before_anything_is_predicted(run, tmp_path, make):
-    make(tmp_path / "notes.txt")
-    with pytest.raises(InputError, match=r"notes\.txt"):
-        next(predict_files(run, [tmp_path / "notes.txt"]))
+    assert said[1].startswith("file 4 of 4, a DICOM file")
+    assert "Doe" not in "".join(said)
 
 
 def test_a_run_without_a_model_is_named(trained, tmp_path, image_folder):
     shutil.copy(trained.folder / "config.json", tmp_path)
     with pytest.raises(InputError, match=r"model\.keras: not there yet"):
         next(predict_files(Run.load(tmp_path), [image_folder]))
-
-
-def test_the_table_has_full_precision_and_any_name(tmp_path):
-    row = np.array([1 / 3, 2 / 3])
-    answers = [Answer(Path('a,"b".png'), "B", row), Answer(Path("caf\udce9.png"), "B", row)]
-    write_csv(tmp_path / "out.csv", ("A", "B"), answers)
-    assert (tmp_path / "out.csv").read_bytes() == (
-        b"file,predicted,probability_A,probability_B\n"
-        b'"a,""b"".png",B,0.3333333333333333,0.6666666666666666\n'
-        b"caf\xe9.png,B,0.3333333333333333,0.6666666666666666\n"
-    )
-
-
-def test_a_table_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"out\.csv: cannot be written: No such file or directory"):
-        write_csv(tmp_path / "none" / "out.csv", ("A",), [])
-    assert list(tmp_path.iterdir()) == []

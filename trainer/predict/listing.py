@@ -1,0 +1,100 @@
+"""What is to be predicted: files as they are named, and what stands below folders."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tfrecords.sources.clutter import clutter
+
+_DICOM_ENDINGS: Final = frozenset({".dcm", ".dicom", ".ima"})
+_IMAGE_ENDINGS: Final = _DICOM_ENDINGS | {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif", ".mpo"),
+    *(".jp2", ".j2k", ".jpx", ".avif", ".heic", ".heif", ".pgm", ".ppm", ".pbm", ".pnm", ".psd"),
+}
+_CONTROL: Final = frozenset(range(32)) - set(b"\t\n\f\r\x1b")  # bytes that text does not have
+
+
+class Found(NamedTuple):
+    """A path that may be an image's.
+
+    Attributes:
+        path: as given, or found below a folder.
+        named: whether it was given; then it must be an image.
+        problem: why it cannot be read, "" if nothing is known yet.
+    """
+
+    path: str
+    named: bool
+    problem: str = ""
+
+
+def list_files(paths: Sequence[Path]) -> list[Found]:
+    """Returns files as given, and all files below folders, sorted, without what systems leave there.
+
+    Nothing is opened. Links are followed; what leads nowhere or cannot be looked into has a `problem`.
+    Below folders, pipes and devices are passed over.
+    """
+    found: list[Found] = []
+    for path in paths:
+        name = str(path)
+        try:
+            is_folder = path.is_dir()
+            path.stat()
+        except OSError as error:
+            found.append(Found(name, True, error.strerror or "cannot be read"))
+            continue
+        below = list(_below(name, frozenset())) if is_folder else [Found(name, True)]
+        found += below or [Found(name, True, "a folder without files")]
+    return found
+
+
+def is_no_image(path: str, head: bytes) -> bool:
+    """Returns whether a file that is of no known kind of image is none to its owner either.
+
+    That is one with an ending, and not an image's; and of those without an ending, text.
+
+    Args:
+        path: its path; what follows the last point is no ending if it is a number, as in a DICOM UID.
+        head: its first bytes.
+    """
+    ending = ending_of(path)
+    if ending:
+        return ending not in _IMAGE_ENDINGS
+    return bool(head) and _CONTROL.isdisjoint(head)
+
+
+def named_as_dicom(path: str) -> bool:
+    """Returns whether a file is called a DICOM file, so that its name may hold a patient's."""
+    return ending_of(path) in _DICOM_ENDINGS
+
+
+def ending_of(path: str) -> str:
+    """Returns the ending of a file's name in small letters, with its point; "" if there is none."""
+    ending = os.path.splitext(path)[1].lower()  # noqa: PTH122 - a Path takes longer
+    return "" if ending[1:].isdigit() else ending
+
+
+def _below(folder: str, parents: frozenset[tuple[int, int]]) -> Iterator[Found]:
+    try:
+        status = os.stat(folder)  # noqa: PTH116
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        yield Found(folder, False, f"a folder that cannot be read: {error.strerror}")
+        return
+    here = (status.st_dev, status.st_ino)
+    if here in parents:
+        yield Found(folder, False, "a symbolic link to a folder above it")
+        return
+    for entry in entries:
+        if clutter(entry.name):
+            continue
+        try:
+            if entry.is_dir():
+                yield from _below(entry.path, parents | {here})
+            elif entry.is_file():
+                yield Found(entry.path, False)
+            elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
+                yield Found(entry.path, False, "a symbolic link that leads nowhere")
+        except OSError as error:
+            yield Found(entry.path, False, error.strerror or "cannot be read")
