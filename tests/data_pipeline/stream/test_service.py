@@ -19,7 +19,7 @@ from data_pipeline.stream import batches as chain
 from data_pipeline.stream.service import count_workers, parsed_elsewhere
 from tfrecords.errors import InputError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.stops]
 
 BATCH = 24
 
@@ -163,7 +163,6 @@ MISSING = "a worker or the dispatcher died or was started again, and batches are
 HELD_UP = f"no answer from any of the workers (one may hold up the rest) {NAMED}"
 
 
-@pytest.mark.stops
 @pytest.mark.usefixtures("short_patience")
 @pytest.mark.parametrize(
     ("harm", "message"),

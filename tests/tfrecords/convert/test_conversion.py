@@ -349,6 +349,7 @@ def whole_shards(out):
 
 
 @pytest.mark.slow
+@pytest.mark.stops
 def test_killed_at_any_moment_and_started_again(begin, wait_until, convert, image_folder, long_one, tmp_path):
     out = tmp_path / "data"
     whole = content(long_one)
@@ -376,6 +377,7 @@ def test_killed_at_any_moment_and_started_again(begin, wait_until, convert, imag
 
 
 @pytest.mark.slow
+@pytest.mark.stops
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_stopped_by_a_signal(begin, wait_until, convert, image_folder, long_one, tmp_path, stop, code):
     out = tmp_path / "data"
@@ -776,6 +778,7 @@ def test_too_many_rejected_in_decoding_keep_the_shards_that_are_whole(convert, s
 
 
 @pytest.mark.slow
+@pytest.mark.stops
 def test_killed_with_rejected_images_and_started_again(begin, wait_until, convert, spoiled, tmp_path):
     arguments = (*LONG, "--max_rejects=5")
     done = convert(spoiled, tmp_path / "whole", *arguments)

@@ -15,7 +15,7 @@ from tfrecords.example import decode
 from tfrecords.manifest import Manifest
 from tfrecords.records import read_records
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.stops]
 
 ROOT = Path(__file__).resolve().parents[3]
 
