@@ -133,6 +133,11 @@ def interval_text(estimate: Mapping[str, float | None]) -> str:
     return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
+def split_text(report: Mapping[str, Any], kind: str = "") -> str:
+    """`test`, or `test of external` where the data are not the run's own."""
+    return report["split"] + kind + (f" of {report['data']}" if "data" in report else "")
+
+
 def render_page(report: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     """The HTML page.
 
@@ -141,7 +146,7 @@ def render_page(report: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str
         pictures: File name, a key of `_CAPTIONS`, to PNG.
     """
     decisions = report["decisions"]
-    title = f"Evaluation on the {report['split']} split"
+    title = f"Evaluation on the {split_text(report, ' split')}"
     body = [
         '<header><div class="over">Evaluation report</div>',
         f"<h1>{escape(title)}</h1>",
@@ -177,9 +182,9 @@ def _data_lines(report: Mapping[str, Any]) -> str:
     size = f"{report['records']:,} records of {report['groups']:,} groups: {counts}"
     is_demo = "demo" in data.lower()
     shown = f'<p class="data{" notice" if is_demo else ""}">Data: {escape(data)}</p>'
-    return (
-        f'<p class="faint">{escape(size)}</p>{shown if data else ""}'
-        f'<p class="notice">{escape(report["notice"])}</p>'
+    notes = [report["facts"]["note"]] if "note" in report["facts"] else []
+    return f'<p class="faint">{escape(size)}</p>{shown if data else ""}' + "".join(
+        f'<p class="notice">{escape(note)}</p>' for note in (*notes, report["notice"])
     )
 
 
