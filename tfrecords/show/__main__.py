@@ -12,8 +12,9 @@ from tfrecords.command import run
 from tfrecords.errors import InputError
 from tfrecords.files import write_atomically
 from tfrecords.manifest import Manifest
-from tfrecords.show.contact_sheet import contact_sheet, dealt_families
+from tfrecords.show.contact_sheet import contact_sheet, dealt_families, sheet_names
 from tfrecords.show.page import data_page
+from tfrecords.text.names import legend
 
 _DATA = flags.DEFINE_string("data", None, "Folder with manifest.json.", required=True)
 _SPLIT = flags.DEFINE_string("split", "train", "Split to draw.")
@@ -42,6 +43,8 @@ def main(_: list[str]) -> None:
     if _DRAWS.value:
         print("\n".join(_draws(data, manifest)))
     print(f"contact sheet: {png}")
+    if told := legend(manifest.class_names, sheet_names(manifest)):
+        print(told)
     if _HTML.value:
         write_atomically(Path(_HTML.value), data_page(data, manifest, count=_COUNT.value))
         print(f"page: {_HTML.value}")

@@ -30,6 +30,7 @@ import numpy.typing as npt
 
 from tfrecords.errors import InputError
 from tfrecords.files import publish, sync
+from tfrecords.text.names import legend
 from trainer.evaluation import figures, metrics
 from trainer.evaluation.intervals import Estimate, estimates, point_values
 from trainer.evaluation.page import interval_text, render_page, split_text
@@ -103,7 +104,7 @@ def write_report(
     files = {
         "predictions.csv": _predictions_csv(predictions, threshold).encode(),
         **pictures,
-        "report.html": render_page(report, pictures).encode(),
+        "report.html": render_page(report, pictures, _legend(predictions)).encode(),
         "report.json": json.dumps(report, indent=2, allow_nan=False).encode() + b"\n",
     }
     _publish(directory, files)
@@ -197,6 +198,8 @@ def write_summaries(
     shown = [POSITIVE] if predictions.binary else range(len(predictions.class_names))
     writer = tf.summary.create_file_writer(str(log_dir), filename_suffix=".report")
     with writer.as_default(step=step):
+        if told := _legend(predictions):
+            tf.summary.text(f"{split}/report/classes", told)
         for name, value in point_values(predictions, threshold).items():
             if math.isfinite(value):
                 tf.summary.scalar(f"{split}/report/{name}", value)
@@ -208,6 +211,11 @@ def write_summaries(
             about = metadata.create_summary_metadata(name, "", _PR_THRESHOLDS)
             tf.summary.write(f"{name}/pr_curves", _pr_counts(predictions, index), metadata=about)
     writer.close()
+
+
+def _legend(predictions: Predictions) -> str:
+    """Names of the classes that the pictures number."""
+    return legend(predictions.class_names, figures.drawn(predictions.class_names))
 
 
 def _decision(predictions: Predictions, threshold: float | None, seed: int) -> Report:
@@ -266,13 +274,17 @@ def _evaluation_figures(
 def _mistake_captions(predictions: Predictions, threshold: float | None, n: int) -> list[tuple[str, str]]:
     """What the gallery says of each of the n worst mistakes, and its record id."""
     decided = decide(predictions, threshold)
+    names = figures.drawn(predictions.class_names)
     captions = []
     for index in worst_mistakes(predictions, threshold, n):
         true, called = predictions.labels[index], decided[index]
         probability = predictions.probabilities[index, called]
-        caption = f"true {predictions.class_names[true]}\n"
-        caption += f"predicted {predictions.class_names[called]} {probability:.2f}"
-        captions.append((caption, predictions.ids[index]))
+        caption = f"true {names[true]}\npredicted {names[called]} {probability:.2f}"
+        record = predictions.ids[index]
+        # As a table shows it, below its head.
+        captions.append(
+            (caption, record if figures.is_drawn(record) else f"row {index + 2} of predictions.csv")
+        )
     if len(captions) != n:
         raise ValueError(f"{n} images of mistakes, but {len(captions)} mistakes")
     return captions

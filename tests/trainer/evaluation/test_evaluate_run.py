@@ -91,7 +91,7 @@ def test_each_record_is_predicted_once_beside_its_own_id_group_and_label(trained
     assert {int(record["copy"][0]) for record in records} == ({0, 1} if split == "train" else {0})
 
 
-def test_a_model_that_has_learned_nothing_is_told(run):
+def test_a_model_that_has_learned_nothing_is_told(run, without_pictures):
     told = "The model gives all images the same probabilities: it has learned nothing from them."
     assert told not in evaluate_run(run, split="test").text
     model, result = keras.models.load_model(run.model), run.result()
@@ -102,7 +102,7 @@ def test_a_model_that_has_learned_nothing_is_told(run):
     assert told in evaluate_run(run, split="test").text
 
 
-def test_the_threshold_comes_from_validation_only(run):
+def test_the_threshold_comes_from_validation_only(run, without_pictures):
     on_test = evaluate_run(run, split="test")
     on_val = evaluate_run(run, split="val")
     records = Manifest.load(run.folder.parent / run.config.data).split("val").records
@@ -314,7 +314,7 @@ def test_a_flipped_byte_names_the_shard(run, data):
         evaluate_run(run, split="test", data=data)
 
 
-def test_evaluating_again_gives_the_same_figures(run):
+def test_evaluating_again_gives_the_same_figures(run, without_pictures):
     before = json.loads((run.report("test") / "report.json").read_text())
     predictions = (run.report("test") / "predictions.csv").read_bytes()
     evaluate_run(run, split="test")
