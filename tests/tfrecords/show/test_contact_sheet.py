@@ -142,3 +142,6 @@ def test_a_class_that_an_installed_font_has_is_drawn_in_it(tmp_path, installed):
     assert sheet_names(manifest) == ["正常", "B"]
     assert sheet == sheet_of(tmp_path, ("常正", "B"))[1]  # of which each letter is the same box
     assert sheet != sheet_of(tmp_path, ("class 0", "B"))[1]
+    inked = (np.asarray(sheet)[:90] == (24, 28, 33)).all(axis=-1).sum()
+    without = (np.asarray(sheet_of(tmp_path, ("", "B"))[1])[:90] == (24, 28, 33)).all(axis=-1).sum()
+    assert inked - without >= 2 * 10 * 8  # two full boxes of 0.8 x 0.7 em at 14 pixels
