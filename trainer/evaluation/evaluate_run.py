@@ -216,10 +216,13 @@ def finished_evaluation(run: Run, split: str) -> Evaluation | None:
         report = read_report(folder)
     except InputError:
         return None
-    of, plan = report["facts"].get(_MODEL_FACT), report["facts"].get(_PLAN_FACT, run.data.plan)
-    if of != f"SHA-256 {run.result().model_sha256}" or plan != run.data.plan:
-        return None
-    if not (folder / "report.html").exists():
+    facts = report["facts"]
+    of, evaluated = facts.get(_MODEL_FACT), facts.get("evaluated", "")
+    # A version before wrote no plan, and reports on other data into the same place.
+    own = (
+        f"{split} of {run.data.name}:" in evaluated and facts.get(_PLAN_FACT, run.data.plan) == run.data.plan
+    )
+    if not own or of != f"SHA-256 {run.result().model_sha256}" or not (folder / "report.html").exists():
         return None
     return Evaluation(folder / "report.html", render_text(report))
 

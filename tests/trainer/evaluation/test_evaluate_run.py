@@ -250,6 +250,24 @@ def test_a_run_that_has_not_ended_is_evaluated_at_its_best_epoch_so_far(run, wit
     assert finished_evaluation(run, "test-so-far") is None  # never taken for the report of an end
 
 
+@pytest.mark.parametrize(
+    ("facts", "kept"),
+    [
+        ({}, True),
+        ({"data plan": None}, True),  # of a version before
+        ({"data plan": None, "evaluated": "test of external: /elsewhere"}, False),
+        ({"data plan": "b" * 64}, False),
+        ({"model file": "SHA-256 other"}, False),
+    ],
+)
+def test_a_report_is_kept_if_it_is_of_this_model_on_the_runs_own_data(run, facts, kept):
+    path = run.report("test") / "report.json"
+    report = json.loads(path.read_text())
+    report["facts"] = {name: value for name, value in {**report["facts"], **facts}.items() if value}
+    path.write_text(json.dumps(report))
+    assert (finished_evaluation(run, "test") is not None) == kept
+
+
 def test_a_run_that_goes_on_is_evaluated_so_far_if_asked(run, tmp_path, without_pictures):
     model, result = keras.models.load_model(run.model), run.result()
     for weight in model.weights:  # the model of an earlier end
