@@ -451,6 +451,15 @@ def test_meters_of_more_replicas_are_summed():
     assert np.array_equal(loop.kept_meters, kept.sum(0, keepdims=True))
 
 
+def test_meters_that_a_version_before_kept_of_weighted_classes_are_taken():
+    loop = make_loop(class_weights=(0.5, 2.0))
+    kept = np.random.default_rng(0).integers(0, 9, (1, 804)).astype(np.float32)
+    loop.kept_meters.assign(kept)
+    loop._load_meters()
+    loop.keep_meters()
+    assert np.array_equal(loop.kept_meters, [[*kept[0], *kept[0, :2]]])
+
+
 def test_stop_training_ends_the_run_after_the_epoch():
     def stop(model, epoch):
         model.stop_training = epoch == 1
