@@ -64,6 +64,56 @@ def _draw(number: int, *, bright: bool) -> Image.Image:
     return Image.fromarray(np.clip(20 + (body + spot)[..., None] + noise, 0, 255).astype(np.uint8))
 
 
+@pytest.fixture
+def no_fonts(monkeypatch):
+    """A machine without fonts, but for those that are a part of matplotlib."""
+    from matplotlib import font_manager
+
+    from tfrecords.text import fonts
+
+    caches = (fonts._font_with, fonts._installed, fonts._letters)
+    for each in caches:
+        each.cache_clear()
+    monkeypatch.setattr(font_manager, "findSystemFonts", list)
+    yield
+    for each in caches:
+        each.cache_clear()
+
+
+@pytest.fixture
+def installed(no_fonts, tmp_path, monkeypatch):
+    """`installed(letters, name)` installs a font in which each letter is a box, and returns its file."""
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.pens.ttGlyphPen import TTGlyphPen
+    from matplotlib import font_manager
+
+    there = []
+
+    def install(letters: str, name: str) -> Path:
+        pen = TTGlyphPen(None)
+        pen.moveTo((100, 0))
+        for corner in ((100, 700), (900, 700), (900, 0)):
+            pen.lineTo(corner)
+        pen.closePath()
+        glyphs = [".notdef", *(f"uni{ord(letter):04X}" for letter in sorted(set(letters)))]
+        font = FontBuilder(1000, isTTF=True)
+        font.setupGlyphOrder(glyphs)
+        font.setupCharacterMap({int(glyph[3:], 16): glyph for glyph in glyphs[1:]})
+        font.setupGlyf(dict.fromkeys(glyphs, pen.glyph()))
+        font.setupHorizontalMetrics(dict.fromkeys(glyphs, (1000, 100)))
+        font.setupHorizontalHeader(ascent=800, descent=-200)
+        font.setupNameTable({"familyName": name, "styleName": "Regular"})
+        font.setupOS2()
+        font.setupPost()
+        path = tmp_path / f"{name.replace(' ', '')}.ttf"
+        font.save(path)
+        there.append(str(path))
+        monkeypatch.setattr(font_manager, "findSystemFonts", lambda: list(there))
+        return path
+
+    return install
+
+
 @pytest.fixture(scope="session")
 def command_environment():
     """The environment for a process of ours: the project is found where it is not installed."""

@@ -45,7 +45,9 @@ class HistoryFiles(keras.callbacks.Callback):
 def write_history(run_dir: Path, rows: Sequence[dict[str, float]]) -> None:
     """Writes `history.csv` and `history.json`."""
     text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]) if rows else ["epoch"], lineterminator="\n")
+    # Rows of a version before may lack a column.
+    columns = list(dict.fromkeys(name for row in rows for name in row)) or ["epoch"]
+    table = csv.DictWriter(text, columns, lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
     write_atomically(run_dir / "history.csv", text.getvalue().encode())

@@ -25,6 +25,9 @@ from trainer.workers.lost import OF_A_LOST_PEER
 
 _NAME: Final = re.compile(r"step-(\d{10})")
 _UNFINISHED: Final = re.compile(r"\.step-(\d{10})(\.\w+)?\.tmp")  # being written, or being removed
+# What TensorFlow raises for a damaged file, and what a damaged state.json leads to.
+_HARMED: Final = (tf.errors.OpError, AssertionError, ValueError, LookupError, TypeError, OSError)
+_TRIES: Final = 5  # to read a checkpoint while its run replaces it by a better one
 
 # What a Keras callback must remember to go on as if it had never stopped; Keras does not save it.
 _CALLBACK_STATE: Final = {
@@ -95,8 +98,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Returns the steps there is a checkpoint of, ascending."""
-        names = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
-        return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
+        return _steps(self.folder)
 
     def save(self, state: State) -> None:
         """Writes the checkpoint of `state.step`, then removes those that are not kept.
@@ -142,8 +144,7 @@ class Checkpoints:
 
     def state(self, step: int) -> State:
         """Returns what the checkpoint of a step holds besides variables."""
-        values = json.loads((self._path(step) / "state.json").read_text())
-        return State(**{**values, "history": tuple(values["history"])})
+        return _state(self._path(step))
 
     def restore(self, step: int) -> State:
         """Restores variables from the checkpoint of a step and returns its state.
@@ -155,8 +156,7 @@ class Checkpoints:
         try:
             self._tracked.read(str(path / "variables")).assert_consumed()
             return self.state(step)
-        # What TensorFlow raises for a damaged file, and what a damaged state.json leads to.
-        except (tf.errors.OpError, AssertionError, ValueError, LookupError, TypeError, OSError) as error:
+        except _HARMED as error:
             raise InputError(
                 f"{path}: the checkpoint cannot be restored ({str(error).splitlines()[0]}); remove this "
                 f"folder to resume from the one before, or start in another --run_dir"
@@ -184,7 +184,55 @@ class Checkpoints:
         shutil.rmtree(gone)
 
     def _path(self, step: int) -> Path:
-        return self.folder / f"step-{step:010d}"
+        return _path(self.folder, step)
+
+
+def read_best(folder: Path, model: keras.Model) -> State | None:
+    """Gives a model the weights of the best epoch so far of a run that may be training; writes nothing.
+
+    Args:
+        folder: the run's checkpoints.
+        model: built as the run's.
+
+    Returns:
+        the newest state there, which names that epoch; None: no epoch is done yet.
+
+    Raises:
+        InputError: the checkpoint is damaged, or of another model.
+    """
+    for left in reversed(range(_TRIES)):
+        path = folder
+        try:
+            steps = _steps(folder)
+            state = _state(_path(folder, steps[-1])) if steps else None
+            if state is None or not state.best_epoch:
+                return None
+            path = _path(folder, state.best_step)
+            read = tf.train.Checkpoint(model=model).read(str(path / "variables"))
+            read.assert_existing_objects_matched().expect_partial()
+        except _HARMED as error:  # or a better epoch came, and the run removed what was read here
+            if not left:
+                raise InputError(
+                    f"{path}: the checkpoint cannot be read ({str(error).splitlines()[0]}); while the run "
+                    f"trains, run this command again"
+                ) from None
+        else:
+            return state
+    raise AssertionError
+
+
+def _steps(folder: Path) -> list[int]:
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
+
+
+def _state(path: Path) -> State:
+    values = json.loads((path / "state.json").read_text())
+    return State(**{**values, "history": tuple(values["history"])})
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:010d}"
 
 
 def callback_state(callbacks: Sequence[Any]) -> dict[str, dict[str, Any]]:

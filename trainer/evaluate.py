@@ -1,4 +1,4 @@
-"""Evaluates a trained run on a split and writes its report.
+"""Evaluates a run on a split and writes its report; while it still trains, at its best epoch so far.
 
 python -m trainer.evaluate --run_dir=runs/chest_xray-cnn --split=test
 """
@@ -11,17 +11,32 @@ from absl import flags
 from data_pipeline.fetch import end_process, is_remote, local, without_secrets
 from data_pipeline.quiet import quiet_start
 from tfrecords.command import define_path, run
-from trainer.run import Run
+from trainer.run import RESULT_NAME, Run
 
 _RUN_DIR = define_path("run_dir", None, "Folder of the run.", required=True)
 _DATA = define_path(
-    "data", None, "Another data set of the same classes, a folder or a URL. Default: the run's."
+    "data",
+    None,
+    "Where the run's data are now, or another data set of the same classes: a folder or a URL. Default: "
+    "where the run's were.",
 )
 _CACHE_DIR = define_path("cache_dir", None, "Where fetched data are kept. Default: the user's cache.")
 _CACHE_LIMIT_MB = flags.DEFINE_integer(
     "cache_limit_mb", 0, "Space for all fetched data sets, MB. Default 0: what the disk has.", lower_bound=0
 )
 _SPLIT = flags.DEFINE_string("split", "test", "Split to evaluate.")
+_OUT = define_path(
+    "out",
+    None,
+    "Folder for the report; nothing is written into the run. Default: report/SPLIT in --run_dir, of another "
+    "data set report/DATASET-SPLIT.",
+)
+_SO_FAR = flags.DEFINE_bool(
+    "so_far",
+    False,
+    "Evaluate the best epoch so far of a run that goes on after an end. A run that has not ended yet is "
+    "evaluated so in any case.",
+)
 
 
 def main(_: list[str]) -> None:
@@ -30,13 +45,19 @@ def main(_: list[str]) -> None:
     data = _DATA.value
     if (url := opened.config.data_url) and data and is_remote(data) and without_secrets(data) == url:
         url, data = data, None  # the run's own, with what its place asks for
-    if url:  # the cache may have been cleaned, or be another machine's
-        needed = () if opened.config.direct else ("val", *(() if data else (_SPLIT.value,)))
+    if url and not data:  # the cache may have been cleaned, or be another machine's
+        needed = () if opened.config.direct else ("val", _SPLIT.value)
         opened = replace(opened, config=replace(opened.config, data=str(_local(url, needed))))
     with quiet_start():
         from trainer.evaluation.evaluate_run import evaluate_run
+    # Validation is needed only where no threshold was chosen yet.
+    chooses = _SO_FAR.value or not (opened.folder / RESULT_NAME).exists()
     evaluation = evaluate_run(
-        opened, split=_SPLIT.value, data=_local(data, (_SPLIT.value,)) if data else None
+        opened,
+        split=_SPLIT.value,
+        data=_local(data, (*("val",) * chooses, _SPLIT.value)) if data else None,
+        out=Path(_OUT.value) if _OUT.value else None,
+        so_far=_SO_FAR.value,
     )
     print(f"{evaluation.text}\n\nreport: {evaluation.page}")
     if opened.config.direct:

@@ -1,7 +1,7 @@
 """A trained model's probabilities: the one way for evaluation and for prediction of files."""
 
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 import keras
 import numpy as np
@@ -54,6 +54,17 @@ class Predictor:
             raise InputError(
                 f"{path}: cannot be loaded: {str(error).splitlines()[0]}; train it again"
             ) from None
+        self._serve()
+
+    @classmethod
+    def of(cls, model: keras.Model) -> Self:
+        """Returns what answers with a model that was built here."""
+        made = cls.__new__(cls)
+        made._model = model
+        made._serve()
+        return made
+
+    def _serve(self) -> None:
         self._logits = tf.function(lambda images: self._model(images, training=False))
 
     def probabilities(self, images: Any) -> npt.NDArray[np.float64]:

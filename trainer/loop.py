@@ -17,11 +17,10 @@ import tensorflow as tf
 from data_pipeline.autotune import distribute_without_autotune
 from data_pipeline.tiers.device import look_up
 from tfrecords.errors import EndedEarly
+from trainer.evaluation.meters import Logs, Meters
 from trainer.seeds import differ_by_replica
 
 LONGEST_BLOCK: Final = 50  # steps inside one call: Python and callbacks run between, at a step's cost or less
-
-Logs = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -67,46 +66,6 @@ class Data:
     table: Callable[[], Any] = lambda: None
 
 
-class Meters:
-    """Loss, accuracy and AUC over a pass, weighted, so that padding counts nothing.
-
-    AUC is of class 1 for two classes, else the mean of each class against the rest; Keras
-    approximates it by thresholds. The report computes it exactly.
-    """
-
-    def __init__(self, classes: int) -> None:
-        self.loss = keras.metrics.Mean(name="loss")
-        self.accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-        self.auc = keras.metrics.AUC(
-            name="auc", multi_label=classes > 2, num_labels=classes if classes > 2 else None
-        )
-        self.classes = classes
-
-    def update(self, label: Any, logits: Any, loss: Any, weight: Any) -> None:
-        """Adds a batch: label int32 [B], logits float32 [B, K], loss and weight float32 [B]."""
-        self.loss.update_state(loss, sample_weight=weight)
-        self.accuracy.update_state(label, logits, sample_weight=weight)
-        probability = tf.nn.softmax(logits)
-        if self.classes > 2:
-            self.auc.update_state(tf.one_hot(label, self.classes), probability, sample_weight=weight)
-        else:
-            self.auc.update_state(label, probability[:, 1], sample_weight=weight)
-
-    def take(self) -> Logs:
-        """Returns the values so far by name."""
-        return {meter.name: float(meter.result()) for meter in (self.loss, self.accuracy, self.auc)}
-
-    def reset(self) -> None:
-        """Starts a new pass."""
-        for meter in (self.loss, self.accuracy, self.auc):
-            meter.reset_state()
-
-    @property
-    def sums(self) -> list[Any]:
-        """The variables, float32: sums over the records so far, of each replica its own."""
-        return [sums for meter in (self.loss, self.accuracy, self.auc) for sums in meter.variables]
-
-
 class Loop:
     """Trains and evaluates one model under one strategy.
 
@@ -114,7 +73,8 @@ class Loop:
         strategy: a `tf.distribute` strategy.
         build: () -> (model, optimizer), called in the strategy's scope.
         classes: number of classes.
-        class_weights: the weight of each class in the training loss; None: all 1.
+        class_weights: the weight of each class in the loss that training minimises; None: all 1. The metrics
+            are those of the records as they are, in training as in validation.
         deterministic: whether `enable_op_determinism` is on, which forbids `tf.timestamp`.
         augment: (images, keys) -> images, for training; see `data_pipeline.augment`.
 
@@ -138,7 +98,8 @@ class Loop:
             self.model, self.optimizer = build()
             self.optimizer.build(self.model.trainable_variables)
             leave_sums_to_the_loop(self.optimizer)
-            self._train_meters, self._val_meters = Meters(classes), Meters(classes)
+            self._train_meters = Meters(classes, weighted_loss=class_weights is not None)
+            self._val_meters = Meters(classes)
         differ_by_replica(self.model)
         distribute_without_autotune()
         self.kept_meters = tf.Variable(tf.zeros([0, 0]), shape=[None, None], trainable=False)
@@ -162,6 +123,7 @@ class Loop:
             kept = np.concatenate(
                 [kept.sum(0, keepdims=True), np.zeros_like(kept[:1]).repeat(replicas - 1, 0)]
             )
+        kept = self._train_meters.of_before(kept)
 
         @tf.function
         def load() -> None:
@@ -189,8 +151,9 @@ class Loop:
 
         Callbacks get Keras' calls and logs: `on_train_batch_end` once a block, and at the end of an
         epoch loss, accuracy, auc, the same with `val_`, learning_rate, images_per_second (of training)
-        and input_wait (the share of training time spent waiting for a batch). The last two are of what
-        this call trained: of an epoch that it started in the middle, of the rest; 0 if that is nothing.
+        and input_wait (the share of training time spent waiting for a batch); with class weights also
+        weighted_loss, which training minimises. images_per_second and input_wait are of what this call
+        trained: of an epoch that it started in the middle, of the rest; 0 if that is nothing.
 
         Args:
             data: what to read.
@@ -295,7 +258,8 @@ class Loop:
         """One step of one replica."""
         batch = look_up(batch, table)
         label, context = batch["label"], tf.distribute.get_replica_context()
-        weight = batch["weight"] * tf.gather(self._class_weights, label)
+        real = batch["weight"]
+        weight = real * tf.gather(self._class_weights, label)
         total = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weight))
         image = self._augment(batch["image"], batch["key"]) if self._augment else batch["image"]
         with tf.GradientTape() as tape:
@@ -305,7 +269,7 @@ class Loop:
             share = self.optimizer.scale_loss(tf.reduce_sum(losses * weight) / total)
         variables = self.model.trainable_variables
         self.optimizer.apply(_summed(tape.gradient(share, variables), context), variables)
-        self._train_meters.update(label, logits, losses, weight)
+        self._train_meters.update(label, logits, losses, real, weight)
         if context.num_replicas_in_sync > 1:
             self._share_statistics(context)
 

@@ -122,9 +122,13 @@ class Run:
         """The trained model, a Keras file or a baseline's; it is there once training has ended."""
         return self.folder / (BASELINE_MODEL_NAME if self.config.model in BASELINES else MODEL_NAME)
 
-    def report(self, split: str) -> Path:
-        """Folder of the report on a split."""
-        return self.folder / "report" / split
+    def report(self, name: str) -> Path:
+        """Folder of a report: of the run's own data it has the name of the split."""
+        return self.folder / "report" / name
+
+    def trained_on(self, manifest: Manifest) -> bool:
+        """Returns whether a data set is the run's own: by its plan, for data are moved and copied."""
+        return manifest.plan == self.data.plan
 
     @classmethod
     def open(

@@ -95,6 +95,13 @@ def test_history_files_hold_a_row_for_each_epoch(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["history.csv", "history.json"]
 
 
+def test_a_column_that_a_version_before_had_not_is_added(tmp_path):
+    history = HistoryFiles(tmp_path, [{"epoch": 1, "loss": 0.5}])
+    history.on_epoch_end(1, {"loss": 0.25, "weighted_loss": 0.125})
+    expected = "epoch,loss,weighted_loss\n1,0.5,\n2,0.25,0.125\n"
+    assert (tmp_path / "history.csv").read_text() == expected
+
+
 def test_a_helping_worker_keeps_rows_but_writes_none(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     history = HistoryFiles(None)

@@ -15,7 +15,8 @@ import pytest
 import tensorflow as tf
 
 from tfrecords.errors import InputError
-from trainer.checkpoint import Checkpoints, State, callback_state, set_callback_state
+from trainer import checkpoint
+from trainer.checkpoint import Checkpoints, State, callback_state, read_best, set_callback_state
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 6, 6, 1), np.uint8)
 
@@ -347,3 +348,64 @@ def test_callbacks_go_on_where_they_were(make):
 
 def test_state_of_a_callback_that_is_gone_is_ignored():
     set_callback_state([keras.callbacks.TerminateOnNaN()], {"EarlyStopping": {"wait": 1}})
+
+
+def saved(folder, *best_steps):
+    """Saves one step after the other, each naming the best one; returns the weights of each."""
+    model, optimizer = build()
+    checkpoints, weights = Checkpoints(folder, model, optimizer, keep=1), {}
+    for number, best in enumerate(best_steps, 1):
+        step(model, optimizer)
+        weights[number] = model.get_weights()
+        checkpoints.save(state(number, best))
+    return weights
+
+
+def test_a_reader_gets_the_best_epochs_weights_and_the_newest_state(tmp_path):
+    weights, (model, _) = saved(tmp_path / "c", 1, 2, 2), build(seed=1)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "c").rglob("*")}
+    assert read_best(tmp_path / "c", model) == state(3, 2)
+    for ours, theirs in zip(model.get_weights(), weights[2], strict=True):
+        assert np.array_equal(ours, theirs)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "c").rglob("*")} == before
+
+
+def test_a_reader_finds_nothing_before_the_first_epoch_is_done(tmp_path):
+    model, _ = build()
+    assert read_best(tmp_path / "none", model) is None
+    saved(tmp_path / "c", 0)
+    state_path = tmp_path / "c" / "step-0000000001" / "state.json"
+    state_path.write_text(json.dumps({**json.loads(state_path.read_text()), "best_epoch": 0}))
+    assert read_best(tmp_path / "c", model) is None
+
+
+def test_a_reader_whose_checkpoint_is_replaced_by_a_better_one_takes_that(tmp_path, monkeypatch):
+    weights, (model, _) = saved(tmp_path / "later", 1, 2), build(seed=1)
+    saved(tmp_path / "c", 1)
+    looked = []
+
+    def look(path):
+        found = read(path)
+        looked.append(path.name)
+        if len(looked) == 1:  # now the run saves a better epoch, and removes the one before
+            (tmp_path / "later" / "step-0000000002").rename(tmp_path / "c" / "step-0000000002")
+            shutil.rmtree(tmp_path / "c" / "step-0000000001")
+        return found
+
+    read = checkpoint._state
+    monkeypatch.setattr(checkpoint, "_state", look)
+    assert read_best(tmp_path / "c", model) == state(2, 2)
+    assert looked == ["step-0000000001", "step-0000000002"]
+    for ours, theirs in zip(model.get_weights(), weights[2], strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_a_reader_names_a_checkpoint_that_is_damaged_or_of_another_model(tmp_path, other):
+    saved(tmp_path / "c", 1)
+    model, _ = build(units=9 if other else 8)
+    (data,) = (tmp_path / "c").glob("*/variables.data*")
+    if not other:
+        data.write_bytes(bytes(255 - byte for byte in data.read_bytes()))
+    with pytest.raises(InputError, match=r"step-0000000001: the checkpoint cannot be read \("):
+        read_best(tmp_path / "c", model)

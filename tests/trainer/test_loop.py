@@ -180,7 +180,7 @@ def test_steps_are_those_of_plain_tensorflow(class_weights, optimizer):
     plain.set_weights(loop.model.get_weights())
     before = loop.model.get_weights()
 
-    weights, losses = np.asarray(class_weights or (1, 1), np.float32), []
+    weights, losses, unweighted = np.asarray(class_weights or (1, 1), np.float32), [], []
     for batch in records.batches(8).repeat(2):  # the last batch of the four is padded
         weight = batch["weight"] * weights[batch["label"].numpy()]
         with tf.GradientTape() as tape:
@@ -190,6 +190,7 @@ def test_steps_are_those_of_plain_tensorflow(class_weights, optimizer):
         gradients = tape.gradient(loss, plain.trainable_variables)
         plain_optimizer.apply_gradients(zip(gradients, plain.trainable_variables, strict=True))
         losses.append((float(loss), float(tf.reduce_sum(weight))))
+        unweighted += each[batch["weight"] > 0].numpy().tolist()
 
     loop.run(data(loop, records, drawn(8), 8), [recorder], epochs=2)
     for ours, theirs, start in zip(loop.model.get_weights(), plain.get_weights(), before, strict=True):
@@ -197,20 +198,24 @@ def test_steps_are_those_of_plain_tensorflow(class_weights, optimizer):
         assert np.abs(ours - start).max() > 1e-5  # they moved
     for epoch, logs in enumerate(recorder.epochs):
         values, sizes = zip(*losses[epoch * 4 : epoch * 4 + 4], strict=True)
-        assert logs["loss"] == pytest.approx(np.average(values, weights=sizes), rel=1e-5)
+        weighted = np.average(values, weights=sizes)
+        assert logs["weighted_loss" if class_weights else "loss"] == pytest.approx(weighted, rel=1e-5)
+        assert logs["loss"] == pytest.approx(np.mean(unweighted[epoch * 30 : epoch * 30 + 30]), rel=1e-5)
 
 
 @pytest.mark.slow
-def test_class_weights_change_the_training_loss_only():
-    losses = {}
+def test_metrics_of_training_are_those_of_validation_whatever_the_classes_weigh():
+    logs = {}
     for weights in (None, (0.1, 5.0)):
-        recorder = Recorder()
+        recorder, records = Recorder(), drawn(24)
         loop = make_loop(optimizer=lambda: keras.optimizers.SGD(0.0), class_weights=weights)
-        loop.run(data(loop, drawn(24), drawn(21), 8), [recorder], epochs=1)
-        losses[weights] = recorder.epochs[0]
-    plain, weighted = losses.values()
-    assert plain["val_loss"] == weighted["val_loss"]
-    assert abs(plain["loss"] - weighted["loss"]) > 1e-3
+        loop.run(data(loop, records, records, 8), [recorder], epochs=1)
+        logs[weights] = recorder.epochs[0]
+    plain, weighted = logs.values()
+    for name in ("loss", "accuracy", "auc"):  # nothing was learned, of the same records
+        assert weighted[name] == plain[name] == weighted[f"val_{name}"] == plain[f"val_{name}"], name
+    assert abs(weighted["weighted_loss"] - weighted["loss"]) > 1e-3
+    assert "weighted_loss" not in plain
 
 
 @pytest.mark.slow
@@ -444,6 +449,15 @@ def test_meters_of_more_replicas_are_summed():
     loop._load_meters()
     loop.keep_meters()
     assert np.array_equal(loop.kept_meters, kept.sum(0, keepdims=True))
+
+
+def test_meters_that_a_version_before_kept_of_weighted_classes_are_taken():
+    loop = make_loop(class_weights=(0.5, 2.0))
+    kept = np.random.default_rng(0).integers(0, 9, (1, 804)).astype(np.float32)
+    loop.kept_meters.assign(kept)
+    loop._load_meters()
+    loop.keep_meters()
+    assert np.array_equal(loop.kept_meters, [[*kept[0], *kept[0, :2]]])
 
 
 def test_stop_training_ends_the_run_after_the_epoch():

@@ -14,8 +14,9 @@ from tfrecords.command import define_path, run
 from tfrecords.errors import InputError
 from tfrecords.files import write_output
 from tfrecords.manifest import Manifest
-from tfrecords.show.contact_sheet import contact_sheet, dealt_families
+from tfrecords.show.contact_sheet import contact_sheet, dealt_families, sheet_names
 from tfrecords.show.page import data_page
+from tfrecords.text.names import legend
 
 _DATA = define_path("data", None, "Folder with manifest.json.", required=True)
 _SPLIT = flags.DEFINE_string("split", "train", "Split to draw.")
@@ -41,6 +42,8 @@ def main(_: list[str]) -> None:
     sheet.save(picture, format="PNG")
     to_stdout = write_output("--png", png, picture.getvalue())
     lines = [*_in_words(manifest), *(_draws(data, manifest) if _DRAWS.value else ()), f"contact sheet: {png}"]
+    if told := legend(manifest.class_names, sheet_names(manifest)):
+        lines.append(told)
     if _HTML.value:
         to_stdout |= write_output("--html", _HTML.value, data_page(data, manifest, count=_COUNT.value))
         lines.append(f"page: {_HTML.value}")

@@ -3,21 +3,25 @@
 from collections import defaultdict
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, features
 
 from tfrecords.errors import InputError
 from tfrecords.example import Record, decode
 from tfrecords.manifest import Manifest
 from tfrecords.records import read_records
+from tfrecords.text.fonts import font_of, has_font
+from tfrecords.text.names import columns, drawn_names, wrapped
 
 _TILE: Final = 180  # pixels, the longer side of a picture
 _MARGIN: Final = 14
-_CAPTION: Final = 34
-_HEADER: Final = 60
+_CAPTION: Final = 34  # with a name of one line; each more takes `_LINE`
+_LINE: Final = 17
+_HEADER: Final = 60  # likewise, with a title of one line
+_TITLE_LINE: Final = 25
 _WIDEST: Final = 1500
 _INK, _FAINT, _PAPER, _COPY = (24, 28, 33), (110, 118, 128), (250, 250, 248), (38, 92, 158)
 
@@ -36,31 +40,75 @@ def contact_sheet(directory: Path, manifest: Manifest, *, split: str, count: int
     tile = (max(1, round(width * scale)), max(1, round(height * scale)))
     variants = max(len(family) for family in families)
     step = (tile[0] + 4) * variants - 4 + 2 * _MARGIN
-    columns = max(1, min(len(families), (_WIDEST - _MARGIN) // step))
-    rows = -(-len(families) // columns)
-    size = (columns * step + 2 * _MARGIN, _HEADER + rows * (tile[1] + _CAPTION + _MARGIN) + _MARGIN)
+    in_a_row = max(1, min(len(families), (_WIDEST - _MARGIN) // step))
+    rows = -(-len(families) // in_a_row)
+    room, across = step - 2 * _MARGIN, in_a_row * step - 2 * _MARGIN
+    names = [_fitted(name, room, 14) for name in sheet_names(manifest)]
+    title = f"split {split}: {len(families)} of {manifest.split(split).images:,} images"
+    if _is_drawn(manifest.name):
+        title = f"{manifest.name}, {title}"
+    titles = _fitted(title, across, 20)
+    kinds = "original" + (", then its augmented copies" if variants > 1 else ", without copies")
+    more = [_LINE * (len(names[family[0].label]) - 1) for family in families]
+    caption, header = _CAPTION + max(more), _HEADER + _TITLE_LINE * (len(titles) - 1)
+    size = (in_a_row * step + 2 * _MARGIN, header + rows * (tile[1] + caption + _MARGIN) + _MARGIN)
     sheet = Image.new("RGB", size, _PAPER)
     pen = ImageDraw.Draw(sheet)
-    title = f"{manifest.name}, split {split}: {len(families)} of {manifest.split(split).images:,} images"
-    pen.text((2 * _MARGIN, 12), title, _INK, ImageFont.load_default(20))
-    kinds = "original" + (", then its augmented copies" if variants > 1 else ", without copies")
-    pen.text((2 * _MARGIN, 38), f"Each: {kinds}.", _FAINT, ImageFont.load_default(12))
+    for number, line in enumerate(titles):
+        _write(pen, (2 * _MARGIN, 12 + _TITLE_LINE * number), line, _INK, 20)
+    _write(pen, (2 * _MARGIN, header - 22), f"Each: {kinds}.", _FAINT, 12)
     for index, family in enumerate(families):
-        left = _MARGIN + index % columns * step + _MARGIN
-        top = _HEADER + index // columns * (tile[1] + _CAPTION + _MARGIN)
-        name = manifest.class_names[family[0].label]
-        pen.text((left, top), name, _INK, ImageFont.load_default(14))
-        room = (step - 2 * _MARGIN) // 6  # about six pixels a character
-        pen.text(
-            (left, top + 17), _shortened(family[0].id.decode(), room), _FAINT, ImageFont.load_default(10)
-        )
+        left = _MARGIN + index % in_a_row * step + _MARGIN
+        top = header + index // in_a_row * (tile[1] + caption + _MARGIN)
+        for number, line in enumerate(names[family[0].label]):
+            _write(pen, (left, top + _LINE * number), line, _INK, 14)
+        shown = _shortened(_id(family[0]), room // 6)  # about six pixels a character
+        _write(pen, (left, top + caption - _CAPTION + _LINE), shown, _FAINT, 10)
         for turn, record in enumerate(family):
-            corner = (left + turn * (tile[0] + 4), top + _CAPTION)
+            corner = (left + turn * (tile[0] + 4), top + caption)
             sheet.paste(picture(record, manifest).resize(tile), corner)
             if record.copy:
                 box = (*corner, corner[0] + tile[0] - 1, corner[1] + tile[1] - 1)
                 pen.rectangle(box, outline=_COPY, width=2)
     return sheet
+
+
+def sheet_names(manifest: Manifest) -> list[str]:
+    """Returns what stands for each class on the sheet: its name, or its number."""
+    return drawn_names(manifest.class_names, shapes=_shapes())
+
+
+def _shapes() -> bool:
+    """Returns whether this Pillow joins letters and turns their order round."""
+    return bool(features.check("raqm"))
+
+
+def _font(text: str, size: int) -> Any:
+    """Returns a font with the letters of a text; Pillow's own has those of ASCII, and the ellipsis."""
+    path = None if text.strip("…").isascii() else font_of(text, shapes=_shapes())
+    return ImageFont.truetype(path, size) if path else ImageFont.load_default(size)
+
+
+def _fitted(text: str, room: int, size: int) -> list[str]:
+    """Returns a text in lines of so many pixels."""
+    return wrapped(text, room, _font(text, size).getlength)
+
+
+def _id(record: Record) -> str:
+    """Returns a record's id, or its number in sources.csv if no font has it."""
+    name = record.id.decode()
+    return name if _is_drawn(name) else f"source {record.source}"
+
+
+def _is_drawn(text: str) -> bool:
+    return has_font(text, shapes=_shapes())
+
+
+def _write(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, ink: Any, size: int) -> None:
+    """Writes a line; in any font its letters stand on the line on which those of Pillow's own do."""
+    font = _font(text, size)
+    rise = _font("", size).getmetrics()[0] - font.getmetrics()[0]
+    pen.text((place[0], place[1] + rise), text, ink, font)
 
 
 def pixels(record: Record, manifest: Manifest) -> npt.NDArray[np.uint8]:
@@ -92,4 +140,8 @@ def dealt_families(directory: Path, manifest: Manifest, split: str, count: int) 
 
 
 def _shortened(text: str, room: int) -> str:
-    return text if len(text) <= room else "…" + text[-(room - 1) :]
+    if columns(text) <= room:
+        return text
+    while columns(text) > room - 1:
+        text = text[1:]
+    return "…" + text

@@ -25,14 +25,15 @@ _STYLE: Final = """
   :root { --ink: #e8eaed; --faint: #9aa3ad; --paper: #16191d; --line: #363c44; --bar: #6ea3e0;
     --copy: #6ea3e0; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 1120px; margin: 2rem auto; padding: 0 1rem; }
+  max-width: 1120px; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
 h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
 p, li { max-width: 75ch; } .faint, figcaption { color: var(--faint); font-size: .85rem; }
 table { border-collapse: collapse; margin-bottom: 1rem; }
 th, td { padding: .25rem .8rem; text-align: right;
   border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; min-width: 10rem; }
+td:not(:first-child) { white-space: nowrap; }
 .name { min-width: 10rem; } svg { display: block; } svg rect { fill: var(--bar); }
 .scroll { overflow-x: auto; }
 .images { display: flex; flex-wrap: wrap; gap: 1rem 1.6rem; }

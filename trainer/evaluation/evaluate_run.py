@@ -1,10 +1,12 @@
 """Evaluation of a run on a split: one pass, then the report."""
 
 import json
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +15,11 @@ from data_pipeline.damage import named_damage
 from data_pipeline.dataset import make_dataset
 from data_pipeline.options import PipelineOptions
 from tfrecords.errors import InputError, first_names
-from tfrecords.manifest import Manifest
+from tfrecords.manifest import MANIFEST_NAME, Manifest
 from tfrecords.sources.classes import classes_flag
 from trainer.evaluation.predictions import Predictions, choose_threshold, worst_mistakes
 from trainer.evaluation.report import read_report, render_text, write_report, write_summaries
+from trainer.evaluation.so_far import best_so_far
 from trainer.inference import BATCH_SIZE, Probabilities, load_predictor
 from trainer.run import Result, Run
 
@@ -27,6 +30,7 @@ _NOTHING_LEARNED: Final = (
     "another --seed, a lower --learning_rate, or --schedule=cosine --warmup_epochs=1"
 )
 _MODEL_FACT: Final = "model file"
+_PLAN_FACT: Final = "data plan"
 _STREAM: Final = PipelineOptions(global_batch_size=BATCH_SIZE, cache="off")  # one pass only
 
 
@@ -39,70 +43,158 @@ class Evaluation:
 
 
 def evaluate_run(
-    run: Run, *, split: str, data: Path | None = None, tick: Callable[[], None] = lambda: None
+    run: Run,
+    *,
+    split: str,
+    data: Path | None = None,
+    out: Path | None = None,
+    so_far: bool = False,
+    tick: Callable[[], None] = lambda: None,
 ) -> Evaluation:
-    """Evaluates a run's model on a split and writes `report/SPLIT/` and TensorBoard's copy.
+    """Evaluates a run's model on a split and writes its report, and TensorBoard's copy.
 
-    The threshold of two classes is that of the run's result, which was chosen on the validation split of the
-    run's own data, whatever is evaluated.
+    The report of the run's own data, wherever they are, is `report/SPLIT/`; that of other data
+    `report/DATASET-SPLIT/`. The threshold of two classes is that of the run's result, which was chosen on the
+    validation split of the run's own data, whatever is evaluated. Of train, the originals are evaluated.
+
+    A run that has no model yet is evaluated at its best epoch so far, with a threshold that is chosen for
+    that epoch; the report's name then ends in `-so-far`, and TensorBoard gets none.
 
     Args:
-        run: the run; its training must have ended.
+        run: the run.
         split: which to evaluate.
-        data: another data set of the same classes and image shape; None: the run's own.
+        data: the run's own data in another place, or another data set of the same classes and image shape;
+            None: the run's own, where they were.
+        out: folder for the report; then nothing is written into the run.
+        so_far: whether to take the best epoch so far though there is a model of an earlier end.
         tick: called after each batch; what it raises ends the evaluation.
 
     Raises:
-        InputError: no model yet, no such split, or data that does not fit the model.
+        InputError: no epoch is done yet, no such split, data that do not fit the model, or a report that
+            cannot be written.
     """
-    predictor, result = load_result(run)
     home = Path(run.config.data)
     directory = data or home
     manifest = _fitting_manifest(run, directory, split)
-    predictions = predict_split(predictor, directory, manifest, split, _stream_of(run, directory), tick)
-    if predictions.binary and result.threshold is None:  # of a version that chose it later
-        threshold, count = validation_threshold(predictor, run, tick)
-        result = replace(result, threshold=threshold, chosen_on=count)
-        run.save_result(result)
-    if not predictions.binary:
-        source = "more than two classes: the most probable class is predicted"
-    elif split == "val" and directory == home:
-        source = "chosen on this split itself: its figures there are optimistic"
+    own = run.trained_on(manifest)
+    if data is None:
+        _require_own(run, manifest)
+    home = directory if own else home
+    so_far = so_far or not run.model.exists()
+    folder = out or _place(run, manifest, split, so_far=so_far)
+    _require_room(run, folder, out)
+    history: Sequence[dict[str, float]]
+    if so_far:
+        predictor, result, history = best_so_far(run)
     else:
-        records = f" ({result.chosen_on:,} records)" if result.chosen_on else ""
-        source = f"chosen on validation{records}, never on {split}"
+        predictor, result = load_result(run)
+        # A run that goes on has more rows by now than the epochs that its result is of.
+        rows = [] if run.baseline else json.loads((run.folder / "history.json").read_text())
+        history = rows[: result.epochs]
+    stream = _stream_of(run, directory)
+    predictions = predict_split(predictor, directory, manifest, split, stream, tick, originals=True)
+    if predictions.binary and result.threshold is None:  # so far, or of a version that chose it later
+        threshold, count = validation_threshold(predictor, run, tick, home)
+        result = replace(result, threshold=threshold, chosen_on=count)
+        if not so_far and not out:
+            run.save_result(result)
     tick()
-    folder = run.report(split)
+    notes = _notes(run, result, own=own, split=split, so_far=so_far)
     worst = worst_mistakes(predictions, result.threshold, _MISTAKES)
-    # A run that goes on has more rows by now than the epochs that its result is of.
-    rows = [] if run.baseline else json.loads((run.folder / "history.json").read_text())
-    history = rows[: result.epochs]
     page = write_report(
         folder,
         split=split,
         predictions=predictions,
         threshold=result.threshold,
-        threshold_source=source,
+        threshold_source=_source(run, result, own=own, split=split, binary=predictions.binary),
         history=history,
         facts={
             **run.facts,
+            **({} if own else {"data": f"{manifest.name}: {directory}", "trained on": run.facts["data"]}),
+            "run": str(run.folder),
             "evaluated": f"{split} of {manifest.name}: {directory}",
-            _MODEL_FACT: f"SHA-256 {result.model_sha256}",
+            _PLAN_FACT: manifest.plan,
+            _MODEL_FACT: "none yet" if so_far else f"SHA-256 {result.model_sha256}",
+            **({"note": notes} if notes else {}),
         },
+        data="" if own else manifest.name,
         best_epoch=result.epoch or None,
-        mistakes=_images(directory, manifest, split, worst, _stream_of(run, directory)),
+        mistakes=_images(directory, manifest, split, worst, stream),
         seed=run.config.seed,
     )
-    write_summaries(
-        run.tensorboard / "report",
-        split=split,
-        predictions=predictions,
-        threshold=result.threshold,
-        step=len(history),
-    )
+    if not out and not so_far:
+        write_summaries(
+            run.tensorboard / "report",
+            split=folder.name,
+            predictions=predictions,
+            threshold=result.threshold,
+            step=len(history),
+        )
     text = render_text(read_report(folder))
     nothing = _alike(predictions) and not run.baseline  # whose flags are others
     return Evaluation(page, f"{text}\n{_NOTHING_LEARNED}" if nothing else text)
+
+
+def _require_own(run: Run, manifest: Manifest) -> None:
+    if not run.trained_on(manifest):
+        raise InputError(
+            f"--data={run.config.data}: the data there are not those of {run.folder} any more, but another "
+            f"conversion; name where the run's are now with --data=FOLDER (or these, to evaluate it on them)"
+        )
+
+
+def _place(run: Run, manifest: Manifest, split: str, *, so_far: bool) -> Path:
+    """Returns the folder of a report in its run: each data set and split has one."""
+    end = split + "-so-far" * so_far
+    if run.trained_on(manifest):
+        return run.report(end)
+    name = re.sub(r"[^\w.-]", "_", f"{manifest.name}-{end}")  # of data from elsewhere: no way out of here
+    try:
+        there = read_report(run.report(name))["facts"].get(_PLAN_FACT)
+    except InputError:
+        there = None
+    if there not in (None, manifest.plan):  # another data set of this name
+        name = re.sub(r"[^\w.-]", "_", f"{manifest.name}-{manifest.plan[:8]}-{end}")
+    return run.report(name)
+
+
+def _require_room(run: Run, folder: Path, out: Path | None) -> None:
+    """Refuses what cannot be written, before minutes are spent on it."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = "is no folder" if not there.is_dir() else "cannot be written"
+        if out:
+            raise InputError(f"--out={out}: {there} {what}; give a folder that can be made and written")
+        raise InputError(f"--run_dir={run.folder}: {there} {what}; give --out=FOLDER for the report")
+    if out and folder.is_dir() and any(folder.iterdir()) and not (folder / "report.json").exists():
+        raise InputError(f"--out={out}: holds other things than a report; give a new or an empty folder")
+
+
+def _source(run: Run, result: Result, *, own: bool, split: str, binary: bool) -> str:
+    """Says where the threshold came from."""
+    if not binary:
+        return "more than two classes: the most probable class is predicted"
+    if own and split == "val":
+        return "chosen on this split itself: its figures there are optimistic"
+    records = f" ({result.chosen_on:,} records)" if result.chosen_on else ""
+    if not own:
+        return f"chosen on validation{records} of the run's own data, {run.data.name}"
+    return f"chosen on validation{records}, never on {split}"
+
+
+def _notes(run: Run, result: Result, *, own: bool, split: str, so_far: bool) -> str:
+    """Says what the figures are not worth; "" if there is nothing to say."""
+    notes = []
+    if own and split == "train":
+        notes.append(
+            "The model was trained on these images: the figures are optimistic. Copies are left out."
+        )
+    if so_far:
+        notes.append(
+            f"Epoch {result.epoch} is the best so far of a run that has not ended: {result.epochs} epochs of "
+            f"at most {run.config.epochs} were done."
+        )
+    return " ".join(notes)
 
 
 def load_result(run: Run) -> tuple[Probabilities, Result]:
@@ -125,20 +217,36 @@ def finished_evaluation(run: Run, split: str) -> Evaluation | None:
         report = read_report(folder)
     except InputError:
         return None
-    of = report["facts"].get(_MODEL_FACT)
-    if of != f"SHA-256 {run.result().model_sha256}" or not (folder / "report.html").exists():
+    facts = report["facts"]
+    of, evaluated = facts.get(_MODEL_FACT), facts.get("evaluated", "")
+    # A version before wrote no plan, and reports on other data into the same place.
+    own = (
+        f"{split} of {run.data.name}:" in evaluated and facts.get(_PLAN_FACT, run.data.plan) == run.data.plan
+    )
+    if not own or of != f"SHA-256 {run.result().model_sha256}" or not (folder / "report.html").exists():
         return None
     return Evaluation(folder / "report.html", render_text(report))
 
 
 def validation_threshold(
-    predictor: Probabilities, run: Run, tick: Callable[[], None] = lambda: None
+    predictor: Probabilities,
+    run: Run,
+    tick: Callable[[], None] = lambda: None,
+    home: Path | None = None,
 ) -> tuple[float | None, int]:
-    """Returns the threshold that is chosen on validation, and on how many records; None for many classes."""
+    """Returns the threshold that is chosen on validation, and on how many records; None for many classes.
+
+    Args:
+        predictor: the model.
+        run: the run.
+        tick: called after each batch.
+        home: where the run's own data are; None: where they were.
+    """
     if len(run.data.class_names) > 2:
         return None, 0
-    home = Path(run.config.data)
+    home = home or Path(run.config.data)
     manifest = _fitting_manifest(run, home, "val")
+    _require_own(run, manifest)
     chosen_on = predict_split(predictor, home, manifest, "val", _stream_of(run, home), tick)
     return choose_threshold(chosen_on), len(chosen_on.ids)
 
@@ -156,9 +264,11 @@ def predict_split(
     split: str,
     options: PipelineOptions = _STREAM,
     tick: Callable[[], None] = lambda: None,
+    *,
+    originals: bool = False,
 ) -> Predictions:
-    """Predicts a split in one pass, which also gives the ids, groups and labels."""
-    fields = ("image", "label", "weight", "id", "group")
+    """Predicts a split in one pass, which also gives the ids, groups and labels; or its originals alone."""
+    fields = ("image", "label", "weight", "id", "group", "copy")
     ids: list[str] = []
     groups: list[str] = []
     labels: list[npt.NDArray[np.int32]] = []
@@ -166,7 +276,9 @@ def predict_split(
     with named_damage(directory, manifest, split, direct=bool(options.shards_at)):
         dataset = make_dataset(directory, manifest, split, options, training=False, fields=fields)
         for batch in dataset.as_numpy_iterator():
-            real = batch["weight"] > 0
+            real = _wanted(batch, originals=originals)
+            if not real.any():
+                continue
             probabilities.append(predictor.probabilities(batch["image"])[real])
             labels.append(batch["label"][real])
             ids += [value.decode() for value in batch["id"][real]]
@@ -184,13 +296,22 @@ def _images(
     positions: npt.NDArray[np.int64],
     options: PipelineOptions,
 ) -> npt.NDArray[np.uint8]:
-    """Returns the images at these positions of the split's order, uint8 [n, H, W, C]."""
+    """Returns the images at these positions of the split's originals, uint8 [n, H, W, C]."""
     found = np.zeros((len(positions), *manifest.image_shape), np.uint8)
-    dataset = make_dataset(directory, manifest, split, options, training=False, fields=("image",))
-    for number, batch in enumerate(dataset.as_numpy_iterator()):
-        for row in np.flatnonzero(positions // BATCH_SIZE == number):
-            found[row] = batch["image"][positions[row] % BATCH_SIZE]
+    fields, before = ("image", "weight", "copy"), 0
+    dataset = make_dataset(directory, manifest, split, options, training=False, fields=fields)
+    for batch in dataset.as_numpy_iterator():
+        images = batch["image"][_wanted(batch, originals=True)]
+        for row in np.flatnonzero((positions >= before) & (positions < before + len(images))):
+            found[row] = images[positions[row] - before]
+        before += len(images)
     return found
+
+
+def _wanted(batch: Mapping[str, Any], *, originals: bool) -> npt.NDArray[np.bool_]:
+    """Returns which rows of a batch are records, and no copies if these are not wanted."""
+    real = batch["weight"] > 0
+    return real & (batch["copy"] == 0) if originals else real
 
 
 def _stream_of(run: Run, directory: Path) -> PipelineOptions:
@@ -200,7 +321,14 @@ def _stream_of(run: Run, directory: Path) -> PipelineOptions:
 
 
 def _fitting_manifest(run: Run, directory: Path, split: str) -> Manifest:
-    manifest = Manifest.load(directory, check_shards=False)
+    try:
+        manifest = Manifest.load(directory, check_shards=False)
+    except InputError as error:
+        if directory != Path(run.config.data) or (directory / MANIFEST_NAME).exists():
+            raise
+        raise InputError(
+            f"{error}\nIf the data of {run.folder} were moved, name where they are now with --data=FOLDER"
+        ) from None
     if not _stream_of(run, directory).shards_at:
         manifest.check_shards(directory, split)
     mine, theirs = (run.data.class_names, run.data.image_shape), (manifest.class_names, manifest.image_shape)

@@ -1,7 +1,8 @@
 """The report's pictures, drawn with matplotlib's object interface: no pyplot, no global state.
 
 Every function returns a `Figure`; `png` makes bytes of it. Colours are Okabe and Ito's, which
-colour-blind readers can tell apart. Class names are drawn as they are, never as TeX.
+colour-blind readers can tell apart. Class names are drawn as they are, never as TeX, in a font that
+has their letters; where there is none, their numbers stand for them.
 """
 
 import io
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from tfrecords.text.fonts import font_of, has_font, own_font
+from tfrecords.text.names import WIDTH, drawn_names, wrapped
 from trainer.evaluation import metrics
 from trainer.evaluation.intervals import class_ranking
 from trainer.evaluation.predictions import POSITIVE, Floats, Ints, Predictions
@@ -32,14 +35,17 @@ _TITLES = {
 }
 _POINT_STYLES = (("o", ORANGE), ("D", _INK))
 _LEGEND_LIMIT = 12  # Classes named in a legend; more would cover the curves.
+_LONG_LEGEND = 4  # Lines that names may take in it beyond one each; with more it stands beside them.
 _TEXT_LIMIT = 20  # Classes whose cells a confusion matrix still writes out.
+_AXIS_LIMIT = 60  # Classes that it names on its axes.
+_ACROSS = {2: 20, 3: 14}  # Columns of a name beside another on the x axis, by the number of classes.
 
 
 def png(figure: "Figure", *, dpi: int = 144) -> bytes:
     """The figure as PNG bytes; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # A class name in a script that the font lacks is drawn as boxes; the page has it right.
+        # An id in a script that no font has is drawn as boxes; predictions.csv has it right.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
@@ -91,20 +97,24 @@ def confusion_matrices(class_names: Sequence[str], matrices: Mapping[str, Ints])
         class_names: K names.
         matrices: Title to int64 [K, K], true class by row.
     """
-    names = [_short(name) for name in class_names]
+    names = drawn(class_names)
+    width = _ACROSS.get(len(names), WIDTH)
+    names = [_lines(name, width) for name in names]
     size = min(max(3.9, 0.6 * len(names) + 1.6), 9)
     figure = _figure((size + 0.2) * len(matrices), size)
     for index, (title, matrix) in enumerate(matrices.items()):
         axes = figure.add_subplot(1, len(matrices), index + 1)
         of_row = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
         axes.imshow(of_row, cmap="Blues", vmin=0, vmax=1.15)
-        _style(axes, title, "Predicted", "True" if index == 0 else "")
+        numbered = ", by the class's number" * (len(names) > _AXIS_LIMIT)
+        _style(axes, title, f"Predicted{numbered}", f"True{numbered}" if index == 0 else "")
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        axes.set_xticks(range(len(names)), names, rotation=0 if len(names) < 4 else 90)
-        axes.set_yticks(range(len(names)), names, rotation=90 if len(names) < 4 else 0, va="center")
-        _plain_text(*axes.get_xticklabels(), *axes.get_yticklabels())
+        if len(names) <= _AXIS_LIMIT:
+            axes.set_xticks(range(len(names)), names, rotation=0 if len(names) < 4 else 90)
+            axes.set_yticks(range(len(names)), names, rotation=90 if len(names) < 4 else 0, va="center")
+            _plain_text(*axes.get_xticklabels(), *axes.get_yticklabels())
         if len(names) <= _TEXT_LIMIT:
             _cell_texts(axes, matrix, of_row)
     return figure
@@ -127,7 +137,7 @@ def roc(predictions: Predictions, thresholds: Mapping[str, float], caption: str 
         (correct, alarms), (missed, found) = metrics.confusion(predictions, threshold)
         if correct + alarms and missed + found:
             axes.plot(alarms / (alarms + correct), found / (found + missed), label=name, **style)
-    _unit_square(axes, "lower right", len(predictions.class_names))
+    _unit_square(figure, axes, "lower right", len(predictions.class_names))
     return figure
 
 
@@ -146,7 +156,7 @@ def precision_recall(
         (_, alarms), (missed, found) = metrics.confusion(predictions, threshold)
         if found + alarms and found + missed:
             axes.plot(found / (found + missed), found / (found + alarms), label=name, **style)
-    _unit_square(axes, "lower left", len(predictions.class_names))
+    _unit_square(figure, axes, "lower left", len(predictions.class_names))
     return figure
 
 
@@ -158,9 +168,11 @@ def reliability(predictions: Predictions, thresholds: Mapping[str, float]) -> "F
     curve = metrics.reliability_curve(predictions)
     figure = _figure(9.6, 4.6)
     left, right = figure.subplots(1, 2)
-    positive = _short(predictions.class_names[POSITIVE])
+    names = drawn(predictions.class_names)
+    positive = names[POSITIVE]
     truth = f"Share that is {positive}" if predictions.binary else "Share that is right"
     claim = f"Predicted probability of {positive}" if predictions.binary else "Highest probability"
+    truth, claim = _lines(truth, 40), _lines(claim, 40)
     _style(left, "Reliability", claim, truth)
     left.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, linestyle=(0, (2, 3)), label="perfect")
     left.vlines(curve.predicted, curve.low, curve.high, color=BLUE, linewidth=2, alpha=0.35)
@@ -176,8 +188,9 @@ def reliability(predictions: Predictions, thresholds: Mapping[str, float]) -> "F
     bins = np.linspace(0, 1, 21)
     if predictions.binary:
         sides = [predictions.scores[predictions.labels == k] for k in (0, 1)]
-        names = [_short(name) for name in predictions.class_names]
-        right.hist(sides, bins.tolist(), stacked=True, color=[SKY, BLUE], label=names)
+        right.hist(
+            sides, bins.tolist(), stacked=True, color=[SKY, BLUE], label=[_lines(name) for name in names]
+        )
         _legend(right, "best")
     else:
         right.hist(predictions.probabilities.max(axis=1), bins.tolist(), color=SKY)
@@ -196,9 +209,11 @@ def gallery(images: npt.NDArray[np.uint8], captions: Sequence[tuple[str, str]]) 
     columns = min(len(images), 4)
     rows = -(-len(images) // columns)
     height, width = images.shape[1:3]
-    figure = _figure(2.4 * columns, (2.4 * min(height / width, 1.6) + 0.6) * rows)
+    texts = [(_caption(caption), _lines(faint, 44)) for caption, faint in captions]
+    most = max(sum(text.count("\n") + 1 for text in pair) for pair in texts)
+    figure = _figure(2.4 * columns, (2.4 * min(height / width, 1.6) + 0.6 + 0.13 * max(most - 3, 0)) * rows)
     figure.set_facecolor(_LIGHT_BOX)
-    for index, (image, (caption, faint)) in enumerate(zip(images, captions, strict=True)):
+    for index, (image, (caption, faint)) in enumerate(zip(images, texts, strict=True)):
         axes = figure.add_subplot(rows, columns, index + 1)
         picture = image[..., 0] if image.shape[-1] == 1 else image
         axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
@@ -276,13 +291,13 @@ def _cell_texts(axes: "Axes", matrix: Ints, of_row: Floats) -> None:
 
 def _class_curves(axes: "Axes", predictions: Predictions, curve: Any, measure: str, caption: str) -> None:
     """Draws `curve` of the positive class, or of every class where there are more than two."""
-    binary = predictions.binary
+    binary, names = predictions.binary, drawn(predictions.class_names)
     for index in [POSITIVE] if binary else range(len(predictions.class_names)):
         if not metrics.ranks_both(predictions, index):
             continue
         value = class_ranking(predictions, index)[0 if measure == "AUROC" else 1]
         label = f"{measure} {value:.3f}"
-        label = (caption or label) if binary else f"{label} {_short(predictions.class_names[index])}"
+        label = (caption or label) if binary else _lines(f"{label} {names[index]}", WIDTH + 12)
         x, y = curve(predictions, index)
         steps = "default" if measure == "AUROC" else "steps-post"
         color = _CYCLE[index % len(_CYCLE)] if not binary else BLUE
@@ -304,29 +319,61 @@ def _marked(thresholds: Mapping[str, float]) -> list[tuple[str, float, dict[str,
     return marks
 
 
-def _unit_square(axes: "Axes", corner: str, classes: int) -> None:
-    """Equal axes from 0 to 1, and the legend in the corner that the curve leaves free."""
+def _unit_square(figure: "Figure", axes: "Axes", corner: str, classes: int) -> None:
+    """Equal axes from 0 to 1, and the legend in the corner that the curve leaves free, or beside."""
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    if classes <= _LEGEND_LIMIT:
+    if classes > _LEGEND_LIMIT:
+        return
+    if "".join(axes.get_legend_handles_labels()[1]).count("\n") > _LONG_LEGEND:
+        figure.set_size_inches(8.4, 5.2)
+        _legend(axes, "upper left", bbox_to_anchor=(1.02, 1))
+    else:
         _legend(axes, corner)
 
 
-def _legend(axes: "Axes", where: Any, columns: int = 1) -> None:
+def _legend(axes: "Axes", where: Any, **place: Any) -> None:
     """A frameless legend whose texts are no TeX."""
-    legend = axes.legend(loc=where, fontsize=8.5, ncols=columns, frameon=True, framealpha=0.85)
+    legend = axes.legend(loc=where, fontsize=8.5, frameon=True, framealpha=0.85, **place)
     legend.get_frame().set_edgecolor("none")
     _plain_text(*legend.get_texts())
 
 
+def drawn(class_names: Sequence[str]) -> list[str]:
+    """What stands for each class in the pictures; see `tfrecords.text.names`."""
+    return drawn_names(class_names, shapes=_shapes())
+
+
+def is_drawn(text: str) -> bool:
+    """Whether a font has all letters of a text."""
+    return has_font(text, shapes=_shapes())
+
+
+def _shapes() -> bool:
+    """Whether this matplotlib, of 3.11 or later, joins letters and turns their order round."""
+    from matplotlib import ft2font
+
+    return hasattr(ft2font, "__libraqm_version__")
+
+
+def _lines(text: str, width: int = WIDTH) -> str:
+    """The text in lines of that many columns."""
+    return "\n".join(wrapped(text, width))
+
+
+def _caption(text: str) -> str:
+    """Each line of a caption in lines that a picture of the gallery has room for."""
+    return "\n".join(_lines(line, 34) for line in text.split("\n"))
+
+
 def _plain_text(*texts: "Text") -> None:
-    """A class may be called `$x_1$`."""
+    """A class may be called `$x_1$`, and have letters that the usual font lacks."""
     for text in texts:
         text.set_parse_math(False)
-
-
-def _short(name: str, limit: int = 24) -> str:
-    """The name, cut to the limit."""
-    return name if len(name) <= limit else name[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        font = None if text.get_text().isascii() else font_of(text.get_text(), shapes=_shapes())
+        if font not in (None, own_font()):
+            properties = text.get_fontproperties().copy()
+            properties.set_file(str(font))
+            text.set_fontproperties(properties)
 
 
 def _epochs(history: Sequence[Mapping[str, float]]) -> Floats:

@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 from tfrecords.errors import first_names
+from tfrecords.text.names import isolated
 
 CSS = """
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #ffffff; --ink: #1b2130;
@@ -16,7 +17,7 @@ CSS = """
   --warn: #33290f; --warn-ink: #f3d58a; --warn-line: #5c4a1a; }
   figure.chart img { filter: invert(0.905) hue-rotate(180deg); } }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink);
+body { margin: 0; background: var(--page); color: var(--ink); overflow-wrap: anywhere;
   font: 15px/1.55 system-ui, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif; }
 main { max-width: 1080px; margin: 0 auto; padding: 40px 24px 64px; }
 h1 { font-size: 30px; line-height: 1.2; margin: 2px 0 6px; letter-spacing: -0.01em; }
@@ -42,7 +43,7 @@ table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: 9px 16px; border-top: 1px solid var(--line);
   vertical-align: top; }
 thead th { border-top: 0; font-size: 13px; color: var(--faint); }
-tbody th { font-weight: 600; }
+tbody th { font-weight: 600; min-width: 9em; }
 .what { font-weight: 400; font-size: 13px; display: block; }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap; min-width: 190px; }
 td.number b { font-weight: 650; margin-right: 6px; }
@@ -135,15 +136,21 @@ def interval_text(estimate: Mapping[str, float | None]) -> str:
     return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def render_page(report: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
+def split_text(report: Mapping[str, Any], kind: str = "") -> str:
+    """`test`, or `test of external` where the data are not the run's own."""
+    return report["split"] + kind + (f" of {report['data']}" if "data" in report else "")
+
+
+def render_page(report: Mapping[str, Any], pictures: Mapping[str, bytes], legend: str = "") -> str:
     """The HTML page.
 
     Args:
         report: The content of `report.json` (see `trainer.evaluation.report`).
         pictures: File name, a key of `_CAPTIONS`, to PNG.
+        legend: A sentence with the names of the classes that the pictures number.
     """
     decisions = report["decisions"]
-    title = f"Evaluation on the {report['split']} split"
+    title = f"Evaluation on the {split_text(report, ' split')}"
     body = [
         '<header><div class="over">Evaluation report</div>',
         f"<h1>{escape(title)}</h1>",
@@ -155,7 +162,9 @@ def render_page(report: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str
         _table(report),
         f'<p class="faint">{escape(_interval_sentence(report))}</p>',
         *(f'<p class="faint">{escape(note)}</p>' for note in _undefined_notes(decisions)),
-        '<h2>Pictures</h2><div class="pictures">',
+        "<h2>Pictures</h2>",
+        f"<p>{escape(legend)}</p>" if legend else "",
+        '<div class="pictures">',
         *(_figure(name, pictures[name]) for name in _CAPTIONS if name in pictures),
         "</div>",
         "<h2>Facts of the run</h2>",
@@ -175,13 +184,13 @@ def render_page(report: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str
 def _data_lines(report: Mapping[str, Any]) -> str:
     """What was evaluated, and what it is not for."""
     data = report["facts"].get("data", "")
-    counts = first_names([f"{count:,} {name}" for name, count in report["classes"].items()])
+    counts = first_names([f"{count:,} {isolated(name)}" for name, count in report["classes"].items()])
     size = f"{report['records']:,} records of {report['groups']:,} groups: {counts}"
     is_demo = "demo" in data.lower()
     shown = f'<p class="data{" notice" if is_demo else ""}">Data: {escape(data)}</p>'
-    return (
-        f'<p class="faint">{escape(size)}</p>{shown if data else ""}'
-        f'<p class="notice">{escape(report["notice"])}</p>'
+    notes = [report["facts"]["note"]] if "note" in report["facts"] else []
+    return f'<p class="faint">{escape(size)}</p>{shown if data else ""}' + "".join(
+        f'<p class="notice">{escape(note)}</p>' for note in (*notes, report["notice"])
     )
 
 
@@ -257,7 +266,7 @@ def _figure(name: str, png: bytes) -> str:
 
 def _threshold_sentence(report: Mapping[str, Any]) -> str:
     """Which thresholds the table shows, and where the chosen one came from."""
-    positive = list(report["classes"])[-1]
+    positive = isolated(list(report["classes"])[-1])
     if report["decisions"]["default"]["threshold"] is None:
         return "Each record is called its most probable class; averages are over the classes."
     if "chosen" not in report["decisions"]:
@@ -308,7 +317,7 @@ def _meaning(report: Mapping[str, Any], name: str) -> str:
     """What the metric says, with the positive class's name."""
     classes = list(report["classes"])
     positive = classes[-1] if len(classes) == 2 else "the class"
-    return _MEANING[name].replace("{positive}", positive)
+    return _MEANING[name].replace("{positive}", isolated(positive))
 
 
 def _number(estimate: Mapping[str, float | None]) -> str:

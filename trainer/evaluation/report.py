@@ -4,6 +4,7 @@
 they cannot disagree. Its content, `Report` below:
 
     split, threshold_source, facts, notice, resamples, seed
+    data                             the data set's name, if it is not the run's own
     records, groups, classes         counts; classes is name -> records
     decisions.default                threshold 0.5 (null with more than two classes: most probable)
     decisions.chosen                 only if a threshold was chosen
@@ -16,8 +17,8 @@ import csv
 import io
 import json
 import math
+import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -28,10 +29,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tfrecords.errors import InputError, first_names
-from tfrecords.files import publish
+from tfrecords.files import publish, sync
+from tfrecords.text.names import legend
 from trainer.evaluation import figures, metrics
 from trainer.evaluation.intervals import Estimate, estimates, point_values
-from trainer.evaluation.page import interval_text, render_page
+from trainer.evaluation.page import interval_text, render_page, split_text
 from trainer.evaluation.predictions import POSITIVE, Predictions, decide, worst_mistakes
 
 Report = dict[str, Any]
@@ -55,12 +57,14 @@ def write_report(
     mistakes: npt.NDArray[np.uint8] | None = None,
     best_epoch: int | None = None,
     seed: int = 0,
+    data: str = "",
 ) -> Path:
     """Writes the whole report, and returns the path of its `report.html`.
 
     The other files are `report.json`, `predictions.csv` and the pictures. All is rendered before
-    anything is written, whole files replace those of an earlier report, and `report.json` comes last:
-    a report that cannot be rendered leaves the earlier one as it was. The same input gives the same bytes.
+    anything is written. A new directory appears with all of them; in one that is there, whole files replace
+    those of an earlier report, and `report.json` comes last: a report that cannot be rendered leaves the
+    earlier one as it was. The same input gives the same bytes.
 
     Args:
         directory: Where to write; made if missing. Files of an earlier report are replaced.
@@ -70,11 +74,13 @@ def write_report(
             than two classes.
         threshold_source: Where it came from: "chosen on validation (1,044 records)".
         history: As in `figures.training_curves`.
-        facts: Run configuration, data, precision, versions. `facts["data"]` is shown on top.
+        facts: Run configuration, data, precision, versions. `facts["data"]` is shown on top, and
+            `facts["note"]`, if there is one: what the figures are not worth.
         mistakes: uint8 [n, H, W, C], the images of `worst_mistakes(predictions, threshold, n)`, in
             that order; None writes no gallery.
         best_epoch: The epoch whose weights were kept; without it, the lowest `val_loss`.
         seed: Of the bootstrap.
+        data: Name of the data set, if it is not the run's own.
 
     Raises:
         InputError: The directory cannot be written, or the threshold is none (see `decide`).
@@ -88,6 +94,8 @@ def write_report(
         seed=seed,
     )
     report["best_epoch"] = figures.best_epoch(history) if best_epoch is None else best_epoch
+    if data:
+        report["data"] = data
     pictures = _pictures(report, predictions)
     pictures["training_curves.png"] = figures.png(figures.training_curves(history, report["best_epoch"]))
     if mistakes is not None:
@@ -96,7 +104,7 @@ def write_report(
     files = {
         "predictions.csv": _predictions_csv(predictions, threshold).encode(),
         **pictures,
-        "report.html": render_page(report, pictures).encode(),
+        "report.html": render_page(report, pictures, _legend(predictions)).encode(),
         "report.json": json.dumps(report, indent=2, allow_nan=False).encode() + b"\n",
     }
     _publish(directory, files)
@@ -155,7 +163,7 @@ def render_text(report: Report) -> str:
     heads = ["most probable class" if d["threshold"] is None else "" for d in decisions]
     heads = [h or f"threshold {d['threshold']:.3g}" for h, d in zip(heads, decisions, strict=True)]
     lines = [
-        f"{report['split']}: {report['records']:,} records of {report['groups']:,} groups "
+        f"{split_text(report)}: {report['records']:,} records of {report['groups']:,} groups "
         f"({classes}); 95% intervals by group",
         "  ".join(["".ljust(18), *(head.ljust(22) for head in heads)]).rstrip(),
     ]
@@ -164,6 +172,8 @@ def render_text(report: Report) -> str:
         lines.append("  ".join([name.ljust(18), *cells]).rstrip())
     if "chosen" in report["decisions"]:
         lines.append(f"threshold {decisions[0]['threshold']:.3g}: {report['threshold_source']}")
+    if "note" in report["facts"]:
+        lines.append(report["facts"]["note"])
     return "\n".join([*lines, report["notice"]])
 
 
@@ -174,7 +184,8 @@ def write_summaries(
 
     Args:
         log_dir: A TensorBoard run directory; made if missing. One event file is added.
-        split: The first part of every tag: `test/report/auroc`, `test/report/roc`.
+        split: The first part of every tag: `test/report/auroc`, `test/report/roc`; of other data than the
+            run's own with their name before it.
         predictions: The records of the split.
         threshold: As in `write_report`.
         step: The training step of the evaluated weights.
@@ -187,6 +198,8 @@ def write_summaries(
     shown = [POSITIVE] if predictions.binary else range(len(predictions.class_names))
     writer = tf.summary.create_file_writer(str(log_dir), filename_suffix=".report")
     with writer.as_default(step=step):
+        if told := _legend(predictions):
+            tf.summary.text(f"{split}/report/classes", told)
         for name, value in point_values(predictions, threshold).items():
             if math.isfinite(value):
                 tf.summary.scalar(f"{split}/report/{name}", value)
@@ -198,6 +211,11 @@ def write_summaries(
             about = metadata.create_summary_metadata(name, "", _PR_THRESHOLDS)
             tf.summary.write(f"{name}/pr_curves", _pr_counts(predictions, index), metadata=about)
     writer.close()
+
+
+def _legend(predictions: Predictions) -> str:
+    """Names of the classes that the pictures number."""
+    return legend(predictions.class_names, figures.drawn(predictions.class_names))
 
 
 def _decision(predictions: Predictions, threshold: float | None, seed: int) -> Report:
@@ -256,13 +274,17 @@ def _evaluation_figures(
 def _mistake_captions(predictions: Predictions, threshold: float | None, n: int) -> list[tuple[str, str]]:
     """What the gallery says of each of the n worst mistakes, and its record id."""
     decided = decide(predictions, threshold)
+    names = figures.drawn(predictions.class_names)
     captions = []
     for index in worst_mistakes(predictions, threshold, n):
         true, called = predictions.labels[index], decided[index]
         probability = predictions.probabilities[index, called]
-        caption = f"true {predictions.class_names[true]}\n"
-        caption += f"predicted {predictions.class_names[called]} {probability:.2f}"
-        captions.append((caption, predictions.ids[index]))
+        caption = f"true {names[true]}\npredicted {names[called]} {probability:.2f}"
+        record = predictions.ids[index]
+        # As a table shows it, below its head.
+        captions.append(
+            (caption, record if figures.is_drawn(record) else f"row {index + 2} of predictions.csv")
+        )
     if len(captions) != n:
         raise ValueError(f"{n} images of mistakes, but {len(captions)} mistakes")
     return captions
@@ -306,17 +328,24 @@ def _pr_counts(predictions: Predictions, class_index: int) -> npt.NDArray[np.flo
 
 
 def _publish(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Puts whole files under their names, in the given order, by way of a sibling directory."""
+    """Puts whole files under their names, in the given order; a new directory appears with all of them."""
+    place = directory.resolve()  # a link is followed, not replaced
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+        there = place.exists()
+        beside = place if there else place.parent  # a directory that is there may be a disk of its own
+        beside.mkdir(parents=True, exist_ok=True)
+        partial = beside / f".{place.name}.{os.getpid()}.tmp"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
         try:
             for name, content in files.items():
                 (partial / name).write_bytes(content)
+            if not there and _appears(partial, place):
+                return
             if "mistakes.png" not in files:  # An earlier report's gallery shows other mistakes.
-                (directory / "mistakes.png").unlink(missing_ok=True)
+                (place / "mistakes.png").unlink(missing_ok=True)
             for name in files:
-                publish(partial / name, directory / name)
+                publish(partial / name, place / name)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
@@ -324,3 +353,16 @@ def _publish(directory: Path, files: Mapping[str, bytes]) -> None:
             f"cannot write the report to {directory}: {error.strerror or error}. "
             "Give a directory that can be written, on a disk with free space"
         ) from error
+
+
+def _appears(partial: Path, place: Path) -> bool:
+    """Gives a whole directory its name; False if another process was faster."""
+    for path in partial.iterdir():
+        sync(path)
+    try:
+        publish(partial, place)
+    except OSError:
+        if not place.is_dir():
+            raise
+        return False
+    return True

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from tfrecords.errors import InputError
 from tfrecords.example import Record, encode
 from tfrecords.manifest import Manifest, Shard, Split
 from tfrecords.records import frame
-from tfrecords.show.contact_sheet import contact_sheet, pixels
+from tfrecords.show.contact_sheet import contact_sheet, pixels, sheet_names
 
 BLUE = (38, 92, 158)
 
@@ -114,3 +115,33 @@ def test_pixels_of_a_record(tmp_path, encoding):
     image = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
     record = Record(encode_image(image, encoding), 0, b"", 0, 0, b"")
     np.testing.assert_array_equal(pixels(record, manifest), image)
+
+
+def sheet_of(folder, names, **changes):
+    manifest = replace(build(folder), class_names=names, **changes)
+    return manifest, contact_sheet(folder, manifest, split="train", count=2)
+
+
+def test_long_names_go_on_in_the_next_line_and_nothing_leaves_the_sheet(tmp_path):
+    _, short = sheet_of(tmp_path, ("A", "B"))
+    _, long = sheet_of(tmp_path, ("A" * 60, "B"), name="flat " * 20)
+    assert (long.width, long.height >= short.height + 25 + 17) == (short.width, True)
+    edge = np.asarray(long)[:, -10:]
+    assert (edge == edge[0, 0]).all()
+
+
+def test_a_class_that_no_font_has_is_numbered(tmp_path, no_fonts):
+    manifest, sheet = sheet_of(tmp_path, ("正常", "B"), name="数据")
+    assert sheet_names(manifest) == ["class 0", "B"]
+    assert sheet == sheet_of(tmp_path, ("class 0", "B"), name="据数")[1]  # nor is the name of the data drawn
+
+
+def test_a_class_that_an_installed_font_has_is_drawn_in_it(tmp_path, installed):
+    installed("正常", "Some Sans")
+    manifest, sheet = sheet_of(tmp_path, ("正常", "B"))
+    assert sheet_names(manifest) == ["正常", "B"]
+    assert sheet == sheet_of(tmp_path, ("常正", "B"))[1]  # of which each letter is the same box
+    assert sheet != sheet_of(tmp_path, ("class 0", "B"))[1]
+    inked = (np.asarray(sheet)[:90] == (24, 28, 33)).all(axis=-1).sum()
+    without = (np.asarray(sheet_of(tmp_path, ("", "B"))[1])[:90] == (24, 28, 33)).all(axis=-1).sum()
+    assert inked - without >= 2 * 10 * 8  # two full boxes of 0.8 x 0.7 em at 14 pixels

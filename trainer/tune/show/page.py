@@ -19,6 +19,7 @@ pre { background: var(--card); border: 1px solid var(--line); border-radius: 12p
   white-space: pre-wrap; overflow-wrap: anywhere; }
 section.cards .value { overflow-wrap: anywhere; }
 figure { margin-bottom: 18px; }
+.facts td, .trials td.message { overflow-wrap: anywhere; }
 .trials { font-size: 13.5px; font-variant-numeric: tabular-nums; }
 .trials th, .trials td { padding: 6px 10px; white-space: nowrap; }
 .trials .n { text-align: right; }

@@ -1,0 +1,53 @@
+"""The best epoch so far of a run that has not ended, read from its checkpoints while it may be training."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from tfrecords.errors import InputError
+from trainer.checkpoint import read_best
+from trainer.config import BASELINES
+from trainer.inference import Predictor, Probabilities
+from trainer.models import build_model
+from trainer.run import Result, Run
+
+NO_MODEL_FILE: Final = ""  # in place of its hash: there is none yet
+
+
+def best_so_far(run: Run) -> tuple[Probabilities, Result, Sequence[dict[str, float]]]:
+    """Returns a model with the weights of the best epoch so far, its result, and the rows of the history.
+
+    The result has no threshold, which is chosen for this epoch by who asks, and no model file. Nothing is
+    written, and the run goes on undisturbed.
+
+    Raises:
+        InputError: no epoch is done yet, or the run keeps no checkpoints.
+    """
+    if run.config.model in BASELINES:
+        raise InputError(
+            f"{run.model}: not there yet; the run has not ended; the command that started it goes on with it"
+        )
+    model = build_model(
+        run.config.model,
+        run.data.image_shape,
+        len(run.data.class_names),
+        dtype=run.precision or "float32",  # of a version that kept it not: all have weights of float32
+        args=dict(run.config.model_args),
+    )
+    state = read_best(run.checkpoints, model)
+    if state is None:
+        raise InputError(
+            f"{run.model}: not there yet; the run has not ended, and no epoch of it is done: this command "
+            f"works after the first one, or the command that started the run goes on with it"
+        )
+    result = Result(
+        model_sha256=NO_MODEL_FILE,
+        epoch=state.best_epoch,
+        val_loss=state.best_loss,
+        epochs=state.epoch,
+        waited=0,
+        threshold=None,
+        chosen_on=0,
+        plan=run.data.plan,
+        precision=run.precision,
+    )
+    return Predictor.of(model), result, state.history
