@@ -98,7 +98,8 @@ def test_what_is_no_class_is_refused(names, chosen, message, facts):
 
 def test_in_words_it_is_said_why_and_how_to_change_it():
     assert positive_in_words(("COVID", "NORMAL"), "NORMAL") == "NORMAL (as --positive says)"
-    assert positive_in_words(("COVID", "NORMAL")).startswith("COVID (NORMAL is the negative class by its name")
+    said = positive_in_words(("COVID", "NORMAL"))
+    assert said.startswith("COVID (NORMAL is the negative class by its name")
     for names in (("cat", "dog"), ("healthy", "normal")):
         assert positive_in_words(names).startswith(f"{names[1]} (the last in order")
     for names in (("COVID", "NORMAL"), ("dog", "cat"), ("healthy", "normal")):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from trainer.evaluation import metrics
 from trainer.evaluation.intervals import class_ranking
-from trainer.evaluation.predictions import POSITIVE, Floats, Ints, Predictions
+from trainer.evaluation.predictions import Floats, Ints, Predictions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,13 +120,18 @@ def roc(predictions: Predictions, thresholds: Mapping[str, float], caption: str 
     """
     figure = _figure(5.2, 5.2)
     axes = figure.add_subplot()
-    _style(axes, "ROC curve", "1 - specificity (false positive rate)", "Sensitivity")
+    alarms, found = "false positive rate", "true positive rate"
+    if predictions.binary:
+        names = [_short(name, 16) for name in predictions.class_names]
+        positive, other = names[predictions.positive], names[1 - predictions.positive]
+        alarms, found = f"share of {other} called {positive}", f"share of {positive} found"
+    _style(axes, "ROC curve", f"1 - specificity ({alarms})", f"Sensitivity ({found})")
     axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, linestyle=(0, (2, 3)), label="chance")
     _class_curves(axes, predictions, metrics.roc_curve, "AUROC", caption)
     for name, threshold, style in _marked(thresholds):
-        (correct, alarms), (missed, found) = metrics.confusion(predictions, threshold)
-        if correct + alarms and missed + found:
-            axes.plot(alarms / (alarms + correct), found / (found + missed), label=name, **style)
+        tn, fp, fn, tp = metrics.outcomes(predictions, threshold)
+        if tn + fp and fn + tp:
+            axes.plot(fp / (fp + tn), tp / (tp + fn), label=name, **style)
     _unit_square(axes, "lower right", len(predictions.class_names))
     return figure
 
@@ -137,15 +142,16 @@ def precision_recall(
     """The precision-recall curve, or one a class; arguments as in `roc`."""
     figure = _figure(5.2, 5.2)
     axes = figure.add_subplot()
-    _style(axes, "Precision-recall curve", "Recall (sensitivity)", "Precision")
+    of = f" of {_short(predictions.positive_name)}" if predictions.binary else ""
+    _style(axes, "Precision-recall curve", f"Recall (sensitivity){of}", f"Precision{of}")
     if predictions.binary:
-        share = float(predictions.labels.mean())
+        share = float((predictions.labels == predictions.positive).mean())
         axes.axhline(share, color=_FAINT, linewidth=1, linestyle=(0, (2, 3)), label="chance")
     _class_curves(axes, predictions, metrics.pr_curve, "AUPRC", caption)
     for name, threshold, style in _marked(thresholds):
-        (_, alarms), (missed, found) = metrics.confusion(predictions, threshold)
-        if found + alarms and found + missed:
-            axes.plot(found / (found + missed), found / (found + alarms), label=name, **style)
+        _, fp, fn, tp = metrics.outcomes(predictions, threshold)
+        if tp + fp and tp + fn:
+            axes.plot(tp / (tp + fn), tp / (tp + fp), label=name, **style)
     _unit_square(axes, "lower left", len(predictions.class_names))
     return figure
 
@@ -158,7 +164,7 @@ def reliability(predictions: Predictions, thresholds: Mapping[str, float]) -> "F
     curve = metrics.reliability_curve(predictions)
     figure = _figure(9.6, 4.6)
     left, right = figure.subplots(1, 2)
-    positive = _short(predictions.class_names[POSITIVE])
+    positive = _short(predictions.positive_name)
     truth = f"Share that is {positive}" if predictions.binary else "Share that is right"
     claim = f"Predicted probability of {positive}" if predictions.binary else "Highest probability"
     _style(left, "Reliability", claim, truth)
@@ -175,8 +181,9 @@ def reliability(predictions: Predictions, thresholds: Mapping[str, float]) -> "F
     _style(right, "Probabilities given", claim, "Records")
     bins = np.linspace(0, 1, 21)
     if predictions.binary:
-        sides = [predictions.scores[predictions.labels == k] for k in (0, 1)]
-        names = [_short(name) for name in predictions.class_names]
+        order = (1 - predictions.positive, predictions.positive)
+        sides = [predictions.scores[predictions.labels == k] for k in order]
+        names = [_short(predictions.class_names[k]) for k in order]
         right.hist(sides, bins.tolist(), stacked=True, color=[SKY, BLUE], label=names)
         _legend(right, "best")
     else:
@@ -277,7 +284,7 @@ def _cell_texts(axes: "Axes", matrix: Ints, of_row: Floats) -> None:
 def _class_curves(axes: "Axes", predictions: Predictions, curve: Any, measure: str, caption: str) -> None:
     """Draws `curve` of the positive class, or of every class where there are more than two."""
     binary = predictions.binary
-    for index in [POSITIVE] if binary else range(len(predictions.class_names)):
+    for index in [predictions.positive] if binary else range(len(predictions.class_names)):
         if not metrics.ranks_both(predictions, index):
             continue
         value = class_ranking(predictions, index)[0 if measure == "AUROC" else 1]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trainer.evaluation.predictions import POSITIVE, Floats, Ints, Predictions, decide
+from trainer.evaluation.predictions import Floats, Ints, Predictions, decide
 
 
 class Reliability(NamedTuple):
@@ -38,12 +38,20 @@ def confusion(predictions: Predictions, threshold: float | None) -> Ints:
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes).astype(np.int64)
 
 
-def ranks_both(predictions: Predictions, class_index: int = POSITIVE) -> bool:
+def outcomes(predictions: Predictions, threshold: float | None) -> tuple[int, int, int, int]:
+    """Of two classes tn, fp, fn and tp: records by whether they are of the positive class and called it."""
+    matrix = confusion(predictions, threshold)
+    ordered = matrix if predictions.positive == 1 else matrix[::-1, ::-1]
+    tn, fp, fn, tp = ordered.ravel().tolist()
+    return tn, fp, fn, tp
+
+
+def ranks_both(predictions: Predictions, class_index: int) -> bool:
     """Whether a class and the rest both have records, which its two curves need."""
     return 0 < int((predictions.labels == class_index).sum()) < len(predictions.labels)
 
 
-def roc_curve(predictions: Predictions, class_index: int = POSITIVE) -> tuple[Floats, Floats]:
+def roc_curve(predictions: Predictions, class_index: int) -> tuple[Floats, Floats]:
     """1 - specificity and sensitivity of one class against the rest; needs `ranks_both`."""
     from sklearn import metrics
 
@@ -52,7 +60,7 @@ def roc_curve(predictions: Predictions, class_index: int = POSITIVE) -> tuple[Fl
     return alarms, found
 
 
-def pr_curve(predictions: Predictions, class_index: int = POSITIVE) -> tuple[Floats, Floats]:
+def pr_curve(predictions: Predictions, class_index: int) -> tuple[Floats, Floats]:
     """Recall, from 1 to 0, and precision of one class against the rest; needs `ranks_both`."""
     from sklearn import metrics
 
@@ -70,7 +78,7 @@ def reliability_curve(predictions: Predictions, bins: int = 10) -> Reliability:
     Source of the interval: Wilson, "Probable inference", J. Am. Stat. Assoc. 22 (1927).
     """
     if predictions.binary:
-        claimed, truth = predictions.scores, predictions.labels == POSITIVE
+        claimed, truth = predictions.scores, predictions.labels == predictions.positive
     else:
         claimed = predictions.probabilities.max(axis=1)
         truth = predictions.probabilities.argmax(axis=1) == predictions.labels

@@ -5,10 +5,12 @@ they cannot disagree. Its content, `Report` below:
 
     split, threshold_source, facts, notice, resamples, seed
     records, groups, classes         counts; classes is name -> records
+    positive                         of two classes the finding, which sensitivity is of; else null
+    warnings, threshold_warnings     sentences on what the figures, or the threshold, rest on too little
     decisions.default                threshold 0.5 (null with more than two classes: most probable)
     decisions.chosen                 only if a threshold was chosen
         .threshold, .confusion       [K][K], true class by row
-        .estimates.NAME              {value, low, high, undefined}; null where undefined
+        .estimates.NAME              {value, low, high, undefined, method}; null where undefined
     calibration_error, best_epoch    the latter null without a validation loss
 """
 
@@ -31,8 +33,8 @@ from tfrecords.errors import InputError
 from tfrecords.files import publish
 from trainer.evaluation import figures, metrics
 from trainer.evaluation.intervals import Estimate, estimates, point_values
-from trainer.evaluation.page import interval_text, render_page
-from trainer.evaluation.predictions import POSITIVE, Predictions, decide, worst_mistakes
+from trainer.evaluation.page import class_of, classes_of, exact_note, interval_text, meaning, render_page
+from trainer.evaluation.predictions import Predictions, decide, worst_mistakes
 
 Report = dict[str, Any]
 
@@ -41,6 +43,8 @@ NOTICE = (
 )
 RESAMPLES = 2000
 _PR_THRESHOLDS = 201  # TensorBoard's own default.
+_FEW_OF_A_CLASS = 10  # Groups: fewer are told, for records of one group are one case.
+_NAMED = 5  # Classes in a warning.
 
 
 def write_report(
@@ -55,6 +59,8 @@ def write_report(
     mistakes: npt.NDArray[np.uint8] | None = None,
     best_epoch: int | None = None,
     seed: int = 0,
+    threshold_groups: Sequence[int] = (),
+    notes: Sequence[str] = (),
 ) -> Path:
     """Writes the whole report, and returns the path of its `report.html`.
 
@@ -75,6 +81,9 @@ def write_report(
             that order; None writes no gallery.
         best_epoch: The epoch whose weights were kept; without it, the lowest `val_loss`.
         seed: Of the bootstrap.
+        threshold_groups: Groups with records of each class among those that the threshold was chosen on;
+            () if not known, or none was chosen.
+        notes: Sentences to be added to the warnings beside the headline.
 
     Raises:
         InputError: The directory cannot be written, or the threshold is none (see `decide`).
@@ -86,6 +95,8 @@ def write_report(
         threshold_source=threshold_source,
         facts=facts,
         seed=seed,
+        threshold_groups=threshold_groups,
+        notes=notes,
     )
     report["best_epoch"] = figures.best_epoch(history) if best_epoch is None else best_epoch
     pictures = _pictures(report, predictions)
@@ -126,17 +137,35 @@ def summarise(
     threshold_source: str,
     facts: Mapping[str, str],
     seed: int = 0,
+    threshold_groups: Sequence[int] = (),
+    notes: Sequence[str] = (),
 ) -> Report:
     """Every number of the report, ready for JSON; arguments as in `write_report`."""
     decisions = {"default": _decision(predictions, 0.5 if predictions.binary else None, seed)}
     if threshold is not None:
         decisions["chosen"] = _decision(predictions, threshold, seed)
     labels = Counter(predictions.labels.tolist())
+    names = predictions.class_names
+    few, few_chosen_on = _few(names, predictions.groups_of_classes()), _few(names, threshold_groups)
+    warnings, threshold_warnings = list(notes), []
+    if few:
+        warnings.append(
+            f"fewer than {_FEW_OF_A_CLASS} groups of a class in {split}: {few}; figures of so few say "
+            f"little, and their intervals are wide"
+        )
+    if few_chosen_on:
+        threshold_warnings.append(
+            f"fewer than {_FEW_OF_A_CLASS} groups of a class in validation, which chose the threshold: "
+            f"{few_chosen_on}; others would have chosen another one"
+        )
     return {
         "split": split,
         "records": len(predictions.ids),
         "groups": len(set(predictions.groups)),
-        "classes": {name: labels[i] for i, name in enumerate(predictions.class_names)},
+        "classes": {name: labels[i] for i, name in enumerate(names)},
+        "positive": predictions.positive_name or None,
+        "warnings": warnings,
+        "threshold_warnings": threshold_warnings,
         "decisions": decisions,
         "threshold_source": threshold_source,
         "calibration_error": metrics.reliability_curve(predictions).error,
@@ -157,13 +186,21 @@ def render_text(report: Report) -> str:
     lines = [
         f"{report['split']}: {report['records']:,} records of {report['groups']:,} groups "
         f"({classes}); 95% intervals by group",
-        "  ".join(["".ljust(18), *(head.ljust(22) for head in heads)]).rstrip(),
+        *(f"warning: {sentence}" for sentence in report.get("warnings", ())),
     ]
-    for name in decisions[0]["estimates"]:
+    whose = {name: class_of(report, name) for name in decisions[0]["estimates"]}
+    rows = {name: f"{name} ({of})" if of else name for name, of in whose.items()}
+    wide = max(18, *map(len, rows.values()))
+    lines.append("  ".join(["".ljust(wide), *(head.ljust(22) for head in heads)]).rstrip())
+    for name, row in rows.items():
         cells = [interval_text(decision["estimates"][name]).ljust(22) for decision in decisions]
-        lines.append("  ".join([name.ljust(18), *cells]).rstrip())
+        lines.append("  ".join([row.ljust(wide), *cells]).rstrip())
+    lines += filter(None, [exact_note(report)])
     if "chosen" in report["decisions"]:
-        lines.append(f"threshold {decisions[0]['threshold']:.3g}: {report['threshold_source']}")
+        positive, _ = classes_of(report)
+        threshold = f"{decisions[0]['threshold']:.3g}"
+        lines.append(f"threshold {threshold} for {positive}: {report['threshold_source']}")
+    lines += (f"warning: {sentence}" for sentence in report.get("threshold_warnings", ()))
     return "\n".join([*lines, report["notice"]])
 
 
@@ -184,12 +221,16 @@ def write_summaries(
 
     thresholds = _marked_thresholds(predictions, threshold)
     drawn = _evaluation_figures(predictions, thresholds, {})
-    shown = [POSITIVE] if predictions.binary else range(len(predictions.class_names))
+    shown = [predictions.positive] if predictions.binary else range(len(predictions.class_names))
+    classes = ("the class", "the other classes")
+    if predictions.binary:
+        classes = (predictions.positive_name, predictions.class_names[1 - predictions.positive])
     writer = tf.summary.create_file_writer(str(log_dir), filename_suffix=".report")
     with writer.as_default(step=step):
         for name, value in point_values(predictions, threshold).items():
             if math.isfinite(value):
-                tf.summary.scalar(f"{split}/report/{name}", value)
+                about = meaning(name, *classes)
+                tf.summary.scalar(f"{split}/report/{name}", value, description=about)
         for name, figure in drawn.items():
             pixels = tf.io.decode_png(figures.png(figure), channels=3)
             tf.summary.image(f"{split}/report/{Path(name).stem}", pixels[tf.newaxis])
@@ -210,9 +251,17 @@ def _decision(predictions: Predictions, threshold: float | None, seed: int) -> R
     }
 
 
-def _estimate_json(estimate: Estimate) -> dict[str, float | int | None]:
+def _estimate_json(estimate: Estimate) -> dict[str, float | int | str | None]:
     """JSON has no NaN: undefined is null."""
-    return {k: v if math.isfinite(v) else None for k, v in asdict(estimate).items()}
+    values = asdict(estimate)
+    return {k: v if isinstance(v, str) or math.isfinite(v) else None for k, v in values.items()}
+
+
+def _few(class_names: Sequence[str], groups: Sequence[int]) -> str:
+    """The classes with few groups, as "COVID 3, NORMAL 8"; "" if there is none, or if nothing is known."""
+    few = [f"{name} {n:,}" for name, n in zip(class_names, groups, strict=False) if n < _FEW_OF_A_CLASS]
+    more = f" and {len(few) - _NAMED:,} more classes" if len(few) > _NAMED else ""
+    return ", ".join(few[:_NAMED]) + more
 
 
 def _marked_thresholds(predictions: Predictions, threshold: float | None) -> dict[str, float]:
