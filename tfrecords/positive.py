@@ -47,7 +47,7 @@ def positive_class(class_names: Sequence[str], chosen: str = "") -> str:
         InputError: what was chosen is no class, or there are more than two.
     """
     if chosen:
-        return _chosen(class_names, chosen)
+        return chosen_class(class_names, chosen)
     if len(class_names) != 2:
         return ""
     first, second = _degrees(*class_names)
@@ -75,7 +75,14 @@ def positive_in_words(class_names: Sequence[str], chosen: str = "") -> str:
     return f"{positive} ({why})"
 
 
-def _chosen(class_names: Sequence[str], chosen: str) -> str:
+def chosen_class(class_names: Sequence[str], chosen: str) -> str:
+    """Returns the class that --positive names, as the data set spells it; "" if it names none.
+
+    Raises:
+        InputError: as `positive_class`.
+    """
+    if not chosen:
+        return ""
     same = [name for name in class_names if unified(name) == unified(chosen)]
     if len(class_names) != 2:
         raise InputError(

@@ -22,6 +22,13 @@ _CACHE_LIMIT_MB = flags.DEFINE_integer(
     "cache_limit_mb", 0, "Space for all fetched data sets, MB. Default 0: what the disk has.", lower_bound=0
 )
 _SPLIT = flags.DEFINE_string("split", "test", "Split to evaluate.")
+_POSITIVE = flags.DEFINE_string(
+    "positive",
+    "",
+    "Of two classes the one that is looked for. For another than the run's the threshold is chosen anew on "
+    "the run's validation split, for this report alone: it goes to report/SPLIT-positive-CLASS. Default: the "
+    "run's.",
+)
 
 
 def main(_: list[str]) -> None:
@@ -36,7 +43,10 @@ def main(_: list[str]) -> None:
     with quiet_start():
         from trainer.evaluation.evaluate_run import evaluate_run
     evaluation = evaluate_run(
-        opened, split=_SPLIT.value, data=_local(data, (_SPLIT.value,)) if data else None
+        opened,
+        split=_SPLIT.value,
+        data=_local(data, (_SPLIT.value,)) if data else None,
+        positive=_POSITIVE.value,
     )
     print(f"{evaluation.text}\n\nreport: {evaluation.page}")
     if opened.config.direct:

@@ -1,8 +1,9 @@
 """Evaluation of a run on a split: one pass, then the report."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,8 @@ from data_pipeline.dataset import make_dataset
 from data_pipeline.options import PipelineOptions
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
-from trainer.evaluation.predictions import Predictions, choose_threshold, worst_mistakes
+from tfrecords.positive import positive_class, positive_in_words
+from trainer.evaluation.predictions import Predictions, Threshold, worst_mistakes
 from trainer.evaluation.report import read_report, render_text, write_report, write_summaries
 from trainer.inference import BATCH_SIZE, Probabilities, load_predictor
 from trainer.run import Result, Run
@@ -26,6 +28,7 @@ _NOTHING_LEARNED: Final = (
     "another --seed, a lower --learning_rate, or --schedule=cosine --warmup_epochs=1"
 )
 _MODEL_FACT: Final = "model file"
+POSITIVE_FACT: Final = "positive"
 _STREAM: Final = PipelineOptions(global_batch_size=BATCH_SIZE, cache="off")  # one pass only
 
 
@@ -38,30 +41,42 @@ class Evaluation:
 
 
 def evaluate_run(
-    run: Run, *, split: str, data: Path | None = None, tick: Callable[[], None] = lambda: None
+    run: Run,
+    *,
+    split: str,
+    data: Path | None = None,
+    positive: str = "",
+    tick: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Evaluates a run's model on a split and writes `report/SPLIT/` and TensorBoard's copy.
 
     The threshold of two classes is that of the run's result, which was chosen on the validation split of the
-    run's own data, whatever is evaluated.
+    run's own data, whatever is evaluated. For another positive class than the result's it is chosen anew
+    there, and the result stays as it is; the report then goes to `report/SPLIT-positive-CLASS`.
 
     Args:
         run: the run; its training must have ended.
         split: which to evaluate.
         data: another data set of the same classes and image shape; None: the run's own.
+        positive: of two classes the finding; "": the one of the run's result.
         tick: called after each batch; what it raises ends the evaluation.
 
     Raises:
         InputError: no model yet, no such split, or data that does not fit the model.
     """
     predictor, result = load_result(run)
+    names = run.data.class_names
+    of_the_run = result.positive or (names[1] if len(names) == 2 else "")
+    positive = positive_class(names, positive) if positive else of_the_run
     home = Path(run.config.data)
     directory = data or home
     manifest = _fitting_manifest(run, directory, split)
     predictions = predict_split(predictor, directory, manifest, split, _stream_of(run, directory), tick)
-    if predictions.binary and result.threshold is None:  # of a version that chose it later
-        threshold, count = validation_threshold(predictor, run, tick)
-        result = replace(result, threshold=threshold, chosen_on=count)
+    predictions = predictions.of(positive)
+    if positive != of_the_run:
+        result = replace(result, **asdict(validation_threshold(predictor, run, positive, tick)))
+    elif predictions.binary and result.threshold is None:  # of a version that chose it later
+        result = replace(result, **asdict(validation_threshold(predictor, run, positive, tick)))
         run.save_result(result)
     if not predictions.binary:
         source = "more than two classes: the most probable class is predicted"
@@ -72,6 +87,8 @@ def evaluate_run(
         source = f"chosen on validation{records}, never on {split}"
     tick()
     folder = run.report(split)
+    if positive != of_the_run:
+        folder = folder.with_name(f"{folder.name}-positive-" + re.sub(r"[^\w.-]", "_", positive))
     worst = worst_mistakes(predictions, result.threshold, _MISTAKES)
     # A run that goes on has more rows by now than the epochs that its result is of.
     rows = [] if run.baseline else json.loads((run.folder / "history.json").read_text())
@@ -85,16 +102,19 @@ def evaluate_run(
         history=history,
         facts={
             **run.facts,
+            **_positive_fact(names, positive),
             "evaluated": f"{split} of {manifest.name}: {directory}",
             _MODEL_FACT: f"SHA-256 {result.model_sha256}",
         },
         best_epoch=result.epoch or None,
         mistakes=_images(directory, manifest, split, worst, _stream_of(run, directory)),
         seed=run.config.seed,
+        threshold_groups=result.chosen_on_groups,
+        notes=_doubts(names, result, positive),
     )
     write_summaries(
         run.tensorboard / "report",
-        split=split,
+        split=folder.name,
         predictions=predictions,
         threshold=result.threshold,
         step=len(history),
@@ -102,6 +122,24 @@ def evaluate_run(
     text = render_text(read_report(folder))
     nothing = _alike(predictions) and not run.baseline  # whose flags are others
     return Evaluation(page, f"{text}\n{_NOTHING_LEARNED}" if nothing else text)
+
+
+def _positive_fact(class_names: Sequence[str], positive: str) -> dict[str, str]:
+    """The fact of the positive class, which may be another than the run's facts have."""
+    by_name = positive == positive_class(class_names)
+    words = positive_in_words(class_names) if by_name else positive
+    return {POSITIVE_FACT: words} if words else {}
+
+
+def _doubts(class_names: Sequence[str], result: Result, positive: str) -> list[str]:
+    """A sentence if the positive class says normal and nobody has chosen it."""
+    finding = positive_class(class_names)
+    if result.positive or positive == finding:
+        return []
+    return [
+        f"{positive} counts as the finding, as runs of before took the second class, though its name says "
+        f"normal: --positive={finding} evaluates for {finding}"
+    ]
 
 
 def load_result(run: Run) -> tuple[Probabilities, Result]:
@@ -124,22 +162,24 @@ def finished_evaluation(run: Run, split: str) -> Evaluation | None:
         report = read_report(folder)
     except InputError:
         return None
-    of = report["facts"].get(_MODEL_FACT)
-    if of != f"SHA-256 {run.result().model_sha256}" or not (folder / "report.html").exists():
+    of, result = report["facts"].get(_MODEL_FACT), run.result()
+    names = run.data.class_names
+    other_class = len(names) == 2 and (report.get("positive") or names[1]) != (result.positive or names[1])
+    if other_class or of != f"SHA-256 {result.model_sha256}" or not (folder / "report.html").exists():
         return None
     return Evaluation(folder / "report.html", render_text(report))
 
 
 def validation_threshold(
-    predictor: Probabilities, run: Run, tick: Callable[[], None] = lambda: None
-) -> tuple[float | None, int]:
-    """Returns the threshold that is chosen on validation, and on how many records; None for many classes."""
+    predictor: Probabilities, run: Run, positive: str, tick: Callable[[], None] = lambda: None
+) -> Threshold:
+    """Returns the threshold that is chosen on validation for a positive class; none for many classes."""
     if len(run.data.class_names) > 2:
-        return None, 0
+        return Threshold()
     home = Path(run.config.data)
     manifest = _fitting_manifest(run, home, "val")
     chosen_on = predict_split(predictor, home, manifest, "val", _stream_of(run, home), tick)
-    return choose_threshold(chosen_on), len(chosen_on.ids)
+    return Threshold.chosen(chosen_on.of(positive))
 
 
 def _alike(predictions: Predictions) -> bool:

@@ -16,6 +16,8 @@ FEW_GROUPS: Final = 50  # Of fewer a percentile bootstrap is too narrow: docs/de
 
 _CHUNK_CELLS = 2**20  # Resamples x records weighed at once: 8 MB an array, a few arrays alive.
 
+_ROUNDING = 1e-9  # Ends this close are one point: sums are rounded.
+
 _SMALLEST = float(np.finfo(np.float64).eps)  # Where scikit-learn's log_loss clips, too.
 
 
@@ -90,7 +92,8 @@ def estimates(
             continue
         low, high = map(float, np.percentile(sample, (2.5, 97.5)))
         groups, ends = exactly[name]
-        if groups >= FEW_GROUPS and low < high and (ends is None or (low > 0 and high < 1)):
+        tells = high - low > _ROUNDING and (ends is None or (low > _ROUNDING and high < 1 - _ROUNDING))
+        if groups >= FEW_GROUPS and tells:
             result[name] = Estimate(value, low, high, undefined)
         elif ends is None:
             result[name] = Estimate(value, np.nan, np.nan, undefined, "none")
@@ -160,7 +163,7 @@ class _Bench:
         self._rankings = [(ranking, inverse[ranking.order]) for ranking in rankings]
         # Sums over records are sums over groups of each group's sum: one small matrix product.
         columns = _record_columns(predictions, decide(predictions, threshold))
-        self._sums = np.stack(
+        self._sums: Floats = np.stack(
             [np.bincount(inverse, weights=column, minlength=self.groups) for column in columns], 1
         )
 
@@ -199,7 +202,8 @@ class _Bench:
     def exactly(self) -> dict[str, tuple[float, exact.Interval | None]]:
         """By metric: the effective groups that it rests on, and its interval without resampling, if any."""
         total, right = self._sums[:, :1], self._sums[:, 1:2]
-        actual, called, both = self._sums[:, 4:].reshape(self.groups, 3, self._classes).transpose(1, 0, 2)
+        columns: Floats = self._sums[:, 4:].reshape(self.groups, 3, self._classes)
+        actual, called, both = columns.transpose(1, 0, 2)
         rest = total - actual
         shown = (slice(None), self._shown)
         # Of a ranking the effective groups with the class, and those with another: the fewer count.

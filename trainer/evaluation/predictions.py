@@ -165,6 +165,36 @@ def choose_threshold(predictions: Predictions) -> float:
     return float(middle[np.lexsort((np.abs(middle - 0.5), below - above))[0]])
 
 
+@dataclass(frozen=True)
+class Threshold:
+    """A threshold and what it was chosen on, as a run's result keeps it; its fields are named as there.
+
+    Attributes:
+        threshold: The probability of the positive class from which it is called; None with more than two
+            classes.
+        chosen_on: Records that it was chosen on.
+        chosen_on_groups: Groups among them with records of each class, in the order of the classes.
+        positive: The positive class; "" with more than two classes.
+    """
+
+    threshold: float | None = None
+    chosen_on: int = 0
+    chosen_on_groups: tuple[int, ...] = ()
+    positive: str = ""
+
+    @classmethod
+    def chosen(cls, validation: Predictions) -> Self:
+        """Returns what `choose_threshold` says of these predictions; that of no threshold for many classes.
+
+        Raises:
+            InputError: Of two classes one has no records.
+        """
+        if not validation.binary:
+            return cls()
+        records, groups = len(validation.ids), validation.groups_of_classes()
+        return cls(choose_threshold(validation), records, groups, validation.positive_name)
+
+
 def worst_mistakes(predictions: Predictions, threshold: float | None, n: int) -> Ints:
     """Up to n indices of wrong answers, int64: the true class's probability lowest first."""
     wrong = np.flatnonzero(decide(predictions, threshold) != predictions.labels)

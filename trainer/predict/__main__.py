@@ -2,7 +2,7 @@
 
     python -m trainer.predict --run_dir=runs/chest_xray-cnn IMAGE_OR_FOLDER...
 
-Prints a line a file: the file, its class, the class's probability. Of two classes the second is
+Prints a line a file: the file, its class, the class's probability. Of two classes the positive one is
 predicted from the probability on that was chosen on validation, as in the run's report.
 """
 

@@ -15,7 +15,6 @@ from tfrecords.images.decode import decode
 from tfrecords.images.kinds import HEAD_BYTES, DecodeError, is_dicom
 from tfrecords.sources.class_folders import image_files
 from trainer.evaluation.evaluate_run import load_result
-from trainer.evaluation.predictions import POSITIVE
 from trainer.inference import BATCH_SIZE
 from trainer.run import Run
 
@@ -50,6 +49,7 @@ def predict_files(run: Run, paths: Sequence[Path]) -> Iterator[Answer]:
             f"  python -m trainer.evaluate --run_dir={run.folder}"
         )
     height, width, channels = run.data.image_shape
+    positive = run.data.class_names.index(result.positive) if result.positive else 1
     for start in range(0, len(files), BATCH_SIZE):
         part = files[start : start + BATCH_SIZE]
         images = []
@@ -64,7 +64,9 @@ def predict_files(run: Run, paths: Sequence[Path]) -> Iterator[Answer]:
                 reason = getattr(error, "strerror", None) or error
                 raise InputError(f"{name}: {reason}; remove it from the call or repair it") from None
         for file, row in zip(part, predictor.probabilities(np.stack(images)), strict=True):
-            label = int(row.argmax()) if threshold is None else int(row[POSITIVE] >= threshold)
+            label = int(row.argmax())
+            if threshold is not None:
+                label = positive if row[positive] >= threshold else 1 - positive
             yield Answer(file, run.data.class_names[label], row)
 
 

@@ -84,7 +84,7 @@ def test_values_are_scikit_learns(predictions, threshold):
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_intervals_are_those_of_scikit_learn_on_the_resampled_records(classes):
-    predictions = drawn(120, classes, decimals=1, groups=30)
+    predictions = drawn(360, classes, decimals=1, groups=120)
     names = sorted(set(predictions.groups))
     members = {name: np.flatnonzero(np.asarray(predictions.groups) == name) for name in names}
     generator, samples = np.random.default_rng(7), []
@@ -152,13 +152,7 @@ def test_resamples_without_a_class_are_counted_and_left_out():
     assert found["auroc"].undefined == pytest.approx(250, abs=60)
     assert found["sensitivity"].undefined == pytest.approx(125, abs=45)
     assert found["accuracy"].undefined == 0
-    assert (found["auroc"].low, found["auroc"].high) == (1, 1)
-
-
-def test_one_group_has_no_interval():
-    found = estimates(binary([0.8, 0.3], [1, 0], groups=["p", "p"]), 0.5)
-    assert found["accuracy"].value == 1
-    assert np.isnan([found["accuracy"].low, found["accuracy"].high]).all()
+    assert found["auroc"].high == 1
 
 
 @pytest.mark.slow
