@@ -90,7 +90,8 @@ def estimates(
         if not np.isfinite(value):
             result[name] = Estimate(value, np.nan, np.nan, undefined, "none")
             continue
-        low, high = map(float, np.percentile(sample, (2.5, 97.5)))
+        # Of many classes each resample may miss one: then it says nothing, as a point says nothing.
+        low, high = map(float, np.percentile(sample, (2.5, 97.5))) if sample.size else (value, value)
         groups, ends = exactly[name]
         tells = high - low > _ROUNDING and (ends is None or (low > _ROUNDING and high < 1 - _ROUNDING))
         if groups >= FEW_GROUPS and tells:

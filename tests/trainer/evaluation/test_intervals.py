@@ -151,3 +151,13 @@ def test_three_classes_get_their_mean():
         assert found[name].low == pytest.approx(1 - miss / 3**0.5), name
     assert found["accuracy"].low == pytest.approx(0.025 ** (1 / 90))
     assert 0.9 < found["auroc"].low < 1
+
+
+def test_classes_that_no_resample_has_all_of_still_get_their_interval():
+    labels = np.arange(40)
+    ids = tuple(map(str, labels))
+    found = estimates(Predictions(tuple(f"class {k:02}" for k in labels), ids, ids, labels, np.eye(40)), None)
+    assert found["sensitivity"].undefined == 2000
+    assert (found["sensitivity"].value, found["sensitivity"].high) == (1, 1)
+    assert found["sensitivity"].low == pytest.approx(1 - 0.975 / 40**0.5)
+    assert found["accuracy"].low == pytest.approx(0.025 ** (1 / 40))

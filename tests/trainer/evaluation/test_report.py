@@ -2,7 +2,7 @@ import csv
 import json
 import re
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,6 +12,7 @@ from matplotlib.image import imread
 from tfrecords.errors import InputError
 from trainer.evaluation import figures, metrics, report
 from trainer.evaluation.intervals import estimates, point_values
+from trainer.evaluation.page import render_page
 from trainer.evaluation.predictions import Predictions, decide, worst_mistakes
 
 PICTURES = {
@@ -295,10 +296,10 @@ def test_text():
         "auroc                    1.000 [0.025, 1.000]*   1.000 [0.025, 1.000]*\n"
         "auprc (PNEUMONIA)        1.000 [0.025, 1.000]*   1.000 [0.025, 1.000]*\n"
         "sensitivity (PNEUMONIA)  1.000 [0.025, 1.000]*   1.000 [0.025, 1.000]*\n"
-        "specificity (NORMAL)     1.000 [0.025, 1.000]*   0.500 [0.001, 0.999]*\n"
-        "precision (PNEUMONIA)    1.000 [0.025, 1.000]*   0.667 [0.005, 1.000]*\n"
-        "f1 (PNEUMONIA)           1.000 [0.049, 1.000]*   0.800 [0.010, 1.000]*\n"
-        "balanced_accuracy        1.000 [0.025, 1.000]*   0.750 [0.013, 0.999]*\n"
+        "specificity (NORMAL)     1.000 [0.025, 1.000]*   0.500 [0.000, 1.000]*\n"
+        "precision (PNEUMONIA)    1.000 [0.025, 1.000]*   0.667 [0.003, 1.000]*\n"
+        "f1 (PNEUMONIA)           1.000 [0.049, 1.000]*   0.800 [0.006, 1.000]*\n"
+        "balanced_accuracy        1.000 [0.025, 1.000]*   0.750 [0.013, 1.000]*\n"
         "loss                     0.400 [-]               0.400 [-]\n"
         "brier                    0.125 [-]               0.125 [-]\n"
         "* exact (Clopper-Pearson; AUROC: Newcombe) with groups as the unit: the bootstrap of few groups, or "
@@ -308,6 +309,107 @@ def test_text():
     )
     estimate = {"value": 0.9123, "low": 0.8894, "high": 0.9336}
     assert report.interval_text(estimate) == "0.912 [0.889, 0.934]"  # of a report of before
+
+
+def summarised(predictions, threshold=0.4, **changes):
+    """The numbers without a picture, which takes seconds, and what a page says of them."""
+    told = {"threshold_source": "Youden's J on the val split", "facts": {}, **changes}
+    numbers = report.summarise(split="test", predictions=predictions, threshold=threshold, **told)
+    return numbers, " ".join("".join(Page(render_page(numbers, {})).text).split())
+
+
+def of_covid(**changes):
+    """Predictions whose finding is the first class, and a threshold."""
+    drawn_so = drawn(names=("COVID", "NORMAL"), records=120)
+    return replace(drawn_so, positive=0, **changes)
+
+
+def test_the_positive_class_is_named_wherever_sensitivity_stands():
+    numbers, said = summarised(of_covid())
+    assert numbers["positive"] == "COVID"
+    labels, called = of_covid().labels, decide(of_covid(), 0.4)
+    found = numbers["decisions"]["chosen"]["estimates"]
+    assert found["sensitivity"]["value"] == pytest.approx((called[labels == 0] == 0).mean())
+    assert found["specificity"]["value"] == pytest.approx((called[labels == 1] == 1).mean())
+    text = report.render_text(numbers)
+    for part in ("\nsensitivity (COVID)  ", "\nspecificity (NORMAL)  ", "\nthreshold 0.4 for COVID: "):
+        assert part in text
+    assert said.count("Sensitivity (COVID)") == said.count("Specificity (NORMAL)") == 2  # card and row
+    for part in (
+        "share of the records of COVID that are found",
+        "share of the records of NORMAL that are left alone",
+        "A record is called COVID where its probability is at least the threshold: 0.4",
+    ):
+        assert part in said
+    drawn_axes = [
+        label
+        for figure in (figures.roc(of_covid(), {}), figures.precision_recall(of_covid(), {}))
+        for axes in figure.axes
+        for label in (axes.get_xlabel(), axes.get_ylabel())
+    ]
+    assert drawn_axes == [
+        "1 - specificity (share of NORMAL called COVID)",
+        "Sensitivity (share of COVID found)",
+        "Recall (sensitivity) of COVID",
+        "Precision of COVID",
+    ]
+
+
+def test_the_marks_of_the_thresholds_lie_where_the_positive_class_has_them():
+    labels, called = of_covid().labels, decide(of_covid(), 0.4)
+    sensitivity, alarms = (called[labels == 0] == 0).mean(), (called[labels == 1] == 0).mean()
+    precision = (labels[called == 0] == 0).mean()
+    for figure, x, y in (
+        (figures.roc(of_covid(), {"at": 0.4}), alarms, sensitivity),
+        (figures.precision_recall(of_covid(), {"at": 0.4}), sensitivity, precision),
+    ):
+        (mark,) = (line for line in figure.axes[0].get_lines() if line.get_label() == "at")
+        assert (mark.get_xdata()[0], mark.get_ydata()[0]) == pytest.approx((x, y))
+
+
+def test_few_groups_of_a_class_are_told_beside_headline_and_threshold():
+    predictions = drawn(records=40)
+    groups = tuple(f"{label}/{i % 9 if label else i}" for i, label in enumerate(predictions.labels))
+    predictions = replace(predictions, groups=groups)
+    numbers, said = summarised(predictions, threshold_groups=(40, 3), notes=("Look.",))
+    note, headline = numbers["warnings"]
+    (threshold,) = numbers["threshold_warnings"]
+    assert note == "Look."
+    assert "fewer than 10 groups of a class in test: PNEUMONIA 9;" in headline
+    assert "in validation, which chose the threshold: PNEUMONIA 3;" in threshold
+    text = report.render_text(numbers).splitlines()
+    assert text[1:3] == ["warning: Look.", f"warning: {headline}"]
+    assert text[-3].startswith("threshold 0.4 for PNEUMONIA")
+    assert text[-2] == f"warning: {threshold}"
+    # Beside the cards, and between the threshold and the table.
+    places = [said.index(part) for part in (headline, "Results", "A record is called", threshold, "Metric")]
+    assert places == sorted(places)
+
+
+def test_many_classes_with_few_groups_are_not_all_named():
+    names = tuple(f"class {k:02}" for k in range(30))
+    ids = tuple(map(str, range(30)))
+    rows = np.full((30, 30), 1 / 30)
+    (told,) = summarised(Predictions(names, ids, ids, np.arange(30), rows), None)[0]["warnings"]
+    assert "class 00 1, class 01 1, class 02 1, class 03 1, class 04 1 and 25 more classes" in told
+
+
+def test_enough_groups_need_no_warning():
+    numbers, _ = summarised(drawn(records=200), threshold_groups=(10, 10))
+    assert (numbers["warnings"], numbers["threshold_warnings"]) == ([], [])
+    assert "warning" not in report.render_text(numbers)
+
+
+def test_a_report_of_before_is_still_told():
+    numbers, _ = summarised(drawn())
+    for name in ("positive", "warnings", "threshold_warnings"):
+        del numbers[name]
+    for decision in numbers["decisions"].values():
+        for estimate in decision["estimates"].values():
+            del estimate["method"]
+    text = report.render_text(numbers)
+    assert "\nsensitivity (PNEUMONIA)  " in text
+    assert "*" not in text
 
 
 @pytest.mark.parametrize(("names", "shown"), [(("A", "B"), ["B"]), (("A", "B", "C"), ["A", "B", "C"])])
@@ -352,6 +454,9 @@ def test_tensorboard_reads_the_summaries_back(tmp_path, names, shown):
             np.testing.assert_allclose(table[:, column], [*expected, *rates], rtol=1e-6)
         parsed = metadata.parse_plugin_metadata(curves[f"test/{name}/pr_curves"])
         assert parsed.num_thresholds == 201
+    described = read.SummaryMetadata("run", "test/report/sensitivity").summary_description
+    of = shown[0] if len(shown) == 1 else "the class"
+    assert described == f"share of the records of {of} that are found"
 
 
 def test_the_modules_import_without_their_heavy_friends(run_python):
