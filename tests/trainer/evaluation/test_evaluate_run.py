@@ -2,19 +2,26 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from recomputation import read, recomputed, youden
+from sklearn.metrics import precision_score, recall_score
 
 from data_pipeline.dataset import make_dataset
 from data_pipeline.options import PipelineOptions
 from tfrecords.errors import InputError
 from tfrecords.files import file_sha256
 from tfrecords.manifest import Manifest
-from trainer.evaluation.evaluate_run import evaluate_run, predict_split
+from tfrecords.sources.class_folders import image_files
+from trainer.evaluation import report
+from trainer.evaluation.evaluate_run import evaluate_run, finished_evaluation, predict_split
 from trainer.evaluation.report import read_report
+from trainer.finish import finished_again
 from trainer.inference import Predictor
+from trainer.predict.files import predict_files
 from trainer.run import Run
 
 pytestmark = pytest.mark.slow
@@ -88,6 +95,125 @@ def test_other_data_is_evaluated_with_the_threshold_of_the_runs_own(run, data):
     assert other["threshold_source"].startswith("chosen on validation (")
     assert other["decisions"]["chosen"]["threshold"] == own["decisions"]["chosen"]["threshold"]
     assert other["facts"]["evaluated"] == f"val of chest_xray: {data}"
+
+
+def test_the_numbers_of_a_run_are_those_of_scikit_learn_and_scipy(run, monkeypatch):
+    """Metrics, intervals and the threshold of two classes, from the tables of predictions alone."""
+    monkeypatch.setattr(report, "RESAMPLES", 60)
+    evaluate_run(run, split="val")
+    _, _, labels, table, _ = read(run.report("val"))
+    threshold = youden(labels == 1, table[:, 1])
+    for split in ("val", "test"):
+        decisions = read_report(run.report(split))["decisions"]
+        assert decisions["chosen"]["threshold"] == pytest.approx(threshold, abs=1e-12)
+        for key, expected in recomputed(run.report(split), resamples=60).items():
+            found = {k: (e["value"], e["low"], e["high"]) for k, e in decisions[key]["estimates"].items()}
+            assert found.keys() == expected.keys()
+            for name, numbers in expected.items():
+                told = 3 if split == "val" else 1  # the report on test was made with other resamples
+                assert found[name][:told] == pytest.approx(numbers[:told], abs=1e-6), (split, key, name)
+
+
+@pytest.fixture
+def of_before(run, data):
+    """A run of a version that took the second class, whose data are now called COVID and NORMAL."""
+    rewrite(data, class_names=("COVID", "NORMAL"))
+    config = json.loads((run.folder / "config.json").read_text())
+    config["data"]["class_names"] = ["COVID", "NORMAL"]
+    config["config"]["data"] = str(data)
+    (run.folder / "config.json").write_text(json.dumps(config))
+    result = json.loads((run.folder / "result.json").read_text())
+    del result["positive"], result["chosen_on_groups"]
+    (run.folder / "result.json").write_text(json.dumps(result))
+    return Run.load(run.folder)
+
+
+def threshold_for_covid(run):
+    """That of scikit-learn on the validation split of such a run."""
+    data = Path(run.config.data)
+    val = predict_split(Predictor(run.model), data, Manifest.load(data), "val")
+    return youden(val.labels == 0, val.probabilities[:, 0])
+
+
+def test_a_run_of_before_means_what_it_meant_and_says_so(of_before):
+    threshold = of_before.result().threshold
+    text = evaluate_run(of_before, split="test").text
+    written = read_report(of_before.report("test"))
+    assert written["positive"] == "NORMAL"
+    assert written["decisions"]["chosen"]["threshold"] == threshold
+    assert "sensitivity (NORMAL)" in text
+    assert "--positive=COVID evaluates for COVID" in written["warnings"][0]
+    assert written["threshold_warnings"] == []  # on how many groups it was chosen is not known
+
+
+def test_another_positive_class_gets_a_threshold_and_a_report_of_its_own(of_before):
+    own = (of_before.report("test") / "report.json").read_bytes()
+    result = (of_before.folder / "result.json").read_bytes()
+    evaluation = evaluate_run(of_before, split="test", positive="COVID")
+    folder = of_before.folder / "report" / "test-positive-COVID"
+    assert evaluation.page == folder / "report.html"
+    written = read_report(folder)
+    assert written["positive"] == "COVID"
+    threshold = threshold_for_covid(of_before)
+    chosen = written["decisions"]["chosen"]
+    assert chosen["threshold"] == pytest.approx(threshold, abs=1e-12)
+    _, _, labels, table, predicted = read(folder)
+    called = np.where(table[:, 0] >= threshold, 0, 1)
+    assert predicted == [("COVID", "NORMAL")[k] for k in called]
+    for name, expected in (
+        ("sensitivity", recall_score(labels, called, pos_label=0)),
+        ("specificity", recall_score(labels, called, pos_label=1)),
+        ("precision", precision_score(labels, called, pos_label=0, zero_division=0)),
+    ):
+        assert chosen["estimates"][name]["value"] == pytest.approx(expected), name
+    assert all("evaluates for" not in warning for warning in written["warnings"])
+    # What the run has published stays as it was.
+    assert (of_before.report("test") / "report.json").read_bytes() == own
+    assert (of_before.folder / "result.json").read_bytes() == result
+    with pytest.raises(InputError, match=r"--positive=covid: .*COVID, NORMAL"):
+        evaluate_run(of_before, split="test", positive="covid")
+
+
+def test_a_finished_run_takes_another_positive_class_and_stays_paired(of_before, image_folder):
+    manifest, said = Manifest.load(Path(of_before.config.data)), []
+    before = of_before.result()
+    finished_again(of_before, manifest, said.append, evaluate=False)  # nobody has chosen: nothing is changed
+    assert of_before.result() == before
+    chosen = replace(of_before, config=replace(of_before.config, positive="COVID"))
+    evaluation = finished_again(chosen, manifest, said.append)
+    result = Run.load(of_before.folder).result()
+    assert result.positive == "COVID"
+    assert result.threshold == pytest.approx(threshold_for_covid(of_before), abs=1e-12)
+    assert replace(result, positive="", threshold=before.threshold, chosen_on_groups=()) == before
+    written = read_report(of_before.report("test"))
+    assert (written["positive"], evaluation.page.parent) == ("COVID", of_before.report("test"))
+    assert written["decisions"]["chosen"]["threshold"] == result.threshold
+    assert sum(" is COVID now" in line for line in said) == 1
+    # Found finished again, and predicted by the same rule.
+    assert finished_evaluation(Run.load(of_before.folder), "test").text == evaluation.text
+    for answer in predict_files(Run.load(of_before.folder), image_files([image_folder])[:8]):
+        assert answer.predicted == ("COVID" if answer.probabilities[0] >= result.threshold else "NORMAL")
+
+
+def test_a_report_of_the_other_class_is_not_taken_for_the_runs(run):
+    """As a kill between the new threshold and its report leaves it."""
+    assert finished_evaluation(run, "test") is not None
+    run.save_result(replace(run.result(), positive="NORMAL"))
+    assert finished_evaluation(run, "test") is None
+
+
+def test_a_new_run_keeps_its_positive_class(trained):
+    run = Run.load(trained.folder)
+    fields = ("label", "weight", "group")
+    one = PipelineOptions(global_batch_size=1, cache="off")
+    manifest = Manifest.load(trained.data)
+    records = make_dataset(trained.data, manifest, "val", one, training=False, fields=fields)
+    pairs = {(int(r["label"][0]), r["group"][0]) for r in records.as_numpy_iterator()}
+    groups = tuple(sum(label == k for label, _ in pairs) for k in (0, 1))
+    assert (run.result().positive, run.result().chosen_on_groups) == ("PNEUMONIA", groups)
+    assert run.facts["positive"].startswith("PNEUMONIA (NORMAL is the negative class by its name")
+    # A configuration has the field only where it was chosen: files of before stay as they are.
+    assert "positive" not in json.loads((trained.folder / "config.json").read_text())["config"]
 
 
 def test_a_split_that_is_not_there_is_refused(run):
