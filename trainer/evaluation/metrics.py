@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from trainer.evaluation.exact import effective_groups
 from trainer.evaluation.predictions import Floats, Ints, Predictions, decide
 
 
@@ -16,7 +17,8 @@ class Reliability(NamedTuple):
     """Calibration by bin of predicted probability, [B] each, empty bins left out.
 
     `predicted` is the mean probability in the bin, `observed` the share of its records that came
-    true, `low` to `high` the 95% Wilson interval of that share, `counts` the bin's records.
+    true, `low` to `high` the 95% Wilson interval of that share, with groups as the unit, `counts` the
+    bin's records.
     """
 
     predicted: Floats
@@ -88,8 +90,12 @@ def reliability_curve(predictions: Predictions, bins: int = 10) -> Reliability:
     n = counts[used]
     observed = np.bincount(chosen, weights=truth, minlength=bins)[used] / n
     predicted = np.bincount(chosen, weights=claimed, minlength=bins)[used] / n
+    groups = np.unique(np.asarray(predictions.groups), return_inverse=True)[1]
+    sizes = np.zeros((groups.max() + 1, bins))
+    np.add.at(sizes, (groups, chosen), 1)
+    m = effective_groups(sizes[:, used])  # Records of one group are not independent.
     z = 1.959963984540054  # The normal distribution's 97.5% quantile.
-    centre = (observed + z**2 / (2 * n)) / (1 + z**2 / n)
-    spread = z / (1 + z**2 / n) * np.sqrt(observed * (1 - observed) / n + z**2 / (4 * n**2))
+    centre = (observed + z**2 / (2 * m)) / (1 + z**2 / m)
+    spread = z / (1 + z**2 / m) * np.sqrt(observed * (1 - observed) / m + z**2 / (4 * m**2))
     low, high = (centre - spread).clip(0, 1), (centre + spread).clip(0, 1)
     return Reliability(predicted, observed, low, high, n)

@@ -257,6 +257,11 @@ def test_reliability_bins():
     assert curve.error == pytest.approx((2 * 0.02 + 3 * (2 / 3 - 0.54333333)) / 6)
     # Wilson's interval of 2 in 3, as published in any table of it.
     assert (curve.low[1], curve.high[1]) == pytest.approx((0.2077, 0.9385), abs=1e-4)
+    # With two records a group it is that of as many groups.
+    twice = metrics.reliability_curve(
+        binary([0.5, 0.55, 0.58] * 2, [1, 0, 1] * 2, groups=["a", "b", "c"] * 2)
+    )
+    assert (twice.low[0], twice.high[0]) == pytest.approx((0.2077, 0.9385), abs=1e-4)
     assert (curve.low >= 0).all()
     assert (curve.high <= 1).all()
 
