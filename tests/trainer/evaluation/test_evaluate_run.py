@@ -19,7 +19,7 @@ from tfrecords.sources.class_folders import image_files
 from trainer.evaluation import report
 from trainer.evaluation.evaluate_run import evaluate_run, finished_evaluation, predict_split
 from trainer.evaluation.report import read_report
-from trainer.finish import finished_again
+from trainer.finish import finished_again, positive_of
 from trainer.inference import Predictor
 from trainer.predict.files import predict_files
 from trainer.run import Run
@@ -147,12 +147,14 @@ def test_a_run_of_before_means_what_it_meant_and_says_so(of_before):
     assert written["threshold_warnings"] == []  # on how many groups it was chosen is not known
 
 
-def test_another_positive_class_gets_a_threshold_and_a_report_of_its_own(of_before):
+def test_another_positive_class_gets_a_threshold_and_a_report_of_its_own(of_before, run_command):
     own = (of_before.report("test") / "report.json").read_bytes()
     result = (of_before.folder / "result.json").read_bytes()
-    evaluation = evaluate_run(of_before, split="test", positive="COVID")
+    done = run_command("trainer.evaluate", f"--run_dir={of_before.folder}", "--positive=COVID")
+    assert done.returncode == 0, done.stderr
+    assert "\nsensitivity (COVID)  " in done.stdout
     folder = of_before.folder / "report" / "test-positive-COVID"
-    assert evaluation.page == folder / "report.html"
+    assert done.stdout.splitlines()[-1] == f"report: {folder}/report.html"
     written = read_report(folder)
     assert written["positive"] == "COVID"
     threshold = threshold_for_covid(of_before)
@@ -201,6 +203,15 @@ def test_a_report_of_the_other_class_is_not_taken_for_the_runs(run):
     assert finished_evaluation(run, "test") is not None
     run.save_result(replace(run.result(), positive="NORMAL"))
     assert finished_evaluation(run, "test") is None
+
+
+def test_the_flag_goes_before_the_data_and_the_data_before_the_names(trained):
+    manifest, config = Manifest.load(trained.data), Run.load(trained.folder).config
+    of_data = replace(manifest, positive="NORMAL")
+    assert positive_of(config, manifest) == "PNEUMONIA"
+    assert positive_of(config, of_data) == "NORMAL"
+    assert positive_of(replace(config, positive="PNEUMONIA"), of_data) == "PNEUMONIA"
+    assert positive_of(replace(config, positive="NORMAL"), manifest) == "NORMAL"
 
 
 def test_a_new_run_keeps_its_positive_class(trained):
