@@ -37,8 +37,10 @@ FREE_TO_CHANGE: Final = frozenset(
         *SPEED_ONLY,
         "tuned",
         *("data_url", "remote", "data_service"),
+        "positive",  # of two classes: the threshold is chosen for it after the training
     }
 )
+_SINCE: Final = {"positive": ""}  # left out of config.json where it is so: files of before stay as they are
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class TrainConfig:
         data_url: where the data set came from, if that was a URL: without user, password and query.
         remote: one of `REMOTES`: "direct" reads the shards from the URL, and `data` holds the manifest alone.
         data_service: see `PipelineOptions`.
+        positive: of two classes the finding, whose sensitivity is told and for which the threshold is chosen;
+            "": as the data set says, or the names.
         strategy: one of `STRATEGIES`.
         devices: indices of the devices to use; empty for all.
         logical_cpus: split the CPU into so many devices, to try out mirrored training; 0: do not.
@@ -121,6 +125,7 @@ class TrainConfig:
     data_url: str = ""
     remote: str = "fetch"
     data_service: str = ""
+    positive: str = ""
 
     def __post_init__(self) -> None:
         choices = {
@@ -186,9 +191,13 @@ class TrainConfig:
         shown = ",".join(f"{name}={value}" for name, value in sorted(self.model_args))  # as its flag has it
         return {**asdict(self), "model_args": shown}
 
+    def to_stored(self) -> dict[str, Any]:
+        """Returns what a file keeps: `to_json` without what came later and has its default."""
+        return {k: v for k, v in self.to_json().items() if k not in _SINCE or v != _SINCE[k]}
+
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Returns the configuration that `to_json` gave, of this version or of one before.
+        """Returns the configuration that `to_stored` gave, of this version or of one before.
 
         Raises:
             InputError: it has a field that is none, or a value that is not allowed.

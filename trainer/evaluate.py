@@ -37,6 +37,13 @@ _SO_FAR = flags.DEFINE_bool(
     "Evaluate the best epoch so far of a run that goes on after an end. A run that has not ended yet is "
     "evaluated so in any case.",
 )
+_POSITIVE = flags.DEFINE_string(
+    "positive",
+    "",
+    "Of two classes the one that is looked for. For another than the run's the threshold is chosen anew on "
+    "the run's validation split, for this report alone: it goes to report/SPLIT-positive-CLASS. Default: the "
+    "run's.",
+)
 
 
 def main(_: list[str]) -> None:
@@ -58,6 +65,7 @@ def main(_: list[str]) -> None:
         data=_local(data, (*("val",) * chooses, _SPLIT.value)) if data else None,
         out=Path(_OUT.value) if _OUT.value else None,
         so_far=_SO_FAR.value,
+        positive=_POSITIVE.value,
     )
     print(f"{evaluation.text}\n\nreport: {evaluation.page}")
     if opened.config.direct:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ from tfrecords.command import NOT_FINITE
 from tfrecords.errors import EndedEarly, InputError
 from tfrecords.files import file_sha256
 from tfrecords.manifest import Manifest
+from tfrecords.positive import positive_class
 from trainer.checkpoint import Checkpoints
 from trainer.config import TrainConfig
 from trainer.evaluation.evaluate_run import (
@@ -21,7 +22,7 @@ from trainer.evaluation.evaluate_run import (
     finished_evaluation,
     validation_threshold,
 )
-from trainer.inference import Predictor
+from trainer.inference import Predictor, load_predictor
 from trainer.precision import POLICIES
 from trainer.run import Result, Run
 
@@ -60,17 +61,17 @@ def finish(
     temporary = run.model.with_name(f".{os.getpid()}.{run.model.name}")  # Keras wants the ending
     try:
         _save(temporary, model, manifest.image_shape)
-        threshold, chosen_on = validation_threshold(Predictor(temporary), run, tick)
+        positive = positive_of(run.config, manifest)
+        threshold = validation_threshold(Predictor(temporary), run, positive, tick)
         result = Result(
             model_sha256=file_sha256(temporary),
             epoch=last.best_epoch,
             val_loss=last.best_loss,
             epochs=last.epoch,
             waited=last.callbacks.get("EarlyStopping", {}).get("wait", 0),
-            threshold=threshold,
-            chosen_on=chosen_on,
             plan=run.data.plan,
             precision=run.precision,
+            **asdict(threshold),
         )
         check()
         run.publish(temporary, result)
@@ -120,7 +121,27 @@ def finished_again(
         f"finished after epoch {result.epochs} of at most {run.config.epochs}; best epoch {result.epoch}: "
         f"validation loss {result.val_loss:.4f}"
     )
+    choose_anew(run, manifest, say)
     return finished_evaluation(run, split) or evaluate_run(run, split=split) if evaluate else None
+
+
+def choose_anew(run: Run, manifest: Manifest, say: Callable[[str], None]) -> None:
+    """Chooses the threshold of a finished run anew if --positive names another class than before."""
+    result = run.result()
+    chosen = positive_of(run.config, manifest)
+    if run.config.positive and chosen != (result.positive or manifest.class_names[1]):
+        say(f"the positive class is {chosen} now: its threshold is chosen on validation, the model stays")
+        threshold = validation_threshold(load_predictor(run.model), run, chosen)
+        run.save_result(replace(result, **asdict(threshold)))
+
+
+def positive_of(config: TrainConfig, manifest: Manifest) -> str:
+    """Returns the positive class of a run: as its flag says, or its data, or the names; "" of many classes.
+
+    Raises:
+        InputError: the flag names no class, or there are more than two.
+    """
+    return positive_class(manifest.class_names, config.positive or manifest.positive)
 
 
 def headline_split(manifest: Manifest) -> str:

@@ -64,6 +64,13 @@ _DEVICES = flags.DEFINE_list("devices", [], "Indices of the devices to use, as 0
 _LOGICAL_CPUS = flags.DEFINE_integer(
     "logical_cpus", _DEFAULT.logical_cpus, "Split the CPU into N devices, to try out mirrored training."
 )
+_POSITIVE = flags.DEFINE_string(
+    "positive",
+    _DEFAULT.positive,
+    "Of two classes the one that is looked for: the threshold is chosen for it, and sensitivity is its. It "
+    "changes no weights; given later, the same command chooses the threshold anew. Default: what "
+    "tfrecords.convert --positive said, else the one whose name does not say normal.",
+)
 _MODEL = flags.DEFINE_enum("model", _DEFAULT.model, MODELS, "Architecture.")
 _MODEL_ARGS = flags.DEFINE_list(
     "model_args",
@@ -274,6 +281,7 @@ def config_from_flags(data: Path) -> TrainConfig:
         data_url=without_secrets(_DATA.value) if data_is_remote() else "",
         remote=_REMOTE.value,
         data_service=_DATA_SERVICE.value,
+        positive=_POSITIVE.value,
     )
 
 

@@ -19,7 +19,7 @@ MODEL_NAME: Final = "model.keras"
 BASELINE_MODEL_NAME: Final = "model.skops"
 _THRESHOLD_NAME: Final = "threshold.json"  # of versions before result.json
 # Of a configuration, what a baseline has too.
-_OF_A_BASELINE: Final = ("data", "run_dir", "model", "seed", "data_url", "devices")
+_OF_A_BASELINE: Final = ("data", "run_dir", "model", "seed", "data_url", "devices", "positive")
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,15 @@ class Result:
         val_loss: of it.
         epochs: epochs done when it was published; the rows of the history that belong to it.
         waited: of these, those since the validation loss became better last.
-        threshold: the probability of class 1 from which it is predicted; None: not chosen, or more than two
-            classes, of which the most probable is predicted.
+        threshold: the probability of the positive class from which it is predicted; None: not chosen, or
+            more than two classes, of which the most probable is predicted.
         chosen_on: records of validation that the threshold was chosen on.
         plan: fingerprint of the data.
         precision: Keras dtype policy of the model.
+        positive: of two classes the finding, for which the threshold was chosen; "": the second, in results
+            of before, or more than two classes.
+        chosen_on_groups: groups with records of each class among those that the threshold was chosen on;
+            (): not known.
     """
 
     model_sha256: str
@@ -72,6 +76,8 @@ class Result:
     chosen_on: int
     plan: str
     precision: str
+    positive: str = ""
+    chosen_on_groups: tuple[int, ...] = ()
 
     def done(self, config: TrainConfig) -> bool:
         """Returns whether a run of this configuration has nothing left to train."""
@@ -175,7 +181,7 @@ class Run:
             InputError: it cannot be written.
         """
         values: dict[str, Any] = {
-            "config": self.config.to_json(),
+            "config": self.config.to_stored(),
             "data": asdict(self.data),
             "facts": self.facts,
             "tier": asdict(self.tier) if self.tier else None,
@@ -184,7 +190,7 @@ class Run:
             "diverged": self.diverged,
         }
         if self.baseline is not None:  # a table must not show what it has not, such as epochs
-            values["config"] = {name: values["config"][name] for name in _OF_A_BASELINE}
+            values["config"] = {k: values["config"][k] for k in _OF_A_BASELINE if k in values["config"]}
             values["baseline"] = self.baseline
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -285,8 +291,10 @@ class Run:
         if not path.exists():
             return self._result_of_before(sha256)
         try:
-            result = Result(**json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError) as error:
+            values = json.loads(path.read_bytes())
+            values["chosen_on_groups"] = tuple(values.get("chosen_on_groups", ()))
+            result = Result(**values)
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: is damaged or of another version ({error}); {again}") from None
         if result.model_sha256 != sha256:
             raise InputError(

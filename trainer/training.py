@@ -23,13 +23,12 @@ from tfrecords.command import NOT_FINITE
 from tfrecords.demo.dataset import DEMO_NAME
 from tfrecords.errors import EndedEarly
 from tfrecords.manifest import PIPELINE_NAME, Manifest
+from tfrecords.positive import positive_in_words
 from trainer import callbacks as own
 from trainer.checkpoint import Checkpoints, NotFinite, State, set_callback_state
 from trainer.config import TrainConfig
-from trainer.evaluation.evaluate_run import (
-    Evaluation,
-)
-from trainer.finish import finish, finished, finished_again, lower, stored
+from trainer.evaluation.evaluate_run import POSITIVE_FACT, Evaluation
+from trainer.finish import finish, finished, finished_again, lower, positive_of, stored
 from trainer.lock import RunLock
 from trainer.loop import Data, Loop
 from trainer.models import build_model, learning_rate
@@ -78,6 +77,7 @@ def train(
     manifest = Manifest.load(Path(config.data), check_shards=not config.direct)
     for split in ("train", "val"):
         manifest.split(split)
+    positive_of(config, manifest)  # one that is no class is told now, not after the training
     if there := finished(config, manifest):
         return finished_again(there, manifest, say, evaluate=evaluate) if cluster.chief else None
     with ExitStack() as held:
@@ -372,9 +372,11 @@ def _facts(
     rate = f"Adam {config.learning_rate:g}"
     if config.schedule != "constant":
         rate += f" by {config.schedule} over {config.epochs} epochs, {config.warmup_epochs} of warm-up"
+    positive = positive_in_words(manifest.class_names, config.positive or manifest.positive)
     return {
         "data": f"{manifest.name}{demo}: {config.data_url or config.data}",
         "records": f"{records}; {shape}, {manifest.copies_in_words()}",
+        **({POSITIVE_FACT: positive} if positive else {}),
         "model": f"{config.model}{given}, {rate}, {batch}{weights}",
         "strategy": f"{config.strategy}: {describe(strategy)}",
         "precision": precision,

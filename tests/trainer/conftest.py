@@ -2,11 +2,14 @@
 
 import fcntl
 import os
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `from recomputation import recomputed`
 
 TRAIN_FLAGS = ("--model=cnn", "--epochs=3", "--precision=float32", "--learning_rate=0.003", "--deterministic")
 

@@ -121,3 +121,12 @@ def test_arguments_of_a_model_that_are_refused(texts, said):
     with pytest.raises(InputError) as error:
         config(model="mlp", model_args=parse_model_args(texts))
     assert said in str(error.value)
+
+
+def test_a_positive_class_is_kept_only_where_it_was_chosen():
+    """So that the files of runs and searches of before stay as they are."""
+    assert "positive" not in config().to_stored()
+    chosen = config(positive="COVID")
+    assert chosen.to_stored() == chosen.to_json()
+    for each in (config(), chosen):
+        assert TrainConfig.from_json(json.loads(json.dumps(each.to_stored()))) == each

@@ -66,6 +66,7 @@ def test_every_flag_reaches_the_configuration(parse, converted):
         "--keep=4",
         "--checkpoint_steps=70",
         "--checkpoint_minutes=2.5",
+        "--positive=NORMAL",
     )
     assert found == TrainConfig(
         data=str(converted),
@@ -93,6 +94,7 @@ def test_every_flag_reaches_the_configuration(parse, converted):
         keep=4,
         checkpoint_steps=70,
         checkpoint_minutes=2.5,
+        positive="NORMAL",
     )
 
 

@@ -100,6 +100,7 @@ def test_other_data_is_refused(config, manifest):
         {"strategy": "multi_worker"},
         {"logical_cpus": 2},
         {"data": "moved/elsewhere"},
+        {"positive": "NORMAL"},  # it changes no weights; `finish` chooses the threshold
     ],
 )
 def test_how_long_and_on_which_devices_may_change(config, manifest, changes):

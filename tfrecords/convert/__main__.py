@@ -25,6 +25,7 @@ from tfrecords.duplicates.sets import POLICIES
 from tfrecords.duplicates.table import DUPLICATES_NAME
 from tfrecords.errors import InputError
 from tfrecords.manifest import ENCODINGS
+from tfrecords.positive import positive_in_words
 from tfrecords.sources.rejection import REJECTED_NAME, parse_max_rejects, shown
 
 _DEFAULT = ConvertOptions(Path(), Path())
@@ -146,6 +147,13 @@ _DUPLICATES = flags.DEFINE_enum(
     "two labels. keep: change nothing. drop: leave out all but the first of each set, wherever it is; every "
     "image is decoded twice. All are counted and listed in duplicates.csv.",
 )
+_POSITIVE = flags.DEFINE_string(
+    "positive",
+    _DEFAULT.positive,
+    "Of two classes the one that is looked for: reports tell its sensitivity. Also later, for shards that "
+    "are there. Default: the one whose name does not say normal (normal, healthy, negative, no_finding, "
+    "benign, control, ...).",
+)
 _DALI_INDEX = flags.DEFINE_bool(
     "dali_index",
     False,
@@ -204,6 +212,7 @@ def main(_: list[str]) -> None:
         seed=_SEED.value,
         max_rejects=parse_max_rejects(_MAX_REJECTS.value),
         duplicates=_DUPLICATES.value,
+        positive=_POSITIVE.value,
         dali_index=_DALI_INDEX.value,
         overwrite=_OVERWRITE.value,
         workers=_WORKERS.value,
@@ -237,6 +246,8 @@ def _summary(conversion: Conversion, out: Path | str) -> str:
     done = "complete already, left alone" if conversion.was_complete else "converted"
     rate = images / max(conversion.seconds, 1e-9)
     found = [*manifest.trust.describe_duplicates()]
+    if positive := positive_in_words(manifest.class_names, manifest.positive):
+        found.insert(0, f"positive class: {positive}")
     if manifest.trust.listed_sha256:
         found.append(f"all listed in {DUPLICATES_NAME}")
     return (

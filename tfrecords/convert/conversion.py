@@ -30,6 +30,7 @@ from tfrecords.files import write_atomically
 from tfrecords.interop.companions import write_companions
 from tfrecords.manifest import SOURCES_NAME, Manifest, Shard, Split
 from tfrecords.pool import Pool
+from tfrecords.positive import chosen_class
 from tfrecords.sources.class_folders import list_images
 from tfrecords.sources.groups import joined_by
 from tfrecords.sources.listing import SPLITS, Listing, Source
@@ -101,6 +102,7 @@ def _listed_and_planned(
     refuse_nested(options.images, options.out, listed=options.listing is not None)
     key = load_key(options.group_key_file) if options.group_key_file else None
     listing = _listing(options, key, pool)
+    chosen_class(listing.class_names, options.positive)  # one that is no class is told before the work
     shape = _rendering(options).shape
     listing, same, dropped = settle(options.duplicates, listing, shape=shape, pool=pool)
     splits = _splits(options, listing, dropped)
@@ -127,6 +129,10 @@ def _convert(
         manifest = Manifest.load(options.out)
         check_rejects(listing.root, manifest.rejected, limit)
         _refuse_kept(options, manifest)
+        positive = chosen_class(manifest.class_names, options.positive) or manifest.positive
+        if positive != manifest.positive:
+            manifest = replace(manifest, positive=positive)
+            manifest.save(options.out)
         write_companions(options.out, manifest, index=options.dali_index)
         return Conversion(manifest, True, time.monotonic() - started, listing.notes)
     if options.engine.finish:
@@ -371,6 +377,7 @@ def _manifest(
         plan=plan,
         rejected=tuple((listing.sources[number].id, reason) for number, reason in rejected),
         versions=versions(listing),
+        positive=chosen_class(listing.class_names, options.positive),
     )
 
 

@@ -52,6 +52,8 @@ class ConvertOptions:
         max_rejects: how many images may be left out because they cannot be used; changes no shard.
         duplicates: images that are the same to the pixel, in two splits or with two labels: "refuse"
             them, "keep" them, or "drop" all but the first of each set, wherever they are.
+        positive: of two classes the finding; "": as the names say. It changes no shard, and may be given
+            later.
         dali_index: write index files too; changes no shard, and may be asked for later.
         overwrite: replace a conversion of another plan.
         workers: processes; 0 takes one for each core that this process may use.
@@ -83,6 +85,7 @@ class ConvertOptions:
     seed: int = 0
     max_rejects: MaxRejects = field(default_factory=MaxRejects)
     duplicates: str = "refuse"
+    positive: str = ""
     dali_index: bool = False
     overwrite: bool = False
     workers: int = 0

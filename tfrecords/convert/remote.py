@@ -21,6 +21,7 @@ from tfrecords.convert.output import PLAN_NAME, is_ours
 from tfrecords.errors import InputError
 from tfrecords.files import write_atomically
 from tfrecords.manifest import MANIFEST_NAME, Manifest
+from tfrecords.positive import chosen_class
 
 _FETCHED: Final = "fetched.json"  # what each copied image was when it was copied
 _BATCH: Final = 256  # files that are moved by one call, several at once
@@ -62,7 +63,7 @@ def convert_remote(options: ConvertOptions, *, images: str, out: str, work: Path
     options = replace(options, out=work / "out")
     manifest = _sealed(out, plan_of(options), overwrite=options.overwrite)
     if manifest is not None:
-        return Conversion(manifest, True, 0.0)
+        return Conversion(_with_positive(out, manifest, options.positive), True, 0.0)
     conversion = convert_images(options)
     _publish(options.out, out, conversion.manifest.plan)
     shutil.rmtree(options.out)
@@ -143,6 +144,17 @@ def _sealed(url: str, plan: str, *, overwrite: bool) -> Manifest | None:
             files.rm_file(f"{base}/{name}")
         files.pipe_file(f"{base}/{PLAN_NAME}", json.dumps({"plan": plan}).encode())
     return None
+
+
+def _with_positive(url: str, manifest: Manifest, chosen: str) -> Manifest:
+    """Returns the manifest of a complete result, which is uploaded anew if its positive class has changed."""
+    positive = chosen_class(manifest.class_names, chosen) or manifest.positive
+    if positive != manifest.positive:
+        manifest = replace(manifest, positive=positive)
+        with _opened(url) as (files, base), tempfile.TemporaryDirectory() as folder:
+            manifest.save(Path(folder))
+            _upload(files, base, Path(folder), [MANIFEST_NAME])
+    return manifest
 
 
 def _checked(files: Any, base: str, url: str) -> Manifest:

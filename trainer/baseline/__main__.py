@@ -51,6 +51,11 @@ _FOLDS = flags.DEFINE_integer(
     _DEFAULT.folds,
     "Parts of the train split for the comparison of settings, at most: a class may have fewer groups.",
 )
+_POSITIVE = flags.DEFINE_string(
+    "positive",
+    _DEFAULT.positive,
+    "Of two classes the one that is looked for, as of trainer.main.",
+)
 _SEED = flags.DEFINE_integer("seed", _DEFAULT.seed, "Of the folds and of what the model draws.")
 _JOBS = flags.DEFINE_integer(
     "jobs",
@@ -82,6 +87,7 @@ def main(_: list[str]) -> None:
         folds=_FOLDS.value,
         seed=_SEED.value,
         jobs=_JOBS.value,
+        positive=_POSITIVE.value,
         data_url=without_secrets(_DATA.value) if _DATA.value and is_remote(_DATA.value) else "",
     )
     with quiet_start(), held():  # TensorFlow's threads must not take signals from this one

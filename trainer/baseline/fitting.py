@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from tfrecords.demo.dataset import DEMO_NAME
 from tfrecords.errors import InputError
 from tfrecords.files import file_sha256, write_atomically
 from tfrecords.manifest import Manifest
+from tfrecords.positive import positive_in_words
 from tfrecords.progress import tell_launcher
 from trainer.baseline.grids import GRIDS, in_words
 from trainer.baseline.options import BaselineOptions
@@ -22,14 +23,15 @@ from trainer.baseline.search import fit, group_folds, search
 from trainer.classical.features import feature_shape
 from trainer.classical.saved import Fitted, skops_io
 from trainer.evaluation.evaluate_run import (
+    POSITIVE_FACT,
     Evaluation,
     evaluate_run,
     finished_evaluation,
     predict_split,
 )
 from trainer.evaluation.intervals import point_values
-from trainer.evaluation.predictions import choose_threshold
-from trainer.finish import headline_split
+from trainer.evaluation.predictions import Threshold
+from trainer.finish import choose_anew, headline_split, positive_of
 from trainer.inference import load_predictor
 from trainer.lock import RunLock
 from trainer.run import DataFacts, Result, Run
@@ -47,6 +49,7 @@ def fit_baseline(options: BaselineOptions, say: Callable[[str], None] = print) -
     manifest = Manifest.load(Path(options.data))
     for split in ("train", "val"):
         manifest.split(split)
+    positive_of(options.config, manifest)  # one that is no class is told now, not after the search
     skops_io()  # hours before it is needed
     if there := _finished(options, manifest):
         return _again(there, manifest, say)
@@ -128,17 +131,16 @@ def _publish(run: Run, manifest: Manifest, fitted: Fitted, *, check: Callable[[]
     try:
         fitted.save(temporary)
         answers = predict_split(load_predictor(temporary), Path(run.config.data), manifest, "val")
-        threshold = choose_threshold(answers) if answers.binary else None
+        threshold = Threshold.chosen(answers.of(positive_of(run.config, manifest)))
         result = Result(
             model_sha256=file_sha256(temporary),
             epoch=0,  # it has none
-            val_loss=point_values(answers, threshold)["loss"],
+            val_loss=point_values(answers, None)["loss"],
             epochs=0,
             waited=0,
-            threshold=threshold,
-            chosen_on=len(answers.ids) if answers.binary else 0,
             plan=run.data.plan,
             precision="float32",
+            **asdict(threshold),
         )
         check()
         run.save()
@@ -181,6 +183,7 @@ def _difference(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
 
 def _again(run: Run, manifest: Manifest, say: Callable[[str], None]) -> Evaluation:
     say(f"finished; validation loss {run.result().val_loss:.4f}")
+    choose_anew(run, manifest, say)
     split = headline_split(manifest)
     return finished_evaluation(run, split) or evaluate_run(run, split=split)
 
@@ -193,9 +196,11 @@ def _facts(options: BaselineOptions, manifest: Manifest) -> dict[str, str]:
     demo = " (demo data: drawn, no patient's)" if manifest.name == DEMO_NAME else ""
     records = ", ".join(f"{name} {split.records:,}" for name, split in manifest.splits.items())
     rows, columns = feature_shape(manifest.image_shape, options.pixels)
+    positive = positive_in_words(manifest.class_names, options.positive or manifest.positive)
     return {
         "data": f"{manifest.name}{demo}: {options.data_url or options.data}",
         "records": f"{records}; {'x'.join(map(str, manifest.image_shape))}, {manifest.copies_in_words()}",
+        **({POSITIVE_FACT: positive} if positive else {}),
         "model": f"{options.model}, the best of {len(GRIDS[options.model])} settings by AUROC",
         "search": f"at most {options.folds} folds of train, no group in two of them",
         "input": f"area means {rows}x{columns}, grey, as float32; originals only",

@@ -21,6 +21,7 @@ class BaselineOptions:
         seed: of the folds and of what the model draws.
         jobs: fits at the same time; 0: as many as cores and memory allow. The result is the same.
         data_url: where the data set came from, if that was a URL.
+        positive: of two classes the finding; see `TrainConfig`.
     """
 
     data: str
@@ -31,6 +32,7 @@ class BaselineOptions:
     seed: int = 0
     jobs: int = 0
     data_url: str = ""
+    positive: str = ""
 
     def __post_init__(self) -> None:
         if self.model not in BASELINES:
@@ -48,7 +50,12 @@ class BaselineOptions:
     def config(self) -> TrainConfig:
         """What a baseline's run has in common with a network's."""
         return TrainConfig(
-            data=self.data, run_dir=self.run_dir, model=self.model, seed=self.seed, data_url=self.data_url
+            data=self.data,
+            run_dir=self.run_dir,
+            model=self.model,
+            seed=self.seed,
+            data_url=self.data_url,
+            positive=self.positive,
         )
 
     @property

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,8 +16,9 @@ from data_pipeline.dataset import make_dataset
 from data_pipeline.options import PipelineOptions
 from tfrecords.errors import InputError, first_names
 from tfrecords.manifest import MANIFEST_NAME, Manifest
+from tfrecords.positive import positive_class, positive_in_words
 from tfrecords.sources.classes import classes_flag
-from trainer.evaluation.predictions import Predictions, choose_threshold, worst_mistakes
+from trainer.evaluation.predictions import Predictions, Threshold, worst_mistakes
 from trainer.evaluation.report import read_report, render_text, write_report, write_summaries
 from trainer.evaluation.so_far import best_so_far
 from trainer.inference import BATCH_SIZE, Probabilities, load_predictor
@@ -31,6 +32,7 @@ _NOTHING_LEARNED: Final = (
 )
 _MODEL_FACT: Final = "model file"
 _PLAN_FACT: Final = "data plan"
+POSITIVE_FACT: Final = "positive"
 _STREAM: Final = PipelineOptions(global_batch_size=BATCH_SIZE, cache="off")  # one pass only
 
 
@@ -49,13 +51,16 @@ def evaluate_run(
     data: Path | None = None,
     out: Path | None = None,
     so_far: bool = False,
+    positive: str = "",
     tick: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Evaluates a run's model on a split and writes its report, and TensorBoard's copy.
 
     The report of the run's own data, wherever they are, is `report/SPLIT/`; that of other data
     `report/DATASET-SPLIT/`. The threshold of two classes is that of the run's result, which was chosen on the
-    validation split of the run's own data, whatever is evaluated. Of train, the originals are evaluated.
+    validation split of the run's own data, whatever is evaluated. For another positive class than the
+    result's it is chosen anew there, and the result stays as it is; the report's name then ends in
+    `-positive-CLASS`. Of train, the originals are evaluated.
 
     A run that has no model yet is evaluated at its best epoch so far, with a threshold that is chosen for
     that epoch; the report's name then ends in `-so-far`, and TensorBoard gets none.
@@ -67,6 +72,7 @@ def evaluate_run(
             None: the run's own, where they were.
         out: folder for the report; then nothing is written into the run.
         so_far: whether to take the best epoch so far though there is a model of an earlier end.
+        positive: of two classes the finding; "": the one of the run's result.
         tick: called after each batch; what it raises ends the evaluation.
 
     Raises:
@@ -81,7 +87,11 @@ def evaluate_run(
         _require_own(run, manifest)
     home = directory if own else home
     so_far = so_far or not run.model.exists()
-    folder = out or _place(run, manifest, split, so_far=so_far)
+    names = run.data.class_names
+    of_the_run = _positive_of(run, manifest.positive if own else "", so_far=so_far)
+    positive = positive_class(names, positive) if positive else of_the_run
+    ending = "" if positive == of_the_run else f"-positive-{positive}"
+    folder = out or _place(run, manifest, split + ending + "-so-far" * so_far)
     _require_room(run, folder, out)
     history: Sequence[dict[str, float]]
     if so_far:
@@ -92,11 +102,13 @@ def evaluate_run(
         rows = [] if run.baseline else json.loads((run.folder / "history.json").read_text())
         history = rows[: result.epochs]
     stream = _stream_of(run, directory)
-    predictions = predict_split(predictor, directory, manifest, split, stream, tick, originals=True)
-    if predictions.binary and result.threshold is None:  # so far, or of a version that chose it later
-        threshold, count = validation_threshold(predictor, run, tick, home)
-        result = replace(result, threshold=threshold, chosen_on=count)
-        if not so_far and not out:
+    predictions = predict_split(predictor, directory, manifest, split, stream, tick, originals=True).of(
+        positive
+    )
+    # Not chosen yet: for another class, so far, or of a version that chose it later.
+    if predictions.binary and (ending or result.threshold is None):
+        result = replace(result, **asdict(validation_threshold(predictor, run, positive, tick, home)))
+        if not ending and not so_far and not out:
             run.save_result(result)
     tick()
     notes = _notes(run, result, own=own, split=split, so_far=so_far)
@@ -112,6 +124,7 @@ def evaluate_run(
             **run.facts,
             **({} if own else {"data": f"{manifest.name}: {directory}", "trained on": run.facts["data"]}),
             "run": str(run.folder),
+            **_positive_fact(names, positive),
             "evaluated": f"{split} of {manifest.name}: {directory}",
             _PLAN_FACT: manifest.plan,
             _MODEL_FACT: "none yet" if so_far else f"SHA-256 {result.model_sha256}",
@@ -121,6 +134,8 @@ def evaluate_run(
         best_epoch=result.epoch or None,
         mistakes=_images(directory, manifest, split, worst, stream),
         seed=run.config.seed,
+        threshold_groups=result.chosen_on_groups,
+        notes=_doubts(names, result, positive),
     )
     if not out and not so_far:
         write_summaries(
@@ -143,12 +158,20 @@ def _require_own(run: Run, manifest: Manifest) -> None:
         )
 
 
-def _place(run: Run, manifest: Manifest, split: str, *, so_far: bool) -> Path:
-    """Returns the folder of a report in its run: each data set and split has one."""
-    end = split + "-so-far" * so_far
+def _positive_of(run: Run, of_the_data: str, *, so_far: bool) -> str:
+    """Returns the class that a run's threshold is for; "" of many classes."""
+    names = run.data.class_names
+    if so_far:
+        return positive_class(names, run.config.positive or of_the_data)
+    return run.result().positive or (names[1] if len(names) == 2 else "")  # the second, before it was kept
+
+
+def _place(run: Run, manifest: Manifest, end: str) -> Path:
+    """Returns the folder of a report in its run: each data set, split and positive class has one."""
+    end = re.sub(r"[^\w.-]", "_", end)  # a class may be called otherwise than a file, and so may other data
     if run.trained_on(manifest):
         return run.report(end)
-    name = re.sub(r"[^\w.-]", "_", f"{manifest.name}-{end}")  # of data from elsewhere: no way out of here
+    name = re.sub(r"[^\w.-]", "_", f"{manifest.name}-{end}")
     try:
         there = read_report(run.report(name))["facts"].get(_PLAN_FACT)
     except InputError:
@@ -197,6 +220,24 @@ def _notes(run: Run, result: Result, *, own: bool, split: str, so_far: bool) -> 
     return " ".join(notes)
 
 
+def _positive_fact(class_names: Sequence[str], positive: str) -> dict[str, str]:
+    """The fact of the positive class, which may be another than the run's facts have."""
+    by_name = positive == positive_class(class_names)
+    words = positive_in_words(class_names) if by_name else positive
+    return {POSITIVE_FACT: words} if words else {}
+
+
+def _doubts(class_names: Sequence[str], result: Result, positive: str) -> list[str]:
+    """A sentence if the positive class says normal and nobody has chosen it."""
+    finding = positive_class(class_names)
+    if result.positive or positive == finding:
+        return []
+    return [
+        f"{positive} counts as the finding, as runs of before took the second class, though its name says "
+        f"normal: --positive={finding} evaluates for {finding}"
+    ]
+
+
 def load_result(run: Run) -> tuple[Probabilities, Result]:
     """Returns the model of a run's result, and the result.
 
@@ -223,7 +264,11 @@ def finished_evaluation(run: Run, split: str) -> Evaluation | None:
     own = (
         f"{split} of {run.data.name}:" in evaluated and facts.get(_PLAN_FACT, run.data.plan) == run.data.plan
     )
-    if not own or of != f"SHA-256 {run.result().model_sha256}" or not (folder / "report.html").exists():
+    result, names = run.result(), run.data.class_names
+    other_class = len(names) == 2 and (report.get("positive") or names[1]) != (result.positive or names[1])
+    if not own or other_class or of != f"SHA-256 {result.model_sha256}":
+        return None
+    if not (folder / "report.html").exists():
         return None
     return Evaluation(folder / "report.html", render_text(report))
 
@@ -231,24 +276,26 @@ def finished_evaluation(run: Run, split: str) -> Evaluation | None:
 def validation_threshold(
     predictor: Probabilities,
     run: Run,
+    positive: str,
     tick: Callable[[], None] = lambda: None,
     home: Path | None = None,
-) -> tuple[float | None, int]:
-    """Returns the threshold that is chosen on validation, and on how many records; None for many classes.
+) -> Threshold:
+    """Returns the threshold that is chosen on validation for a positive class; none for many classes.
 
     Args:
         predictor: the model.
         run: the run.
+        positive: the class; "" for many classes.
         tick: called after each batch.
         home: where the run's own data are; None: where they were.
     """
     if len(run.data.class_names) > 2:
-        return None, 0
+        return Threshold()
     home = home or Path(run.config.data)
     manifest = _fitting_manifest(run, home, "val")
     _require_own(run, manifest)
     chosen_on = predict_split(predictor, home, manifest, "val", _stream_of(run, home), tick)
-    return choose_threshold(chosen_on), len(chosen_on.ids)
+    return Threshold.chosen(chosen_on.of(positive))
 
 
 def _alike(predictions: Predictions) -> bool:

@@ -17,7 +17,7 @@ from tfrecords.text.fonts import font_of, has_font, own_font
 from tfrecords.text.names import WIDTH, drawn_names, wrapped
 from trainer.evaluation import metrics
 from trainer.evaluation.intervals import class_ranking
-from trainer.evaluation.predictions import POSITIVE, Floats, Ints, Predictions
+from trainer.evaluation.predictions import Floats, Ints, Predictions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,13 +130,19 @@ def roc(predictions: Predictions, thresholds: Mapping[str, float], caption: str 
     """
     figure = _figure(5.2, 5.2)
     axes = figure.add_subplot()
-    _style(axes, "ROC curve", "1 - specificity (false positive rate)", "Sensitivity")
+    alarms, found = "false positive rate", "true positive rate"
+    if predictions.binary:
+        names = drawn(predictions.class_names)
+        positive, other = names[predictions.positive], names[1 - predictions.positive]
+        alarms, found = f"share of {other} called {positive}", f"share of {positive} found"
+    false, true = _lines(f"1 - specificity ({alarms})", 50), _lines(f"Sensitivity ({found})", 50)
+    _style(axes, "ROC curve", false, true)
     axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, linestyle=(0, (2, 3)), label="chance")
     _class_curves(axes, predictions, metrics.roc_curve, "AUROC", caption)
     for name, threshold, style in _marked(thresholds):
-        (correct, alarms), (missed, found) = metrics.confusion(predictions, threshold)
-        if correct + alarms and missed + found:
-            axes.plot(alarms / (alarms + correct), found / (found + missed), label=name, **style)
+        tn, fp, fn, tp = metrics.outcomes(predictions, threshold)
+        if tn + fp and fn + tp:
+            axes.plot(fp / (fp + tn), tp / (tp + fn), label=name, **style)
     _unit_square(figure, axes, "lower right", len(predictions.class_names))
     return figure
 
@@ -147,15 +153,18 @@ def precision_recall(
     """The precision-recall curve, or one a class; arguments as in `roc`."""
     figure = _figure(5.2, 5.2)
     axes = figure.add_subplot()
-    _style(axes, "Precision-recall curve", "Recall (sensitivity)", "Precision")
+    of = f" of {drawn(predictions.class_names)[predictions.positive]}" if predictions.binary else ""
+    _style(
+        axes, "Precision-recall curve", _lines(f"Recall (sensitivity){of}", 50), _lines(f"Precision{of}", 50)
+    )
     if predictions.binary:
-        share = float(predictions.labels.mean())
+        share = float((predictions.labels == predictions.positive).mean())
         axes.axhline(share, color=_FAINT, linewidth=1, linestyle=(0, (2, 3)), label="chance")
     _class_curves(axes, predictions, metrics.pr_curve, "AUPRC", caption)
     for name, threshold, style in _marked(thresholds):
-        (_, alarms), (missed, found) = metrics.confusion(predictions, threshold)
-        if found + alarms and found + missed:
-            axes.plot(found / (found + missed), found / (found + alarms), label=name, **style)
+        _, fp, fn, tp = metrics.outcomes(predictions, threshold)
+        if tp + fp and tp + fn:
+            axes.plot(tp / (tp + fn), tp / (tp + fp), label=name, **style)
     _unit_square(figure, axes, "lower left", len(predictions.class_names))
     return figure
 
@@ -169,7 +178,7 @@ def reliability(predictions: Predictions, thresholds: Mapping[str, float]) -> "F
     figure = _figure(9.6, 4.6)
     left, right = figure.subplots(1, 2)
     names = drawn(predictions.class_names)
-    positive = names[POSITIVE]
+    positive = names[predictions.positive]
     truth = f"Share that is {positive}" if predictions.binary else "Share that is right"
     claim = f"Predicted probability of {positive}" if predictions.binary else "Highest probability"
     truth, claim = _lines(truth, 40), _lines(claim, 40)
@@ -187,10 +196,10 @@ def reliability(predictions: Predictions, thresholds: Mapping[str, float]) -> "F
     _style(right, "Probabilities given", claim, "Records")
     bins = np.linspace(0, 1, 21)
     if predictions.binary:
-        sides = [predictions.scores[predictions.labels == k] for k in (0, 1)]
-        right.hist(
-            sides, bins.tolist(), stacked=True, color=[SKY, BLUE], label=[_lines(name) for name in names]
-        )
+        order = (1 - predictions.positive, predictions.positive)
+        sides = [predictions.scores[predictions.labels == k] for k in order]
+        labels = [_lines(names[k]) for k in order]
+        right.hist(sides, bins.tolist(), stacked=True, color=[SKY, BLUE], label=labels)
         _legend(right, "best")
     else:
         right.hist(predictions.probabilities.max(axis=1), bins.tolist(), color=SKY)
@@ -292,7 +301,7 @@ def _cell_texts(axes: "Axes", matrix: Ints, of_row: Floats) -> None:
 def _class_curves(axes: "Axes", predictions: Predictions, curve: Any, measure: str, caption: str) -> None:
     """Draws `curve` of the positive class, or of every class where there are more than two."""
     binary, names = predictions.binary, drawn(predictions.class_names)
-    for index in [POSITIVE] if binary else range(len(predictions.class_names)):
+    for index in [predictions.positive] if binary else range(len(predictions.class_names)):
         if not metrics.ranks_both(predictions, index):
             continue
         value = class_ranking(predictions, index)[0 if measure == "AUROC" else 1]

@@ -1,16 +1,22 @@
-"""Metrics with 95% intervals, by a bootstrap over groups.
+"""Metrics with 95% intervals, by a bootstrap over groups, or where that would be too narrow by exact ones.
 
 Groups are patients, or whatever the manifest groups by, because records of one group are not independent.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
-from trainer.evaluation.predictions import POSITIVE, Floats, Ints, Predictions, decide
+from trainer.evaluation import exact
+from trainer.evaluation.predictions import Floats, Ints, Predictions, decide
+
+FEW_GROUPS: Final = 50  # Of fewer a percentile bootstrap is too narrow: docs/decisions.md has the coverage.
 
 _CHUNK_CELLS = 2**20  # Resamples x records weighed at once: 8 MB an array, a few arrays alive.
+
+_ROUNDING = 1e-9  # Ends this close are one point: sums are rounded.
 
 _SMALLEST = float(np.finfo(np.float64).eps)  # Where scikit-learn's log_loss clips, too.
 
@@ -21,15 +27,18 @@ class Estimate:
 
     Attributes:
         value: The metric on all records; NaN if undefined there (a class is missing).
-        low: 2.5% percentile over the resamples; NaN with fewer than two groups.
-        high: 97.5% percentile.
+        low: Lower end; NaN where the data allow no interval.
+        high: Upper end; likewise.
         undefined: Resamples in which the metric is undefined; the interval leaves them out.
+        method: "bootstrap": from the 2.5% to the 97.5% percentile over the resamples. "exact": that and what
+            `trainer.evaluation.exact` says, whichever end is further out. "none": no interval.
     """
 
     value: float
     low: float
     high: float
     undefined: int = 0
+    method: str = "bootstrap"
 
 
 def point_values(predictions: Predictions, threshold: float | None) -> dict[str, float]:
@@ -47,7 +56,7 @@ def class_ranking(predictions: Predictions, class_index: int) -> tuple[float, fl
 def estimates(
     predictions: Predictions, threshold: float | None, *, resamples: int = 2000, seed: int = 0
 ) -> dict[str, Estimate]:
-    """The metrics with their 95% percentile intervals, bootstrapped by group.
+    """The metrics with their 95% intervals by group.
 
     Groups are drawn with replacement, as many as there are; all records of a drawn group come
     along, as often as it was drawn. Values equal scikit-learn's. Loss is the cross-entropy in nats;
@@ -56,6 +65,10 @@ def estimates(
     specificity, precision and F1 are macro averages over one-against-the-rest. A metric whose
     denominator is zero is undefined; only precision counts as 0 where nothing was called, as in
     scikit-learn.
+
+    The percentiles are the interval, unless it rests on fewer than `FEW_GROUPS` effective groups, is a
+    point, or reaches a bound of the metric, 0 or 1: there it would be narrower than the data allow, and
+    an interval that needs no resampling widens it. Loss and Brier have none, so they get no interval.
 
     Returns:
         accuracy, auroc, auprc, sensitivity, specificity, precision, f1, balanced_accuracy, loss
@@ -66,16 +79,27 @@ def estimates(
     """
     bench = _Bench(predictions, threshold)
     values = bench.point()
-    if bench.groups < 2:
-        return {name: Estimate(value, np.nan, np.nan) for name, value in values.items()}
     rows = max(1, _CHUNK_CELLS // len(predictions.labels))
     drawn = [bench.measure(d) for d in _draws(bench.groups, resamples, rows, seed)]
+    exactly = bench.exactly()
     result = {}
     for name, value in values.items():
         sample = np.concatenate([chunk[name] for chunk in drawn])
         sample = sample[np.isfinite(sample)]
-        low, high = np.percentile(sample, (2.5, 97.5)) if sample.size else (np.nan, np.nan)
-        result[name] = Estimate(value, float(low), float(high), resamples - sample.size)
+        undefined = resamples - sample.size
+        if not np.isfinite(value):
+            result[name] = Estimate(value, np.nan, np.nan, undefined, "none")
+            continue
+        # Of many classes each resample may miss one: then it says nothing, as a point says nothing.
+        low, high = map(float, np.percentile(sample, (2.5, 97.5))) if sample.size else (value, value)
+        groups, ends = exactly[name]
+        tells = high - low > _ROUNDING and (ends is None or (low > _ROUNDING and high < 1 - _ROUNDING))
+        if groups >= FEW_GROUPS and tells:
+            result[name] = Estimate(value, low, high, undefined)
+        elif ends is None:
+            result[name] = Estimate(value, np.nan, np.nan, undefined, "none")
+        else:
+            result[name] = Estimate(value, min(low, ends[0]), max(high, ends[1]), undefined, "exact")
     return result
 
 
@@ -132,14 +156,15 @@ class _Bench:
     def __init__(self, predictions: Predictions, threshold: float | None) -> None:
         names, inverse = np.unique(np.asarray(predictions.groups), return_inverse=True)
         self.groups = len(names)
-        self._binary = predictions.binary
         self._classes = len(predictions.class_names)
-        shown = [POSITIVE] if self._binary else range(self._classes)
-        rankings = [_Ranking(predictions, index) for index in shown]
+        positive = predictions.positive
+        # The classes whose metrics are told: their mean, of more than two.
+        self._shown = slice(positive, positive + 1) if predictions.binary else slice(None)
+        rankings = [_Ranking(predictions, index) for index in range(self._classes)[self._shown]]
         self._rankings = [(ranking, inverse[ranking.order]) for ranking in rankings]
         # Sums over records are sums over groups of each group's sum: one small matrix product.
         columns = _record_columns(predictions, decide(predictions, threshold))
-        self._sums = np.stack(
+        self._sums: Floats = np.stack(
             [np.bincount(inverse, weights=column, minlength=self.groups) for column in columns], 1
         )
 
@@ -161,7 +186,7 @@ class _Bench:
         areas, averages = zip(
             *(ranking.measure(counts[:, groups]) for ranking, groups in self._rankings), strict=True
         )
-        shown = slice(POSITIVE, POSITIVE + 1) if self._binary else slice(None)
+        shown = self._shown
         return {
             "accuracy": right / total,
             "auroc": np.mean(areas, axis=0),
@@ -175,6 +200,56 @@ class _Bench:
             "brier": brier / total,
         }
 
+    def exactly(self) -> dict[str, tuple[float, exact.Interval | None]]:
+        """By metric: the effective groups that it rests on, and its interval without resampling, if any."""
+        total, right = self._sums[:, :1], self._sums[:, 1:2]
+        columns: Floats = self._sums[:, 4:].reshape(self.groups, 3, self._classes)
+        actual, called, both = columns.transpose(1, 0, 2)
+        rest = total - actual
+        shown = (slice(None), self._shown)
+        # Of a ranking the effective groups with the class, and those with another: the fewer count.
+        sides = list(
+            zip(exact.effective_groups(actual[shown]), exact.effective_groups(rest[shown]), strict=True)
+        )
+        fewer = [min(pair) for pair in sides]
+        ones = [ranking.measure(np.ones((1, len(groups)))) for ranking, groups in self._rankings]
+        areas, averages = ([float(value[0]) for value in column] for column in zip(*ones, strict=True))
+        ranked = [exact.area(area, *pair) for area, pair in zip(areas, sides, strict=True)]
+        # Boyd and others (ECML PKDD 2013) take average precision for a share of the positives; of the
+        # negatives, where those are fewer, it is known no better.
+        precise = [exact.proportion(value, groups) for value, groups in zip(averages, fewer, strict=True)]
+        return {
+            "accuracy": _by_shares(right, total),
+            "auroc": (min(fewer), exact.mean(areas, ranked, min(fewer))),
+            "auprc": (min(fewer), exact.mean(averages, precise, min(fewer))),
+            "sensitivity": _by_shares(both[shown], actual[shown]),
+            "specificity": _by_shares((rest - called + both)[shown], rest[shown]),
+            "precision": _by_shares(both[shown], called[shown]),
+            "f1": _by_shares(both[shown], (actual + called - both)[shown], of=exact.f1),
+            "balanced_accuracy": _by_shares(both, actual),
+            "loss": (float(exact.effective_groups(total)[0]), None),
+            "brier": (float(exact.effective_groups(total)[0]), None),
+        }
+
+
+def _by_shares(
+    found: Floats, among: Floats, of: Callable[[float, float], exact.Interval] = exact.proportion
+) -> tuple[float, exact.Interval]:
+    """The fewest effective groups of K shares, and the interval of the mean of what follows from them.
+
+    Args:
+        found: float64 [G, K], records of each group that count.
+        among: float64 [G, K], those that could.
+        of: the interval from a share and its groups.
+    """
+    groups = exact.effective_groups(among)
+    shares = np.nan_to_num(_ratio(found.sum(axis=0), among.sum(axis=0)))
+    each = [of(float(share), float(count)) for share, count in zip(shares, groups, strict=True)]
+    if of is exact.f1:
+        shares = 2 * shares / (1 + shares)
+    fewest = float(groups.min())
+    return fewest, exact.mean(shares.tolist(), each, fewest)
+
 
 def _record_columns(predictions: Predictions, decided: Ints) -> list[Floats]:
     """What each record adds to the sums: float64 [N] each, 4 + 3 K of them."""
@@ -183,7 +258,7 @@ def _record_columns(predictions: Predictions, decided: Ints) -> list[Floats]:
     truth = (labels[:, None] == np.arange(probabilities.shape[1])).astype(np.float64)
     calls = (decided[:, None] == np.arange(probabilities.shape[1])).astype(np.float64)
     squares = (probabilities - truth) ** 2
-    brier = squares[:, POSITIVE] if predictions.binary else squares.sum(axis=1)
+    brier = squares[:, predictions.positive] if predictions.binary else squares.sum(axis=1)
     right = (decided == labels).astype(np.float64)
     sums = [np.ones(len(labels)), right, -np.log(given), brier]
     return [*sums, *truth.T, *calls.T, *(truth * calls).T]

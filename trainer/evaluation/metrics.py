@@ -9,14 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trainer.evaluation.predictions import POSITIVE, Floats, Ints, Predictions, decide
+from trainer.evaluation.exact import effective_groups
+from trainer.evaluation.predictions import Floats, Ints, Predictions, decide
 
 
 class Reliability(NamedTuple):
     """Calibration by bin of predicted probability, [B] each, empty bins left out.
 
     `predicted` is the mean probability in the bin, `observed` the share of its records that came
-    true, `low` to `high` the 95% Wilson interval of that share, `counts` the bin's records.
+    true, `low` to `high` the 95% Wilson interval of that share, with groups as the unit, `counts` the
+    bin's records.
     """
 
     predicted: Floats
@@ -38,12 +40,20 @@ def confusion(predictions: Predictions, threshold: float | None) -> Ints:
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes).astype(np.int64)
 
 
-def ranks_both(predictions: Predictions, class_index: int = POSITIVE) -> bool:
+def outcomes(predictions: Predictions, threshold: float | None) -> tuple[int, int, int, int]:
+    """Of two classes tn, fp, fn and tp: records by whether they are of the positive class and called it."""
+    matrix = confusion(predictions, threshold)
+    ordered = matrix if predictions.positive == 1 else matrix[::-1, ::-1]
+    tn, fp, fn, tp = ordered.ravel().tolist()
+    return tn, fp, fn, tp
+
+
+def ranks_both(predictions: Predictions, class_index: int) -> bool:
     """Whether a class and the rest both have records, which its two curves need."""
     return 0 < int((predictions.labels == class_index).sum()) < len(predictions.labels)
 
 
-def roc_curve(predictions: Predictions, class_index: int = POSITIVE) -> tuple[Floats, Floats]:
+def roc_curve(predictions: Predictions, class_index: int) -> tuple[Floats, Floats]:
     """1 - specificity and sensitivity of one class against the rest; needs `ranks_both`."""
     from sklearn import metrics
 
@@ -52,7 +62,7 @@ def roc_curve(predictions: Predictions, class_index: int = POSITIVE) -> tuple[Fl
     return alarms, found
 
 
-def pr_curve(predictions: Predictions, class_index: int = POSITIVE) -> tuple[Floats, Floats]:
+def pr_curve(predictions: Predictions, class_index: int) -> tuple[Floats, Floats]:
     """Recall, from 1 to 0, and precision of one class against the rest; needs `ranks_both`."""
     from sklearn import metrics
 
@@ -70,7 +80,7 @@ def reliability_curve(predictions: Predictions, bins: int = 10) -> Reliability:
     Source of the interval: Wilson, "Probable inference", J. Am. Stat. Assoc. 22 (1927).
     """
     if predictions.binary:
-        claimed, truth = predictions.scores, predictions.labels == POSITIVE
+        claimed, truth = predictions.scores, predictions.labels == predictions.positive
     else:
         claimed = predictions.probabilities.max(axis=1)
         truth = predictions.probabilities.argmax(axis=1) == predictions.labels
@@ -80,8 +90,12 @@ def reliability_curve(predictions: Predictions, bins: int = 10) -> Reliability:
     n = counts[used]
     observed = np.bincount(chosen, weights=truth, minlength=bins)[used] / n
     predicted = np.bincount(chosen, weights=claimed, minlength=bins)[used] / n
+    groups = np.unique(np.asarray(predictions.groups), return_inverse=True)[1]
+    sizes = np.zeros((groups.max() + 1, bins))
+    np.add.at(sizes, (groups, chosen), 1)
+    m = effective_groups(sizes[:, used])  # Records of one group are not independent.
     z = 1.959963984540054  # The normal distribution's 97.5% quantile.
-    centre = (observed + z**2 / (2 * n)) / (1 + z**2 / n)
-    spread = z / (1 + z**2 / n) * np.sqrt(observed * (1 - observed) / n + z**2 / (4 * n**2))
+    centre = (observed + z**2 / (2 * m)) / (1 + z**2 / m)
+    spread = z / (1 + z**2 / m) * np.sqrt(observed * (1 - observed) / m + z**2 / (4 * m**2))
     low, high = (centre - spread).clip(0, 1), (centre + spread).clip(0, 1)
     return Reliability(predicted, observed, low, high, n)

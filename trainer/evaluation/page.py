@@ -1,7 +1,7 @@
 """The report as one HTML page that needs nothing else: no scripts, no links, pictures inlined."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -86,13 +86,15 @@ _MEANING = {
     "auroc": "chance that a record of {positive} scores above any other",
     "auprc": "average precision over all thresholds",
     "sensitivity": "share of the records of {positive} that are found",
-    "specificity": "share of the other records that are left alone",
+    "specificity": "share of the records of {other} that are left alone",
     "precision": "share of the calls of {positive} that are right",
     "f1": "harmonic mean of precision and sensitivity",
     "balanced_accuracy": "mean over the classes of the share called right",
     "loss": "in nats; 0 is perfect",
     "brier": "squared error of the probabilities; 0 is perfect",
 }
+_OF_THE_POSITIVE = ("sensitivity", "precision", "f1", "auprc")
+_LONGEST_NAME = 24  # of a class, in a table
 _NARROW = ("roc.png", "precision_recall.png")
 _CAPTIONS = {
     "confusion_matrix.png": (
@@ -128,12 +130,40 @@ _CAPTIONS = {
 }
 
 
-def interval_text(estimate: Mapping[str, float | None]) -> str:
-    """`0.912 [0.889, 0.934]`; the brackets are left out, or `undefined`, where there is none."""
+def interval_text(estimate: Mapping[str, Any]) -> str:
+    """`0.912 [0.889, 0.934]`, a star behind what is exact; `0.912 [-]` without interval; or `undefined`."""
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
     if value is None:
         return "undefined"
-    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    star = "*" * (estimate.get("method") == "exact")
+    return f"{value:.3f} [-]" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]{star}"
+
+
+def exact_note(report: Mapping[str, Any]) -> str:
+    """What the star says; "" if there is none."""
+    decisions = report["decisions"].values()
+    if not any(e.get("method") == "exact" for d in decisions for e in d["estimates"].values()):
+        return ""
+    return (
+        "* exact (Clopper-Pearson; AUROC: Newcombe) with groups as the unit: the bootstrap of few groups, or "
+        "of groups that agree, is too narrow"
+    )
+
+
+def classes_of(report: Mapping[str, Any]) -> tuple[str, str]:
+    """Of two classes the positive and the other one; of more two empty names."""
+    names = list(report["classes"])
+    if len(names) != 2:
+        return "", ""
+    positive = report.get("positive") or names[1]  # the second, in reports of before
+    return positive, names[names[0] == positive]
+
+
+def class_of(report: Mapping[str, Any], name: str) -> str:
+    """The class that a metric is of, as sensitivity; "" if it is of all."""
+    positive, other = classes_of(report)
+    shown = {"specificity": other, **dict.fromkeys(_OF_THE_POSITIVE, positive)}.get(name, "")
+    return shown if len(shown) <= _LONGEST_NAME else shown[: _LONGEST_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def split_text(report: Mapping[str, Any], kind: str = "") -> str:
@@ -157,8 +187,10 @@ def render_page(report: Mapping[str, Any], pictures: Mapping[str, bytes], legend
         _data_lines(report),
         "</header>",
         _cards(report),
+        *_warnings(report.get("warnings", ())),
         "<h2>Results</h2>",
         f"<p>{escape(_threshold_sentence(report))}</p>",
+        *_warnings(report.get("threshold_warnings", ())),
         _table(report),
         f'<p class="faint">{escape(_interval_sentence(report))}</p>',
         *(f'<p class="faint">{escape(note)}</p>' for note in _undefined_notes(decisions)),
@@ -194,19 +226,31 @@ def _data_lines(report: Mapping[str, Any]) -> str:
     )
 
 
+def _warnings(sentences: Sequence[str]) -> list[str]:
+    return [f'<p class="notice">{escape(sentence)}</p>' for sentence in sentences]
+
+
 def _cards(report: Mapping[str, Any]) -> str:
     """The four headline numbers, at the chosen threshold where there is one."""
     decision = report["decisions"].get("chosen", report["decisions"]["default"])
     cards = []
     for name in _HEADLINES:
         number, _, interval = interval_text(decision["estimates"][name]).partition(" ")
-        spread = f"95% interval {interval.strip('[]').replace(', ', ' to ')}" if interval else ""
+        spread = _spread(interval)
         cards.append(
-            f'<div class="card"><div class="name">{_label(report, name)}</div>'
+            f'<div class="card"><div class="name">{escape(_label(report, name))}</div>'
             f'<div class="value">{number}</div><div class="range">{spread}</div>'
             f"{_bar(decision['estimates'][name])}</div>"
         )
     return f'<section class="cards">{"".join(cards)}</section>'
+
+
+def _spread(interval: str) -> str:
+    """The brackets of `interval_text` in words."""
+    if interval in ("", "[-]"):
+        return "no interval" * bool(interval)
+    exact = " (exact*)" * interval.endswith("*")
+    return f"95% interval {interval.strip('[]*').replace(', ', ' to ')}{exact}"
 
 
 def _table(report: Mapping[str, Any]) -> str:
@@ -229,7 +273,7 @@ def _table(report: Mapping[str, Any]) -> str:
         ]
         meaning = escape(_meaning(report, name))
         rows.append(
-            f'<tr><th scope="row">{_label(report, name)}<span class="what">{meaning}</span></th>'
+            f'<tr><th scope="row">{escape(_label(report, name))}<span class="what">{meaning}</span></th>'
             f"{''.join(cells)}</tr>"
         )
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
@@ -266,7 +310,7 @@ def _figure(name: str, png: bytes) -> str:
 
 def _threshold_sentence(report: Mapping[str, Any]) -> str:
     """Which thresholds the table shows, and where the chosen one came from."""
-    positive = isolated(list(report["classes"])[-1])
+    positive = isolated(classes_of(report)[0])
     if report["decisions"]["default"]["threshold"] is None:
         return "Each record is called its most probable class; averages are over the classes."
     if "chosen" not in report["decisions"]:
@@ -280,11 +324,12 @@ def _threshold_sentence(report: Mapping[str, Any]) -> str:
 
 def _interval_sentence(report: Mapping[str, Any]) -> str:
     """What the brackets are."""
-    if report["groups"] < 2:
-        return "All records are of one group, so there are no intervals."
+    note = exact_note(report)
     return (
         f"In brackets: 95% intervals from {report['resamples']:,} bootstrap resamples of the "
         f"{report['groups']:,} groups, because records of one group are not independent."
+        + f" {note}."
+        * bool(note)
     )
 
 
@@ -310,23 +355,32 @@ def _label(report: Mapping[str, Any], name: str) -> str:
         "loss",
         "brier",
     )
-    return _NAMES.get(name, name.capitalize()) + (" (macro)" if macro else "")
+    whose = "macro" if macro else class_of(report, name)
+    return _NAMES.get(name, name.capitalize()) + (f" ({whose})" if whose else "")
 
 
 def _meaning(report: Mapping[str, Any], name: str) -> str:
     """What the metric says, with the positive class's name."""
-    classes = list(report["classes"])
-    positive = classes[-1] if len(classes) == 2 else "the class"
-    return _MEANING[name].replace("{positive}", isolated(positive))
+    positive, other = classes_of(report)
+    return meaning(
+        name,
+        isolated(positive) if positive else "the class",
+        isolated(other) if other else "the other classes",
+    )
 
 
-def _number(estimate: Mapping[str, float | None]) -> str:
+def meaning(name: str, positive: str, other: str) -> str:
+    """What a metric says, with the names of the classes."""
+    return _MEANING[name].replace("{positive}", positive).replace("{other}", other)
+
+
+def _number(estimate: Mapping[str, Any]) -> str:
     """The value in bold, and its interval."""
     value, _, interval = interval_text(estimate).partition(" ")
     return f"<b>{value}</b>{interval}"
 
 
-def _bar(estimate: Mapping[str, float | None]) -> str:
+def _bar(estimate: Mapping[str, Any]) -> str:
     """The interval as a bar from 0 to 1, with a mark at the value."""
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
     if value is None or low is None or high is None:

@@ -3,7 +3,8 @@
 Everything here is NumPy on one `Predictions`, which all metrics, pictures and tables are made from.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +14,6 @@ from tfrecords.errors import InputError, first_names
 Floats = npt.NDArray[np.float64]
 
 Ints = npt.NDArray[np.int64]
-
-POSITIVE = 1  # Of two classes in sorted order (NORMAL, PNEUMONIA), the second is the finding.
 
 _SUM_TOLERANCE = 1e-4  # A float32 softmax over a thousand classes stays well inside.
 
@@ -29,9 +28,12 @@ class Predictions:
         groups: N group names; records that share one are resampled together.
         labels: int64 [N], the true classes, each in [0, K).
         probabilities: float64 [N, K], each row sums to 1. Other float types are converted.
+        positive: Of two classes the index of the finding, whose sensitivity is told: 0 or 1. Of more
+            classes nothing asks for it.
 
     Raises:
-        ValueError: Lengths that disagree, a label out of range, or rows that are no probabilities.
+        ValueError: Lengths that disagree, a label out of range, a positive class that is none, or rows that
+            are no probabilities.
     """
 
     class_names: tuple[str, ...]
@@ -39,6 +41,7 @@ class Predictions:
     groups: tuple[str, ...]
     labels: Ints
     probabilities: Floats
+    positive: int = 1
 
     def __post_init__(self) -> None:
         classes, records = len(self.class_names), len(self.ids)
@@ -50,6 +53,10 @@ class Predictions:
             raise ValueError(
                 f"{records} ids of {classes} classes, but {len(self.groups)} groups, labels "
                 f"{labels.shape} and probabilities {probabilities.shape}; all must agree"
+            )
+        if self.positive not in (0, 1):
+            raise ValueError(
+                f"positive is {self.positive}; it must be the index of one of two classes, 0 or 1"
             )
         if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
             found = f"{labels.dtype} from {labels.min()} to {labels.max()}"
@@ -73,13 +80,31 @@ class Predictions:
     @property
     def scores(self) -> Floats:
         """float64 [N]: the positive class's probability, of two classes."""
-        return self.probabilities[:, POSITIVE]
+        return self.probabilities[:, self.positive]
+
+    @property
+    def positive_name(self) -> str:
+        """The positive class's name, of two classes; "" of more."""
+        return self.class_names[self.positive] if self.binary else ""
+
+    def of(self, positive: str) -> Self:
+        """The same answers with another positive class; "" for the second, or of more than two classes.
+
+        Raises:
+            ValueError: There is no class of this name.
+        """
+        return replace(self, positive=self.class_names.index(positive) if positive else 1)
+
+    def groups_of_classes(self) -> tuple[int, ...]:
+        """K counts: how many groups have records of each class."""
+        groups = np.asarray(self.groups)
+        return tuple(len(np.unique(groups[self.labels == k])) for k in range(len(self.class_names)))
 
 
 def decide(predictions: Predictions, threshold: float | None) -> Ints:
     """The class called for each record, int64 [N].
 
-    Of two classes the positive one (index 1) is called where its probability is `>= threshold`;
+    Of two classes the positive one is called where its probability is `>= threshold`;
     0.5 is the most probable class, a tie going to the positive one, and None means 0.5. Of more
     classes the most probable is called, a tie going to the lower index.
 
@@ -96,7 +121,8 @@ def decide(predictions: Predictions, threshold: float | None) -> Ints:
     threshold = 0.5 if threshold is None else threshold
     if not 0 <= threshold <= 1:
         raise InputError(f"threshold is {threshold}; it must be a probability from 0 to 1")
-    return (predictions.scores >= threshold).astype(np.int64)
+    called = predictions.scores >= threshold
+    return np.where(called, predictions.positive, 1 - predictions.positive).astype(np.int64)
 
 
 def choose_threshold(predictions: Predictions) -> float:
@@ -125,7 +151,7 @@ def choose_threshold(predictions: Predictions) -> float:
             "use a larger validation split, or decide at 0.5"
         )
     scores, inverse = np.unique(predictions.scores, return_inverse=True)
-    positives = np.bincount(inverse, weights=predictions.labels)
+    positives = np.bincount(inverse, weights=predictions.labels == predictions.positive)
     negatives = np.bincount(inverse) - positives
     # Called positive: all above the gap after score i. J x P x N is whole, so ties are exact.
     found = positives.sum() - np.cumsum(positives)[:-1]
@@ -138,6 +164,36 @@ def choose_threshold(predictions: Predictions) -> float:
     middle = (below + above) / 2
     middle = np.where(middle > below, middle, above)  # Neighbouring floats have no middle.
     return float(middle[np.lexsort((np.abs(middle - 0.5), below - above))[0]])
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A threshold and what it was chosen on, as a run's result keeps it; its fields are named as there.
+
+    Attributes:
+        threshold: The probability of the positive class from which it is called; None with more than two
+            classes.
+        chosen_on: Records that it was chosen on.
+        chosen_on_groups: Groups among them with records of each class, in the order of the classes.
+        positive: The positive class; "" with more than two classes.
+    """
+
+    threshold: float | None = None
+    chosen_on: int = 0
+    chosen_on_groups: tuple[int, ...] = ()
+    positive: str = ""
+
+    @classmethod
+    def chosen(cls, validation: Predictions) -> Self:
+        """Returns what `choose_threshold` says of these predictions; that of no threshold for many classes.
+
+        Raises:
+            InputError: Of two classes one has no records.
+        """
+        if not validation.binary:
+            return cls()
+        records, groups = len(validation.ids), validation.groups_of_classes()
+        return cls(choose_threshold(validation), records, groups, validation.positive_name)
 
 
 def worst_mistakes(predictions: Predictions, threshold: float | None, n: int) -> Ints:

@@ -6,10 +6,12 @@ they cannot disagree. Its content, `Report` below:
     split, threshold_source, facts, notice, resamples, seed
     data                             the data set's name, if it is not the run's own
     records, groups, classes         counts; classes is name -> records
+    positive                         of two classes the finding, which sensitivity is of; else null
+    warnings, threshold_warnings     sentences on what the figures, or the threshold, rest on too little
     decisions.default                threshold 0.5 (null with more than two classes: most probable)
     decisions.chosen                 only if a threshold was chosen
         .threshold, .confusion       [K][K], true class by row
-        .estimates.NAME              {value, low, high, undefined}; null where undefined
+        .estimates.NAME              {value, low, high, undefined, method}; null where undefined
     calibration_error, best_epoch    the latter null without a validation loss
 """
 
@@ -17,8 +19,6 @@ import csv
 import io
 import json
 import math
-import os
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -29,12 +29,20 @@ import numpy as np
 import numpy.typing as npt
 
 from tfrecords.errors import InputError, first_names
-from tfrecords.files import publish, sync
 from tfrecords.text.names import legend
 from trainer.evaluation import figures, metrics
+from trainer.evaluation.folder import write_folder
 from trainer.evaluation.intervals import Estimate, estimates, point_values
-from trainer.evaluation.page import interval_text, render_page, split_text
-from trainer.evaluation.predictions import POSITIVE, Predictions, decide, worst_mistakes
+from trainer.evaluation.page import (
+    class_of,
+    classes_of,
+    exact_note,
+    interval_text,
+    meaning,
+    render_page,
+    split_text,
+)
+from trainer.evaluation.predictions import Predictions, decide, worst_mistakes
 
 Report = dict[str, Any]
 
@@ -43,6 +51,8 @@ NOTICE = (
 )
 RESAMPLES = 2000
 _PR_THRESHOLDS = 201  # TensorBoard's own default.
+_FEW_OF_A_CLASS = 10  # Groups: fewer are told, for records of one group are one case.
+_NAMED = 5  # Classes in a warning.
 
 
 def write_report(
@@ -58,6 +68,8 @@ def write_report(
     best_epoch: int | None = None,
     seed: int = 0,
     data: str = "",
+    threshold_groups: Sequence[int] = (),
+    notes: Sequence[str] = (),
 ) -> Path:
     """Writes the whole report, and returns the path of its `report.html`.
 
@@ -81,6 +93,9 @@ def write_report(
         best_epoch: The epoch whose weights were kept; without it, the lowest `val_loss`.
         seed: Of the bootstrap.
         data: Name of the data set, if it is not the run's own.
+        threshold_groups: Groups with records of each class among those that the threshold was chosen on;
+            () if not known, or none was chosen.
+        notes: Sentences to be added to the warnings beside the headline.
 
     Raises:
         InputError: The directory cannot be written, or the threshold is none (see `decide`).
@@ -92,6 +107,8 @@ def write_report(
         threshold_source=threshold_source,
         facts=facts,
         seed=seed,
+        threshold_groups=threshold_groups,
+        notes=notes,
     )
     report["best_epoch"] = figures.best_epoch(history) if best_epoch is None else best_epoch
     if data:
@@ -107,7 +124,7 @@ def write_report(
         "report.html": render_page(report, pictures, _legend(predictions)).encode(),
         "report.json": json.dumps(report, indent=2, allow_nan=False).encode() + b"\n",
     }
-    _publish(directory, files)
+    write_folder(directory, files)
     return directory / "report.html"
 
 
@@ -134,17 +151,35 @@ def summarise(
     threshold_source: str,
     facts: Mapping[str, str],
     seed: int = 0,
+    threshold_groups: Sequence[int] = (),
+    notes: Sequence[str] = (),
 ) -> Report:
     """Every number of the report, ready for JSON; arguments as in `write_report`."""
     decisions = {"default": _decision(predictions, 0.5 if predictions.binary else None, seed)}
     if threshold is not None:
         decisions["chosen"] = _decision(predictions, threshold, seed)
     labels = Counter(predictions.labels.tolist())
+    names = predictions.class_names
+    few, few_chosen_on = _few(names, predictions.groups_of_classes()), _few(names, threshold_groups)
+    warnings, threshold_warnings = list(notes), []
+    if few:
+        warnings.append(
+            f"fewer than {_FEW_OF_A_CLASS} groups of a class in {split}: {few}; figures of so few say "
+            f"little, and their intervals are wide"
+        )
+    if few_chosen_on:
+        threshold_warnings.append(
+            f"fewer than {_FEW_OF_A_CLASS} groups of a class in validation, which chose the threshold: "
+            f"{few_chosen_on}; others would have chosen another one"
+        )
     return {
         "split": split,
         "records": len(predictions.ids),
         "groups": len(set(predictions.groups)),
-        "classes": {name: labels[i] for i, name in enumerate(predictions.class_names)},
+        "classes": {name: labels[i] for i, name in enumerate(names)},
+        "positive": predictions.positive_name or None,
+        "warnings": warnings,
+        "threshold_warnings": threshold_warnings,
         "decisions": decisions,
         "threshold_source": threshold_source,
         "calibration_error": metrics.reliability_curve(predictions).error,
@@ -165,15 +200,23 @@ def render_text(report: Report) -> str:
     lines = [
         f"{split_text(report)}: {report['records']:,} records of {report['groups']:,} groups "
         f"({classes}); 95% intervals by group",
-        "  ".join(["".ljust(18), *(head.ljust(22) for head in heads)]).rstrip(),
+        *(f"warning: {sentence}" for sentence in report.get("warnings", ())),
     ]
-    for name in decisions[0]["estimates"]:
+    whose = {name: class_of(report, name) for name in decisions[0]["estimates"]}
+    rows = {name: f"{name} ({of})" if of else name for name, of in whose.items()}
+    wide = max(18, *map(len, rows.values()))
+    lines.append("  ".join(["".ljust(wide), *(head.ljust(22) for head in heads)]).rstrip())
+    for name, row in rows.items():
         cells = [interval_text(decision["estimates"][name]).ljust(22) for decision in decisions]
-        lines.append("  ".join([name.ljust(18), *cells]).rstrip())
+        lines.append("  ".join([row.ljust(wide), *cells]).rstrip())
+    lines += filter(None, [exact_note(report)])
     if "chosen" in report["decisions"]:
-        lines.append(f"threshold {decisions[0]['threshold']:.3g}: {report['threshold_source']}")
+        positive, _ = classes_of(report)
+        threshold = f"{decisions[0]['threshold']:.3g}"
+        lines.append(f"threshold {threshold} for {positive}: {report['threshold_source']}")
     if "note" in report["facts"]:
         lines.append(report["facts"]["note"])
+    lines += (f"warning: {sentence}" for sentence in report.get("threshold_warnings", ()))
     return "\n".join([*lines, report["notice"]])
 
 
@@ -195,14 +238,18 @@ def write_summaries(
 
     thresholds = _marked_thresholds(predictions, threshold)
     drawn = _evaluation_figures(predictions, thresholds, {})
-    shown = [POSITIVE] if predictions.binary else range(len(predictions.class_names))
+    shown = [predictions.positive] if predictions.binary else range(len(predictions.class_names))
+    classes = ("the class", "the other classes")
+    if predictions.binary:
+        classes = (predictions.positive_name, predictions.class_names[1 - predictions.positive])
     writer = tf.summary.create_file_writer(str(log_dir), filename_suffix=".report")
     with writer.as_default(step=step):
         if told := _legend(predictions):
             tf.summary.text(f"{split}/report/classes", told)
         for name, value in point_values(predictions, threshold).items():
             if math.isfinite(value):
-                tf.summary.scalar(f"{split}/report/{name}", value)
+                about = meaning(name, *classes)
+                tf.summary.scalar(f"{split}/report/{name}", value, description=about)
         for name, figure in drawn.items():
             pixels = tf.io.decode_png(figures.png(figure), channels=3)
             tf.summary.image(f"{split}/report/{Path(name).stem}", pixels[tf.newaxis])
@@ -228,9 +275,17 @@ def _decision(predictions: Predictions, threshold: float | None, seed: int) -> R
     }
 
 
-def _estimate_json(estimate: Estimate) -> dict[str, float | int | None]:
+def _estimate_json(estimate: Estimate) -> dict[str, float | int | str | None]:
     """JSON has no NaN: undefined is null."""
-    return {k: v if math.isfinite(v) else None for k, v in asdict(estimate).items()}
+    values = asdict(estimate)
+    return {k: v if isinstance(v, str) or math.isfinite(v) else None for k, v in values.items()}
+
+
+def _few(class_names: Sequence[str], groups: Sequence[int]) -> str:
+    """The classes with few groups, as "COVID 3, NORMAL 8"; "" if there is none, or if nothing is known."""
+    few = [f"{name} {n:,}" for name, n in zip(class_names, groups, strict=False) if n < _FEW_OF_A_CLASS]
+    more = f" and {len(few) - _NAMED:,} more classes" if len(few) > _NAMED else ""
+    return ", ".join(few[:_NAMED]) + more
 
 
 def _marked_thresholds(predictions: Predictions, threshold: float | None) -> dict[str, float]:
@@ -325,44 +380,3 @@ def _pr_counts(predictions: Predictions, class_index: int) -> npt.NDArray[np.flo
     precision = found / np.maximum(found + alarms, 1)
     recall = found / max(truth.sum(), 1)
     return np.stack([found, alarms, correct, missed, precision, recall]).astype(np.float32)
-
-
-def _publish(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Puts whole files under their names, in the given order; a new directory appears with all of them."""
-    place = directory.resolve()  # a link is followed, not replaced
-    try:
-        there = place.exists()
-        beside = place if there else place.parent  # a directory that is there may be a disk of its own
-        beside.mkdir(parents=True, exist_ok=True)
-        partial = beside / f".{place.name}.{os.getpid()}.tmp"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        try:
-            for name, content in files.items():
-                (partial / name).write_bytes(content)
-            if not there and _appears(partial, place):
-                return
-            if "mistakes.png" not in files:  # An earlier report's gallery shows other mistakes.
-                (place / "mistakes.png").unlink(missing_ok=True)
-            for name in files:
-                publish(partial / name, place / name)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise InputError(
-            f"cannot write the report to {directory}: {error.strerror or error}. "
-            "Give a directory that can be written, on a disk with free space"
-        ) from error
-
-
-def _appears(partial: Path, place: Path) -> bool:
-    """Gives a whole directory its name; False if another process was faster."""
-    for path in partial.iterdir():
-        sync(path)
-    try:
-        publish(partial, place)
-    except OSError:
-        if not place.is_dir():
-            raise
-        return False
-    return True

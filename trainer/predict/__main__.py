@@ -2,7 +2,7 @@
 
     python -m trainer.predict --run_dir=runs/chest_xray-cnn IMAGE_OR_FOLDER...
 
-Prints a line a file: the file, its class, the class's probability. Of two classes the second is
+Prints a line a file: the file, its class, the class's probability. Of two classes the positive one is
 predicted from the probability on that was chosen on validation, as in the run's report. A file that cannot
 be used is named on stderr with the reason, the others go on, and the exit code is 3. Files below folders
 that are no images, as texts and tables, are passed over and counted.

@@ -12,7 +12,6 @@ from tfrecords.errors import InputError
 from tfrecords.images.decode import decode
 from tfrecords.images.kinds import HEAD_BYTES, DecodeError, check_kind, is_dicom
 from trainer.evaluation.evaluate_run import load_result
-from trainer.evaluation.predictions import POSITIVE
 from trainer.inference import BATCH_SIZE
 from trainer.predict.listing import Found, is_no_image, list_files, named_as_dicom
 from trainer.run import Run
@@ -81,6 +80,7 @@ def predict_listed(run: Run, files: Sequence[Found]) -> Iterator[Outcome]:
             f"  python -m trainer.evaluate --run_dir={run.folder}"
         )
     height, width, channels = run.data.image_shape
+    positive = run.data.class_names.index(result.positive) if result.positive else 1
     waiting: list[Path | LeftOut] = []
     images: list[npt.NDArray[np.uint8]] = []
 
@@ -91,7 +91,9 @@ def predict_listed(run: Run, files: Sequence[Found]) -> Iterator[Outcome]:
                 yield file
                 continue
             row = next(rows)
-            label = int(row.argmax()) if threshold is None else int(row[POSITIVE] >= threshold)
+            label = int(row.argmax())
+            if threshold is not None:
+                label = positive if row[positive] >= threshold else 1 - positive
             yield Answer(file, run.data.class_names[label], row)
         waiting.clear()
         images.clear()

@@ -96,7 +96,7 @@ class Search:
         values = {
             "version": _VERSION,
             "options": asdict(self.options),
-            "config": self.config.to_json(),
+            "config": self.config.to_stored(),
             "data": asdict(self.data),
             "space_name": self.space_name,
             "initial_points": self.initial_points,

@@ -9,6 +9,7 @@ import struct
 import sys
 import zlib
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -934,3 +935,32 @@ def test_what_is_no_number_of_bytes(text, facts):
     assert re.search(
         facts(f"--shard_size={text}: must be a number with KB, MB or GB, as 64MB"), str(caught.value)
     )
+
+
+def test_the_positive_class_changes_no_shard_and_may_be_given_later(image_folder, tmp_path):
+    options = ConvertOptions(image_folder, tmp_path / "out", size=(24, 24), workers=1)
+    plain = convert_images(options).manifest
+    before = content(options.out)
+    assert plain.positive == ""
+    assert b"positive" not in before["manifest.json"]  # a manifest of before stays as it was
+    chosen = convert_images(replace(options, positive="NORMAL"))
+    assert chosen.was_complete
+    assert chosen.manifest == Manifest.load(options.out) == replace(plain, positive="NORMAL")
+    after = content(options.out)
+    assert [name for name in before if after[name] != before[name]] == ["manifest.json"]
+    assert convert_images(options).manifest.positive == "NORMAL"  # not asked, not changed
+    assert content(options.out) == after
+    with pytest.raises(InputError, match=r"--positive=COVID: .*NORMAL, PNEUMONIA"):
+        convert_images(replace(options, positive="COVID"))
+    assert content(options.out) == after
+    other = convert_images(replace(options, out=tmp_path / "other", positive="PNEUMONIA")).manifest
+    assert other == replace(plain, positive="PNEUMONIA")
+
+
+def test_more_than_two_classes_have_no_positive_one(image_folder, tmp_path):
+    images = shutil.copytree(image_folder, tmp_path / "images")
+    shutil.copytree(images / "NORMAL", images / "OTHER")
+    options = ConvertOptions(images, tmp_path / "out", size=(24, 24), workers=1, positive="NORMAL")
+    with pytest.raises(InputError, match="--positive=NORMAL: is for two classes, and there are 3"):
+        convert_images(options)
+    assert not options.out.exists()

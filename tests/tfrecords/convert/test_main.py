@@ -88,7 +88,7 @@ def test_what_must_be_given(run_command, flag, other):
 def test_the_summary(run_command, image_folder, tmp_path):
     arguments = (f"--images={image_folder}", "--out=data", "--size=32x24", "--channels=rgb", "--seed=3")
     first = convert(run_command, *arguments, cwd=tmp_path)
-    assert (first.returncode, first.stdout.count("\n")) == (0, 10)
+    assert (first.returncode, first.stdout.count("\n")) == (0, 11)
     lines = first.stdout.splitlines()
     assert lines[0] == "data: converted"
     assert lines[1] == "chest_xray: 32x24x3 raw, 1 augmented copies of each train image, seed 3"
@@ -101,7 +101,8 @@ def test_the_summary(run_command, image_folder, tmp_path):
     size = sum(path.stat().st_size for path in (tmp_path / "data").glob("*.tfrecord-*"))
     assert lines[6].startswith(f"3 shards, {size / 1e6:,.1f} MB, 0 images rejected, ")
     assert lines[6].endswith(" images/s")
-    assert lines[7:] == [
+    assert lines[7].startswith("positive class: PNEUMONIA (NORMAL is the negative class by its name")
+    assert lines[8:] == [
         "Next:",
         "  python -m tfrecords.show --data=data",
         "  python -m trainer.main --data=data --strategy=mirrored --model=cnn",
@@ -115,7 +116,7 @@ def test_the_summary(run_command, image_folder, tmp_path):
     assert again.stdout.splitlines()[1:6] == lines[1:6]
     assert "images/s" not in again.stdout
 
-    shown = run_command(*lines[8].split()[2:4], cwd=tmp_path)
+    shown = run_command(*lines[9].split()[2:4], cwd=tmp_path)
     assert shown.returncode == 0
 
 

@@ -1,7 +1,12 @@
 import importlib.util
 import re
+from dataclasses import replace
 
 import pytest
+
+from tfrecords.convert.options import ConvertOptions
+from tfrecords.convert.remote import convert_remote
+from tfrecords.manifest import Manifest
 
 MISSING = [name for name in ("fsspec", "s3fs", "moto", "boto3") if importlib.util.find_spec(name) is None]
 FLAGS = ("--size=96x90", "--shard_size=64KB")
@@ -197,3 +202,22 @@ def test_a_remote_place_needs_a_work_folder(image_folder, run_command, tmp_path,
     assert done.stderr.startswith(
         "error: --work: is missing; a remote --images or --out needs a local folder"
     )
+
+
+def test_a_positive_class_that_is_given_later_changes_the_remote_manifest_alone(image_folder, tmp_path):
+    fsspec = pytest.importorskip("fsspec", reason="the remote extra is not installed")
+    options = ConvertOptions(image_folder, tmp_path / "out", size=(24, 24), workers=1)
+    places = {"images": str(image_folder), "out": "memory://positive/data", "work": tmp_path / "work"}
+    assert not convert_remote(options, **places).was_complete
+    files = fsspec.filesystem("memory")
+
+    def stored():
+        return {path: files.cat_file(path) for path in files.find("/positive/data")}
+
+    before = stored()
+    again = convert_remote(replace(options, positive="NORMAL"), **places)
+    assert (again.was_complete, again.manifest.positive) == (True, "NORMAL")
+    after = stored()
+    assert [path for path in after if after[path] != before.get(path)] == ["/positive/data/manifest.json"]
+    assert Manifest.from_bytes(after["/positive/data/manifest.json"], "there") == again.manifest
+    assert convert_remote(options, **places).manifest == again.manifest

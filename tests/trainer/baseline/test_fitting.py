@@ -2,10 +2,12 @@ import csv
 import json
 import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
+from recomputation import recomputed, youden
 
 from tfrecords.convert.conversion import convert_images
 from tfrecords.convert.options import ConvertOptions
@@ -17,6 +19,7 @@ from trainer.baseline.fitting import SEARCH_NAME, fit_baseline
 from trainer.baseline.grids import GRIDS
 from trainer.baseline.options import BaselineOptions
 from trainer.config import BASELINES, TrainConfig
+from trainer.evaluation import report
 from trainer.evaluation.evaluate_run import evaluate_run, predict_split
 from trainer.evaluation.predictions import choose_threshold
 from trainer.evaluation.report import read_report
@@ -154,7 +157,8 @@ def test_evaluation_and_prediction_take_it(fitted, converted, image_folder):
             assert answer.predicted == row["predicted"]
 
 
-def test_more_than_two_classes_have_no_threshold(tmp_path):
+def test_more_than_two_classes_have_no_threshold_and_the_numbers_of_scikit_learn(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "RESAMPLES", 40)
     random = np.random.default_rng(0)
     for label, name in enumerate("abc"):
         (tmp_path / "images" / name).mkdir(parents=True)
@@ -164,10 +168,30 @@ def test_more_than_two_classes_have_no_threshold(tmp_path):
     data, folder = tmp_path / "data", tmp_path / "run"
     convert_images(ConvertOptions(tmp_path / "images", data, size=(16, 16), val_fraction=0.2, workers=1))
     fit_baseline(BaselineOptions(str(data), str(folder), "pca_svm", jobs=1), lambda _: None)
-    result, report = Run.load(folder).result(), read_report(folder / "report" / "test")
-    assert (result.threshold, result.chosen_on) == (None, 0)
-    assert report["decisions"].keys() == {"default"}
-    assert report["decisions"]["default"]["estimates"]["auroc"]["value"] > 0.8
+    result, told = Run.load(folder).result(), read_report(folder / "report" / "test")
+    assert (result.threshold, result.chosen_on, result.positive, told["positive"]) == (None, 0, "", None)
+    assert told["decisions"].keys() == {"default"}
+    estimates = told["decisions"]["default"]["estimates"]
+    assert estimates["auroc"]["value"] > 0.8
+    for name, numbers in recomputed(folder / "report" / "test", resamples=40)["default"].items():
+        found = estimates[name]
+        assert (found["value"], found["low"], found["high"]) == pytest.approx(numbers, abs=1e-6), name
+
+
+def test_the_threshold_is_for_the_class_that_positive_names(fitted, converted, tmp_path):
+    folder = shutil.copytree(fitted("logistic")[0], tmp_path / "run")
+    options = BaselineOptions(str(converted), str(folder), "logistic", jobs=1)
+    before, said = Run.load(folder).result(), []
+    with pytest.raises(InputError, match=r"--positive=OTHER: .*NORMAL, PNEUMONIA"):
+        fit_baseline(replace(options, positive="OTHER"))
+    fit_baseline(replace(options, positive="NORMAL"), said.append)
+    result, run = Run.load(folder).result(), Run.load(folder)
+    answers = predict_split(load_predictor(run.model), converted, Manifest.load(converted), "val")
+    assert before.positive == "PNEUMONIA"
+    assert result.positive == read_report(folder / "report" / "test")["positive"] == "NORMAL"
+    assert result.threshold == pytest.approx(youden(answers.labels == 0, answers.probabilities[:, 0]))
+    assert result.model_sha256 == before.model_sha256
+    assert not any("reading" in line for line in said)  # nothing was fitted
 
 
 def test_memory_that_is_not_there(converted, tmp_path, monkeypatch):

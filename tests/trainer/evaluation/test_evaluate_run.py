@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from recomputation import read, recomputed, youden
+from sklearn.metrics import precision_score, recall_score
 from tensorboard.backend.event_processing.event_accumulator import TENSORS, EventAccumulator
 
 from data_pipeline.dataset import make_dataset
@@ -18,7 +20,7 @@ from data_pipeline.options import PipelineOptions
 from tfrecords.errors import InputError
 from tfrecords.files import file_sha256
 from tfrecords.manifest import Manifest
-from trainer.evaluation import figures
+from trainer.evaluation import figures, report
 from trainer.evaluation.evaluate_run import (
     _STREAM,
     _images,
@@ -28,7 +30,9 @@ from trainer.evaluation.evaluate_run import (
     validation_threshold,
 )
 from trainer.evaluation.report import read_report
+from trainer.finish import finished_again, positive_of
 from trainer.inference import Predictor
+from trainer.predict.files import predict_files
 from trainer.run import Run
 
 pytestmark = pytest.mark.slow
@@ -162,7 +166,10 @@ def test_the_runs_own_data_are_known_by_their_plan_wherever_they_are(
 def test_other_data_in_the_place_of_the_runs_own_are_not_taken_for_them(run, data):
     there = replace(run, config=replace(run.config, data=str(data)))
     rewrite(data, plan="b" * 64)
-    for call in (lambda: evaluate_run(there, split="test"), lambda: validation_threshold(None, there)):
+    for call in (
+        lambda: evaluate_run(there, split="test"),
+        lambda: validation_threshold(None, there, "PNEUMONIA"),
+    ):
         with pytest.raises(InputError, match=rf"--data={data}: .* another conversion; .*--data=FOLDER"):
             call()
 
@@ -277,6 +284,137 @@ def test_a_run_that_goes_on_is_evaluated_so_far_if_asked(run, tmp_path, without_
     evaluate_run(run, split="test", out=tmp_path / "out", so_far=True)
     own = (run.report("test") / "predictions.csv").read_bytes()
     assert (tmp_path / "out" / "predictions.csv").read_bytes() == own
+
+
+def test_the_numbers_of_a_run_are_those_of_scikit_learn_and_scipy(run, monkeypatch):
+    """Metrics, intervals and the threshold of two classes, from the tables of predictions alone."""
+    monkeypatch.setattr(report, "RESAMPLES", 40)
+    evaluate_run(run, split="val")
+    _, _, labels, table, _ = read(run.report("val"))
+    threshold = youden(labels == 1, table[:, 1])
+    for split in ("val", "test"):
+        decisions = read_report(run.report(split))["decisions"]
+        assert decisions["chosen"]["threshold"] == pytest.approx(threshold, abs=1e-12)
+        resamples = 40 if split == "val" else 1
+        for key, expected in recomputed(run.report(split), resamples=resamples).items():
+            found = {k: (e["value"], e["low"], e["high"]) for k, e in decisions[key]["estimates"].items()}
+            assert found.keys() == expected.keys()
+            for name, numbers in expected.items():
+                told = 3 if split == "val" else 1  # the report on test was made with other resamples
+                assert found[name][:told] == pytest.approx(numbers[:told], abs=1e-6), (split, key, name)
+
+
+@pytest.fixture
+def of_before(run, data):
+    """A run of a version that took the second class, whose data are now called COVID and NORMAL."""
+    rewrite(data, class_names=("COVID", "NORMAL"))
+    config = json.loads((run.folder / "config.json").read_text())
+    config["data"]["class_names"] = ["COVID", "NORMAL"]
+    config["config"]["data"] = str(data)
+    (run.folder / "config.json").write_text(json.dumps(config))
+    result = json.loads((run.folder / "result.json").read_text())
+    del result["positive"], result["chosen_on_groups"]
+    (run.folder / "result.json").write_text(json.dumps(result))
+    return Run.load(run.folder)
+
+
+def threshold_for_covid(run):
+    """That of scikit-learn on the validation split of such a run."""
+    data = Path(run.config.data)
+    val = predict_split(Predictor(run.model), data, Manifest.load(data), "val")
+    return youden(val.labels == 0, val.probabilities[:, 0])
+
+
+def test_a_run_of_before_means_what_it_meant_and_says_so(of_before):
+    threshold = of_before.result().threshold
+    text = evaluate_run(of_before, split="test").text
+    written = read_report(of_before.report("test"))
+    assert written["positive"] == "NORMAL"
+    assert written["decisions"]["chosen"]["threshold"] == threshold
+    assert "sensitivity (NORMAL)" in text
+    assert "--positive=COVID evaluates for COVID" in written["warnings"][0]
+    assert written["threshold_warnings"] == []  # on how many groups it was chosen is not known
+
+
+def test_another_positive_class_gets_a_threshold_and_a_report_of_its_own(of_before, run_command):
+    own = (of_before.report("test") / "report.json").read_bytes()
+    result = (of_before.folder / "result.json").read_bytes()
+    done = run_command("trainer.evaluate", f"--run_dir={of_before.folder}", "--positive=COVID")
+    assert done.returncode == 0, done.stderr
+    assert "\nsensitivity (COVID)  " in done.stdout
+    folder = of_before.folder / "report" / "test-positive-COVID"
+    assert done.stdout.splitlines()[-1] == f"report: {folder}/report.html"
+    written = read_report(folder)
+    assert written["positive"] == "COVID"
+    threshold = threshold_for_covid(of_before)
+    chosen = written["decisions"]["chosen"]
+    assert chosen["threshold"] == pytest.approx(threshold, abs=1e-12)
+    _, _, labels, table, predicted = read(folder)
+    called = np.where(table[:, 0] >= threshold, 0, 1)
+    assert predicted == [("COVID", "NORMAL")[k] for k in called]
+    for name, expected in (
+        ("sensitivity", recall_score(labels, called, pos_label=0)),
+        ("specificity", recall_score(labels, called, pos_label=1)),
+        ("precision", precision_score(labels, called, pos_label=0, zero_division=0)),
+    ):
+        assert chosen["estimates"][name]["value"] == pytest.approx(expected), name
+    assert all("evaluates for" not in warning for warning in written["warnings"])
+    # What the run has published stays as it was.
+    assert (of_before.report("test") / "report.json").read_bytes() == own
+    assert (of_before.folder / "result.json").read_bytes() == result
+    with pytest.raises(InputError, match=r"--positive=covid: .*COVID, NORMAL"):
+        evaluate_run(of_before, split="test", positive="covid")
+
+
+def test_a_finished_run_takes_another_positive_class_and_stays_paired(of_before, image_folder):
+    manifest, said = Manifest.load(Path(of_before.config.data)), []
+    before = of_before.result()
+    finished_again(of_before, manifest, said.append, evaluate=False)  # nobody has chosen: nothing is changed
+    assert of_before.result() == before
+    chosen = replace(of_before, config=replace(of_before.config, positive="COVID"))
+    evaluation = finished_again(chosen, manifest, said.append)
+    result = Run.load(of_before.folder).result()
+    assert result.positive == "COVID"
+    assert result.threshold == pytest.approx(threshold_for_covid(of_before), abs=1e-12)
+    assert replace(result, positive="", threshold=before.threshold, chosen_on_groups=()) == before
+    written = read_report(of_before.report("test"))
+    assert (written["positive"], evaluation.page.parent) == ("COVID", of_before.report("test"))
+    assert written["decisions"]["chosen"]["threshold"] == result.threshold
+    assert sum(" is COVID now" in line for line in said) == 1
+    # Found finished again, and predicted by the same rule.
+    assert finished_evaluation(Run.load(of_before.folder), "test").text == evaluation.text
+    for answer in predict_files(Run.load(of_before.folder), sorted(image_folder.glob("*/*"))[:8]):
+        assert answer.predicted == ("COVID" if answer.probabilities[0] >= result.threshold else "NORMAL")
+
+
+def test_a_report_of_the_other_class_is_not_taken_for_the_runs(run):
+    """As a kill between the new threshold and its report leaves it."""
+    assert finished_evaluation(run, "test") is not None
+    run.save_result(replace(run.result(), positive="NORMAL"))
+    assert finished_evaluation(run, "test") is None
+
+
+def test_the_flag_goes_before_the_data_and_the_data_before_the_names(trained):
+    manifest, config = Manifest.load(trained.data), Run.load(trained.folder).config
+    of_data = replace(manifest, positive="NORMAL")
+    assert positive_of(config, manifest) == "PNEUMONIA"
+    assert positive_of(config, of_data) == "NORMAL"
+    assert positive_of(replace(config, positive="PNEUMONIA"), of_data) == "PNEUMONIA"
+    assert positive_of(replace(config, positive="NORMAL"), manifest) == "NORMAL"
+
+
+def test_a_new_run_keeps_its_positive_class(trained):
+    run = Run.load(trained.folder)
+    fields = ("label", "weight", "group")
+    one = PipelineOptions(global_batch_size=1, cache="off")
+    manifest = Manifest.load(trained.data)
+    records = make_dataset(trained.data, manifest, "val", one, training=False, fields=fields)
+    pairs = {(int(r["label"][0]), r["group"][0]) for r in records.as_numpy_iterator()}
+    groups = tuple(sum(label == k for label, _ in pairs) for k in (0, 1))
+    assert (run.result().positive, run.result().chosen_on_groups) == ("PNEUMONIA", groups)
+    assert run.facts["positive"].startswith("PNEUMONIA (NORMAL is the negative class by its name")
+    # A configuration has the field only where it was chosen: files of before stay as they are.
+    assert "positive" not in json.loads((trained.folder / "config.json").read_text())["config"]
 
 
 def test_a_split_that_is_not_there_is_refused(run):

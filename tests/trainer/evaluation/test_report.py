@@ -3,7 +3,7 @@ import json
 import re
 import shutil
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -13,7 +13,8 @@ from matplotlib.text import Text
 
 from tfrecords.errors import InputError
 from trainer.evaluation import figures, metrics, report
-from trainer.evaluation.intervals import Estimate, estimates, point_values
+from trainer.evaluation.intervals import estimates, point_values
+from trainer.evaluation.page import render_page
 from trainer.evaluation.predictions import Predictions, decide, worst_mistakes
 
 PICTURES = {
@@ -116,7 +117,8 @@ def test_the_numbers_are_those_of_metrics(written):
         assert decision["threshold"] == threshold
         assert decision["confusion"] == metrics.confusion(predictions, threshold).tolist()
         for name, estimate in estimates(predictions, threshold, seed=0).items():
-            assert Estimate(**decision["estimates"][name]) == estimate
+            found = {k: np.nan if v is None else v for k, v in decision["estimates"][name].items()}
+            np.testing.assert_equal(found, asdict(estimate))
 
 
 def test_the_table_of_predictions_gives_them_back_exactly(written):
@@ -159,7 +161,7 @@ def test_the_page_says_what_was_measured(written):
     said = " ".join("".join(page.text).split())
     for decision in report.read_report(written)["decisions"].values():
         for estimate in decision["estimates"].values():
-            assert f"{estimate['value']:.3f}[{estimate['low']:.3f}, {estimate['high']:.3f}]" in said
+            assert report.interval_text(estimate).replace(" ", "", 1) in said
     for part in (
         "Data: demo data: drawn phantoms",
         "0.4 (Youden's J on the val split), or 0.5",
@@ -208,8 +210,10 @@ def test_every_kind_of_predictions_gets_a_whole_report(tmp_path, predictions, th
     written = json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
     assert {key: d["threshold"] for key, d in written["decisions"].items()} == decisions
     assert written["best_epoch"] is None
-    text = report.render_text(written)
-    assert len(text.splitlines()) == 13 + ("chosen" in decisions)
+    text, few = report.render_text(written), min(predictions.groups_of_classes()) < 10
+    assert len(written["warnings"]) == few
+    # Two lines around the table, its head, ten metrics, what the star says.
+    assert len(text.splitlines()) == 14 + ("chosen" in decisions) + few
 
 
 def test_the_same_input_gives_the_same_bytes(written, tmp_path):
@@ -287,22 +291,127 @@ def test_text():
     text = report.render_text(numbers)
     assert text == (
         "test: 4 records of 1 groups (NORMAL 2, PNEUMONIA 2); 95% intervals by group\n"
-        "                    threshold 0.65          threshold 0.5\n"
-        "accuracy            1.000                   0.750\n"
-        "auroc               1.000                   1.000\n"
-        "auprc               1.000                   1.000\n"
-        "sensitivity         1.000                   1.000\n"
-        "specificity         1.000                   0.500\n"
-        "precision           1.000                   0.667\n"
-        "f1                  1.000                   0.800\n"
-        "balanced_accuracy   1.000                   0.750\n"
-        "loss                0.400                   0.400\n"
-        "brier               0.125                   0.125\n"
-        "threshold 0.65: Youden's J on the val split\n"
+        "warning: fewer than 10 groups of a class in test: NORMAL 1, PNEUMONIA 1; figures of so few "
+        "say little, and their intervals are wide\n"
+        "                         threshold 0.65          threshold 0.5\n"
+        "accuracy                 1.000 [0.025, 1.000]*   0.750 [0.006, 1.000]*\n"
+        "auroc                    1.000 [0.025, 1.000]*   1.000 [0.025, 1.000]*\n"
+        "auprc (PNEUMONIA)        1.000 [0.025, 1.000]*   1.000 [0.025, 1.000]*\n"
+        "sensitivity (PNEUMONIA)  1.000 [0.025, 1.000]*   1.000 [0.025, 1.000]*\n"
+        "specificity (NORMAL)     1.000 [0.025, 1.000]*   0.500 [0.000, 1.000]*\n"
+        "precision (PNEUMONIA)    1.000 [0.025, 1.000]*   0.667 [0.003, 1.000]*\n"
+        "f1 (PNEUMONIA)           1.000 [0.049, 1.000]*   0.800 [0.006, 1.000]*\n"
+        "balanced_accuracy        1.000 [0.025, 1.000]*   0.750 [0.013, 1.000]*\n"
+        "loss                     0.400 [-]               0.400 [-]\n"
+        "brier                    0.125 [-]               0.125 [-]\n"
+        "* exact (Clopper-Pearson; AUROC: Newcombe) with groups as the unit: the bootstrap of few groups, or "
+        "of groups that agree, is too narrow\n"
+        "threshold 0.65 for PNEUMONIA: Youden's J on the val split\n"
         "For research only: this model and its predictions are not a medical device and not for clinical use."
     )
     estimate = {"value": 0.9123, "low": 0.8894, "high": 0.9336}
-    assert report.interval_text(estimate) == "0.912 [0.889, 0.934]"
+    assert report.interval_text(estimate) == "0.912 [0.889, 0.934]"  # of a report of before
+
+
+def summarised(predictions, threshold=0.4, **changes):
+    """The numbers without a picture, which takes seconds, and what a page says of them."""
+    told = {"threshold_source": "Youden's J on the val split", "facts": {}, **changes}
+    numbers = report.summarise(split="test", predictions=predictions, threshold=threshold, **told)
+    return numbers, " ".join("".join(Page(render_page(numbers, {})).text).split())
+
+
+def of_covid(**changes):
+    """Predictions whose finding is the first class, and a threshold."""
+    drawn_so = drawn(names=("COVID", "NORMAL"), records=120)
+    return replace(drawn_so, positive=0, **changes)
+
+
+def test_the_positive_class_is_named_wherever_sensitivity_stands():
+    numbers, said = summarised(of_covid())
+    assert numbers["positive"] == "COVID"
+    labels, called = of_covid().labels, decide(of_covid(), 0.4)
+    found = numbers["decisions"]["chosen"]["estimates"]
+    assert found["sensitivity"]["value"] == pytest.approx((called[labels == 0] == 0).mean())
+    assert found["specificity"]["value"] == pytest.approx((called[labels == 1] == 1).mean())
+    text = report.render_text(numbers)
+    for part in ("\nsensitivity (COVID)  ", "\nspecificity (NORMAL)  ", "\nthreshold 0.4 for COVID: "):
+        assert part in text
+    assert said.count("Sensitivity (COVID)") == said.count("Specificity (NORMAL)") == 2  # card and row
+    for part in (
+        "share of the records of COVID that are found",
+        "share of the records of NORMAL that are left alone",
+        "A record is called COVID where its probability is at least the threshold: 0.4",
+    ):
+        assert part in said
+    drawn_axes = [
+        label
+        for figure in (figures.roc(of_covid(), {}), figures.precision_recall(of_covid(), {}))
+        for axes in figure.axes
+        for label in (axes.get_xlabel(), axes.get_ylabel())
+    ]
+    assert drawn_axes == [
+        "1 - specificity (share of NORMAL called COVID)",
+        "Sensitivity (share of COVID found)",
+        "Recall (sensitivity) of COVID",
+        "Precision of COVID",
+    ]
+
+
+def test_the_marks_of_the_thresholds_lie_where_the_positive_class_has_them():
+    labels, called = of_covid().labels, decide(of_covid(), 0.4)
+    sensitivity, alarms = (called[labels == 0] == 0).mean(), (called[labels == 1] == 0).mean()
+    precision = (labels[called == 0] == 0).mean()
+    for figure, x, y in (
+        (figures.roc(of_covid(), {"at": 0.4}), alarms, sensitivity),
+        (figures.precision_recall(of_covid(), {"at": 0.4}), sensitivity, precision),
+    ):
+        (mark,) = (line for line in figure.axes[0].get_lines() if line.get_label() == "at")
+        assert (mark.get_xdata()[0], mark.get_ydata()[0]) == pytest.approx((x, y))
+
+
+def test_few_groups_of_a_class_are_told_beside_headline_and_threshold():
+    predictions = drawn(records=40)
+    groups = tuple(f"{label}/{i % 9 if label else i}" for i, label in enumerate(predictions.labels))
+    predictions = replace(predictions, groups=groups)
+    numbers, said = summarised(predictions, threshold_groups=(40, 3), notes=("Look.",))
+    note, headline = numbers["warnings"]
+    (threshold,) = numbers["threshold_warnings"]
+    assert note == "Look."
+    assert "fewer than 10 groups of a class in test: PNEUMONIA 9;" in headline
+    assert "in validation, which chose the threshold: PNEUMONIA 3;" in threshold
+    text = report.render_text(numbers).splitlines()
+    assert text[1:3] == ["warning: Look.", f"warning: {headline}"]
+    assert text[-3].startswith("threshold 0.4 for PNEUMONIA")
+    assert text[-2] == f"warning: {threshold}"
+    # Beside the cards, and between the threshold and the table.
+    places = [said.index(part) for part in (headline, "Results", "A record is called", threshold, "Metric")]
+    assert places == sorted(places)
+
+
+def test_many_classes_with_few_groups_are_not_all_named():
+    names = tuple(f"class {k:02}" for k in range(30))
+    ids = tuple(map(str, range(30)))
+    rows = np.full((30, 30), 1 / 30)
+    (told,) = summarised(Predictions(names, ids, ids, np.arange(30), rows), None)[0]["warnings"]
+    assert "class 00 1, class 01 1, class 02 1, class 03 1, class 04 1 and 25 more classes" in told
+
+
+def test_enough_groups_need_no_warning():
+    numbers, _ = summarised(drawn(records=200), threshold_groups=(10, 10))
+    assert (numbers["warnings"], numbers["threshold_warnings"]) == ([], [])
+    assert "warning" not in report.render_text(numbers)
+
+
+def test_a_report_of_before_is_still_told():
+    numbers, _ = summarised(drawn())
+    for name in ("positive", "warnings", "threshold_warnings"):
+        del numbers[name]
+    for decision in numbers["decisions"].values():
+        for estimate in decision["estimates"].values():
+            del estimate["method"]
+    text = report.render_text(numbers)
+    assert "\nsensitivity (PNEUMONIA)  " in text
+    assert "*" not in text
 
 
 @pytest.mark.parametrize(("names", "shown"), [(("A", "B"), ["B"]), (("A", "B", "C"), ["A", "B", "C"])])
@@ -347,6 +456,9 @@ def test_tensorboard_reads_the_summaries_back(tmp_path, names, shown):
             np.testing.assert_allclose(table[:, column], [*expected, *rates], rtol=1e-6)
         parsed = metadata.parse_plugin_metadata(curves[f"test/{name}/pr_curves"])
         assert parsed.num_thresholds == 201
+    described = read.SummaryMetadata("run", "test/report/sensitivity").summary_description
+    of = shown[0] if len(shown) == 1 else "the class"
+    assert described == f"share of the records of {of} that are found"
 
 
 def test_the_modules_import_without_their_heavy_friends(run_python):

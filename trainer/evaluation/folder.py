@@ -1,0 +1,54 @@
+"""The folder of a report: its files appear whole, and all together where it is new."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from tfrecords.errors import InputError
+from tfrecords.files import publish, sync
+
+
+def write_folder(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Puts whole files under their names, in the given order; a new directory appears with all of them.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    place = directory.resolve()  # a link is followed, not replaced
+    try:
+        there = place.exists()
+        beside = place if there else place.parent  # a directory that is there may be a disk of its own
+        beside.mkdir(parents=True, exist_ok=True)
+        partial = beside / f".{place.name}.{os.getpid()}.tmp"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            for name, content in files.items():
+                (partial / name).write_bytes(content)
+            if not there and _appears(partial, place):
+                return
+            if "mistakes.png" not in files:  # An earlier report's gallery shows other mistakes.
+                (place / "mistakes.png").unlink(missing_ok=True)
+            for name in files:
+                publish(partial / name, place / name)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot write the report to {directory}: {error.strerror or error}. "
+            "Give a directory that can be written, on a disk with free space"
+        ) from error
+
+
+def _appears(partial: Path, place: Path) -> bool:
+    """Gives a whole directory its name; False if another process was faster."""
+    for path in partial.iterdir():
+        sync(path)
+    try:
+        publish(partial, place)
+    except OSError:
+        if not place.is_dir():
+            raise
+        return False
+    return True
