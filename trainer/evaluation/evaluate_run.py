@@ -209,4 +209,9 @@ def _fitting_manifest(run: Run, directory: Path, split: str) -> Manifest:
             f"{run.folder} knows {', '.join(mine[0])} and {mine[1]}: convert with the same classes, --size "
             f"and --channels"
         )
+    if run.data.resize != manifest.resize:
+        raise InputError(
+            f"--data={directory}: was converted with --resize={manifest.resize}; the model of {run.folder} "
+            f"was trained on --resize={run.data.resize}: convert with that"
+        )
     return manifest

@@ -59,7 +59,15 @@ def predict_files(run: Run, paths: Sequence[Path]) -> Iterator[Answer]:
                 data = file.read_bytes()
                 if is_dicom(data[:HEAD_BYTES]):  # whose name may hold a patient's
                     name = f"file {number} of {len(files)}, a DICOM file (folders are read in sorted order)"
-                images.append(decode(data, height=height, width=width, channels=channels))
+                pixels = decode(
+                    data,
+                    height=height,
+                    width=width,
+                    channels=channels,
+                    resize=run.data.resize,
+                    value_range=run.data.value_range,
+                )
+                images.append(pixels)
             except (DecodeError, OSError) as error:
                 reason = getattr(error, "strerror", None) or error
                 raise InputError(f"{name}: {reason}; remove it from the call or repair it") from None
