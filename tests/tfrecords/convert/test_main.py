@@ -157,7 +157,7 @@ def test_duplicates_in_the_summary_and_refused(run_command, image_folder, tmp_pa
     assert done.returncode == 0, done.stderr
     assert (
         "\nduplicates: 1 set of 2 images that are the same to the pixel, each inside one split and class\n"
-        "all listed in duplicates.csv\nNext:\n"
+        "all listed in duplicates.csv\n"
     ) in done.stdout
     shutil.copy(path, images / "PNEUMONIA" / f"person1_virus_9{path.suffix}")
     done = convert(run_command, *arguments, "--overwrite", cwd=tmp_path)

@@ -487,6 +487,12 @@ def jpeg_2000_header(width, height, *, bits=8, signed=False):
     return b"\xff\x4f\xff\x51" + siz + bytes([bits - 1 | signed << 7, 1, 1]) + bytes(90)
 
 
+def jpeg_2000_whose_box_lies():
+    data = saved(flat("L", 9), "JPEG2000")
+    at = data.index(b"\xff\x4f\xff\x51") + 8
+    return data[:at] + struct.pack(">II", 10_000, 9_000) + data[at + 8 :]
+
+
 @pytest.mark.parametrize(("bits", "signed"), [(8, True), (16, True), (17, False), (32, False)])
 def test_jpeg_2000_numbers_whose_range_is_not_known_are_refused(bits, signed):
     data = jpeg_2000_header(4, 4, bits=bits, signed=signed)
@@ -554,6 +560,7 @@ def webp_header(form, width, height):
         (webp_header(b"VP8 ", 16_383, 16_382), 16_383, 16_382),
         (tiff(10_000, 9_000, b"\0"), 10_000, 9_000),
         (jpeg_2000_header(10_000, 9_000), 10_000, 9_000),
+        (jpeg_2000_whose_box_lies(), 10_000, 9_000),
         (
             b"GIF89a" + struct.pack("<HH", 10_000, 9_000) + b"\0\0\0,\0\0\0\0\x10'\x28#\0\2\1\0\0;",
             10_000,
