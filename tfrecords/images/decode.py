@@ -305,7 +305,9 @@ def _opened(file: BinaryIO, kind: str) -> Iterator[Image.Image]:
                 check_opened(image, kind)
                 yield image
     except UnidentifiedImageError:  # whose own words hold an address in memory
-        raise DecodeError("cannot be decoded: its header is damaged") from None
+        file.seek(0)
+        coding = jpeg.unknown_coding(file.read(LARGE_HEAD)) if kind == "JPEG" else None
+        raise DecodeError(coding or "cannot be decoded: its header is damaged") from None
     except _PILLOW_ERRORS as error:
         raise DecodeError(f"cannot be decoded: {error}") from None
     except _PILLOW_BUGS as error:

@@ -614,6 +614,20 @@ def test_every_cut_is_refused_or_harmless(kind):
     assert harmless == list(range(len(data) - 20, len(data)) if kind == "PNG" else [])
 
 
+@pytest.mark.parametrize("kind", ["GIF", "JPEG2000", "AVIF", "TIFF", "WEBP"])
+def test_other_kinds_are_never_shown_in_part(kind):
+    """A reader that goes on with half of a file would fill the rest with grey."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8))
+    data = saved(image, kind)
+    whole = pixels(data, 1, height=32, width=32)
+    for size in np.linspace(1, len(data) - 1, 40).astype(int):
+        try:
+            found = pixels(data[:size], 1, height=32, width=32)
+        except DecodeError:
+            continue
+        np.testing.assert_array_equal(found, whole)
+
+
 def test_every_damaged_byte_of_a_png_is_refused_or_harmless():
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 12), dtype=np.uint8))
     data = saved(image)

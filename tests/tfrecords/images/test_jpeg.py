@@ -7,7 +7,7 @@ import pytest
 from image_files import saved
 from PIL import Image
 
-from tfrecords.images.decode import decode
+from tfrecords.images.decode import check_header, decode
 from tfrecords.images.kinds import DecodeError
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (75, 61, 3), dtype=np.uint8))
@@ -130,3 +130,21 @@ def test_a_warning_about_a_header_is_no_damage():
     np.testing.assert_array_equal(found(odd, 3), found(data, 3))
     with pytest.raises(DecodeError, match="truncated"):
         found(odd[:-100], 3)
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (b"\xff\xf7\x00\x0b\x10", "a JPEG-LS file; "),
+        (b"\xff\xc1\x00\x0b\x0c", "a JPEG file of 12 bits; "),
+        (b"\xff\xc3\x00\x0b\x10", "a JPEG file of 16 bits; "),
+    ],
+)
+def test_codings_that_are_not_read_are_named(frame, reason):
+    plain = jpeg("L")
+    data = plain[: plain.index(b"\xff\xc0")] + frame + b"\0\x10\0\x10\1\1\x11\0"
+    for attempt in (lambda: found(data), lambda: check_header(io.BytesIO(data))):
+        with pytest.raises(DecodeError) as caught:
+            attempt()
+        assert str(caught.value).startswith(reason)
+        assert "16-bit" in str(caught.value)

@@ -121,6 +121,14 @@ def test_data_that_does_not_fit_the_model_is_refused(run, data, changes, shown, 
     )
 
 
+def test_data_of_another_resize_are_refused(run, data, facts):
+    rewrite(data, resize="pad")
+    with pytest.raises(InputError) as error:
+        evaluate_run(run, split="test", data=data)
+    said = f"--data={data}: --resize=pad; the model of {run.folder}: --resize=stretch"
+    assert re.search(facts(said), str(error.value))
+
+
 def test_a_run_that_has_not_ended_is_refused(run):
     run.model.unlink()
     with pytest.raises(InputError, match="not there yet; the run has not ended"):
