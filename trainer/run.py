@@ -31,17 +31,39 @@ class DataFacts:
         class_names: in the order of the logits.
         image_shape: (height, width, channels).
         plan: fingerprint of the conversion.
+        resize: how images were brought to their shape; see `Manifest`.
+        value_range: how pixels of more than 8 bits were scaled; likewise.
     """
 
     name: str
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     plan: str
+    resize: str = "stretch"
+    value_range: str = "full"
 
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
         """Returns the facts in a manifest."""
-        return cls(manifest.name, manifest.class_names, manifest.image_shape, manifest.plan)
+        return cls(
+            manifest.name,
+            manifest.class_names,
+            manifest.image_shape,
+            manifest.plan,
+            manifest.resize,
+            manifest.value_range,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what `from_json` reads; files from before a field was there stay as they are."""
+        later = {"resize": "stretch", "value_range": "full"}
+        return {name: value for name, value in asdict(self).items() if later.get(name) != value}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Returns the facts that a file holds, with the defaults for what came later."""
+        lists = {name: tuple(values[name]) for name in ("class_names", "image_shape")}
+        return cls(**{**values, **lists})
 
 
 @dataclass(frozen=True)
@@ -182,7 +204,7 @@ class Run:
         """
         values: dict[str, Any] = {
             "config": self.config.to_stored(),
-            "data": asdict(self.data),
+            "data": self.data.to_json(),
             "facts": self.facts,
             "tier": asdict(self.tier) if self.tier else None,
             "precision": self.precision,
@@ -234,10 +256,7 @@ class Run:
         try:
             values: dict[str, Any] = json.loads(path.read_bytes())
             config = TrainConfig.from_json({**values["config"], "run_dir": str(folder)})
-            data = values["data"]
-            known = DataFacts(
-                data["name"], tuple(data["class_names"]), tuple(data["image_shape"]), data["plan"]
-            )
+            known = DataFacts.from_json(values["data"])
             tier = values.get("tier")
             return cls(
                 config,

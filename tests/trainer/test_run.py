@@ -35,6 +35,19 @@ def test_a_run_is_opened_loaded_and_opened_again(config, manifest):
     assert (run.model.name, run.report("val").parts[-2:]) == ("model.keras", ("report", "val"))
 
 
+def test_what_was_done_to_images_is_kept_and_left_out_where_it_is_the_default(config, manifest):
+    run = Run.open(config, manifest, FACTS, write=True)
+    stored = json.loads((run.folder / "config.json").read_bytes())["data"]
+    assert sorted(stored) == ["class_names", "image_shape", "name", "plan"]  # as versions before wrote it
+    assert (run.data.resize, run.data.value_range) == ("stretch", "full")
+    other = replace(manifest, resize="pad", value_range="0:4095")
+    run = Run.open(replace(config, run_dir=config.run_dir + "2"), other, FACTS, write=True)
+    assert (run.data.resize, run.data.value_range) == ("pad", "0:4095")
+    assert Run.load(run.folder) == run
+    with pytest.raises(InputError, match="converted otherwise"):
+        Run.open(run.config, manifest, FACTS, write=True)
+
+
 def test_a_run_that_was_moved_is_where_it_is_found(config, manifest, tmp_path):
     Run.open(config, manifest, FACTS, write=True).folder.rename(tmp_path / "moved")
     moved = Run.load(tmp_path / "moved")

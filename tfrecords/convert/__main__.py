@@ -24,6 +24,8 @@ from tfrecords.convert.remote import convert_remote, is_remote
 from tfrecords.duplicates.sets import POLICIES
 from tfrecords.duplicates.table import DUPLICATES_NAME
 from tfrecords.errors import InputError
+from tfrecords.images.resize import RESIZES
+from tfrecords.images.wide import parse_value_range
 from tfrecords.manifest import ENCODINGS
 from tfrecords.positive import positive_in_words
 from tfrecords.sources.rejection import REJECTED_NAME, parse_max_rejects, shown
@@ -41,7 +43,26 @@ _WORK = define_path(
 _NAME = flags.DEFINE_string("name", "", "First part of the shard names; the folder's name if empty.")
 _SIZE = flags.DEFINE_string("size", "180", "Pixels: one number, or HEIGHTxWIDTH.")
 _CHANNELS = flags.DEFINE_enum(
-    "channels", "grayscale", ["grayscale", "rgb", "1", "3"], "Channels of the records."
+    "channels",
+    "grayscale",
+    ["grayscale", "rgb", "1", "3"],
+    "Channels of the records. grayscale keeps the brightness of a colour image alone.",
+)
+_RESIZE = flags.DEFINE_enum(
+    "resize",
+    _DEFAULT.resize,
+    RESIZES,
+    "What becomes of the aspect ratio. stretch: it is not kept. pad: the whole image fits in, and black bars "
+    "fill the rest. crop: the image fills the size, and what stands out is cut off evenly. Prediction does "
+    "the same.",
+)
+_VALUE_RANGE = flags.DEFINE_string(
+    "value_range",
+    _DEFAULT.value_range,
+    "Which values are black and white in grayscale images of more than 8 bits, such as 16-bit PNG and TIFF, "
+    "but not DICOM. full: 0 and the largest that the file can hold. LOW:HIGH, as 0:4095: these two; values "
+    "beyond are clipped. auto: 0 and the largest number of the bits in use, found over all images before "
+    "they are converted. Prediction does the same.",
 )
 _LISTING = define_path(
     "listing",
@@ -195,6 +216,8 @@ def main(_: list[str]) -> None:
         name=_NAME.value,
         size=parse_size(_SIZE.value),
         channels={"grayscale": 1, "1": 1, "rgb": 3, "3": 3}[_CHANNELS.value],
+        resize=_RESIZE.value,
+        value_range=parse_value_range(_VALUE_RANGE.value),
         listing=None if _LISTING.value is None else Path(_LISTING.value),
         allow_columns=_ALLOW_COLUMNS.value,
         **{f"{what}_column": flag.value for what, flag in _COLUMNS.items()},

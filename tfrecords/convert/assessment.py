@@ -7,6 +7,7 @@ from tfrecords.convert.shards import ShardJob, ShardResult
 from tfrecords.duplicates.after_split import Duplicates, find_duplicates, told_apart
 from tfrecords.duplicates.sets import crossing
 from tfrecords.duplicates.table import table
+from tfrecords.images.planes import Target
 from tfrecords.pool import Pool
 from tfrecords.quality import Trust, largest_groups, shard_shares, size_counts
 from tfrecords.sources.listing import SPLITS, Listing
@@ -20,7 +21,7 @@ def assess(
     results: Sequence[ShardResult],
     dropped: tuple[tuple[int, ...], ...] = (),
     *,
-    shape: tuple[int, int, int],
+    target: Target,
     pool: Pool,
 ) -> tuple[Duplicates, Trust, bytes]:
     """Returns the duplicates, the trust report and the content of duplicates.csv (b"" for none).
@@ -32,7 +33,7 @@ def assess(
         jobs: all shards.
         results: of each shard.
         dropped: sets of which only the first image was planned.
-        shape: of the records.
+        target: of the records.
         pool: who decodes what may be the same.
     """
     count = len(listing.sources)
@@ -50,7 +51,7 @@ def assess(
                 widths.append(width)
                 own[-1].append(image.label)
     there = [number for number in range(count) if hashes[number]]
-    hashes = told_apart(listing, hashes, shape=shape, pool=pool)
+    hashes = told_apart(listing, hashes, target=target, pool=pool)
     duplicates = find_duplicates(splits, hashes, looks, dropped)
     two_labels, across = crossing(duplicates.exact, listing, splits)
     listed = table(duplicates, listing, splits)

@@ -18,10 +18,12 @@ from tqdm import tqdm
 from tfrecords.convert.assessment import assess
 from tfrecords.convert.balance import balanced_copies
 from tfrecords.convert.engines import jobs_of, require_all, write_with_beam
+from tfrecords.convert.findings import notes_on
 from tfrecords.convert.options import ConvertOptions, refuse_nested
 from tfrecords.convert.output import join, locked, prepare, remove_journal, task_locked, tasks_of
 from tfrecords.convert.plan import plan_content, versions
 from tfrecords.convert.shards import ImageJob, Rendering, ShardJob, ShardResult, plan_split, write_shards
+from tfrecords.convert.value_range import settled
 from tfrecords.duplicates.before_split import Sets, settle
 from tfrecords.duplicates.sets import refuse_crossing
 from tfrecords.duplicates.table import DROPPED, DUPLICATES_NAME
@@ -61,7 +63,7 @@ def convert_images(options: ConvertOptions) -> Conversion:
     with _pool(options) as pool:
         planned = _listed_and_planned(options, pool)
         with locked(options.out):
-            return _convert(options, *planned, pool, started)
+            return _convert(*planned, pool, started)
 
 
 def convert_task(options: ConvertOptions) -> int:
@@ -77,7 +79,7 @@ def convert_task(options: ConvertOptions) -> int:
     if task is None:
         raise InputError("--task: is missing; must be I/N with I from 0 to N - 1, as 0/8 to 7/8")
     with _pool(options) as pool:
-        listing, _, _, jobs, plan = _listed_and_planned(options, pool)
+        options, listing, _, _, jobs, plan = _listed_and_planned(options, pool)
         own = jobs_of(task, jobs)
         with task_locked(options.out, *task):
             if not join(options.out, plan, own, task):
@@ -98,17 +100,19 @@ def _pool(options: ConvertOptions) -> Pool:
 
 def _listed_and_planned(
     options: ConvertOptions, pool: Pool
-) -> tuple[Listing, tuple[str, ...], Sets, list[ShardJob], dict[str, Any]]:
+) -> tuple[ConvertOptions, Listing, tuple[str, ...], Sets, list[ShardJob], dict[str, Any]]:
+    """Returns the options, with what `auto` stands for, and all that follows from them and the images."""
     refuse_nested(options.images, options.out, listed=options.listing is not None)
     key = load_key(options.group_key_file) if options.group_key_file else None
     listing = _listing(options, key, pool)
     chosen_class(listing.class_names, options.positive)  # one that is no class is told before the work
-    shape = _rendering(options).shape
-    listing, same, dropped = settle(options.duplicates, listing, shape=shape, pool=pool)
+    options = replace(options, value_range=settled(options.value_range, listing, pool))
+    target = _rendering(options).target
+    listing, same, dropped = settle(options.duplicates, listing, target=target, pool=pool)
     splits = _splits(options, listing, dropped)
     if options.duplicates == "refuse":
         refuse_crossing(same, listing, splits)
-    return listing, splits, dropped, *plan_images(options, listing, splits)
+    return options, listing, splits, dropped, *plan_images(options, listing, splits)
 
 
 def _convert(
@@ -150,7 +154,7 @@ def _convert(
         jobs,
         results,
         dropped,
-        shape=_rendering(options).shape,
+        target=_rendering(options).target,
         pool=pool,
     )
     if listed:
@@ -168,7 +172,8 @@ def _convert(
     write_companions(options.out, manifest, index=options.dali_index)
     manifest.save(options.out)
     remove_journal(options.out)
-    return Conversion(manifest, False, time.monotonic() - started, listing.notes)
+    notes = notes_on((result.findings for result in results), listing, manifest)
+    return Conversion(manifest, False, time.monotonic() - started, (*listing.notes, *notes))
 
 
 def _refuse_kept(options: ConvertOptions, manifest: Manifest) -> None:
@@ -221,7 +226,14 @@ def _name(options: ConvertOptions) -> str:
 
 
 def _rendering(options: ConvertOptions) -> Rendering:
-    return Rendering((*options.size, options.channels), options.encoding, options.augmentation, options.seed)
+    return Rendering(
+        (*options.size, options.channels),
+        options.encoding,
+        options.augmentation,
+        options.seed,
+        options.resize,
+        options.value_range,
+    )
 
 
 def _listing(options: ConvertOptions, key: GroupKey | None, pool: Pool) -> Listing:
@@ -378,6 +390,8 @@ def _manifest(
         rejected=tuple((listing.sources[number].id, reason) for number, reason in rejected),
         versions=versions(listing),
         positive=chosen_class(listing.class_names, options.positive),
+        resize=options.resize,
+        value_range=options.value_range,
     )
 
 

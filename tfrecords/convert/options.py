@@ -10,6 +10,8 @@ from tfrecords.augment import Augmentation
 from tfrecords.convert.engines import Engine
 from tfrecords.duplicates.sets import POLICIES
 from tfrecords.errors import InputError
+from tfrecords.images.resize import RESIZES
+from tfrecords.images.wide import parse_value_range
 from tfrecords.manifest import ENCODINGS
 from tfrecords.sources.rejection import MaxRejects
 from tfrecords.sources.subfolders import Subfolders
@@ -30,6 +32,9 @@ class ConvertOptions:
         name: of the data set, for the shard names; "" takes the image folder's name.
         size: (height, width), pixels.
         channels: 1 or 3.
+        resize: what becomes of the aspect ratio; see `resized`.
+        value_range: of grayscale of more than 8 bits what is black and what is white: "full", "auto" or
+            "LOW:HIGH"; see `parse_value_range`.
         listing: CSV or Parquet file that names the images; see `read_listing`. None: all in the folder.
         allow_columns: whether the listing may have columns of other names.
         path_column: the name of the listing's column of paths; None: path. So for labels, groups and splits.
@@ -65,6 +70,8 @@ class ConvertOptions:
     name: str = ""
     size: tuple[int, int] = (180, 180)
     channels: int = 1
+    resize: str = "stretch"
+    value_range: str = "full"
     listing: Path | None = None
     allow_columns: bool = False
     path_column: str | None = None
@@ -102,6 +109,9 @@ class ConvertOptions:
             raise InputError(f"--size={self.size}: each side must be from 1 to {_LARGEST_SIDE} pixels")
         if self.channels not in (1, 3):
             raise InputError(f"--channels={self.channels}: must be 1 (grayscale) or 3 (RGB)")
+        if self.resize not in RESIZES:
+            raise InputError(f"--resize={self.resize}: must be one of {', '.join(RESIZES)}")
+        parse_value_range(self.value_range)
         if self.encoding not in ENCODINGS:
             raise InputError(f"--encoding={self.encoding}: must be one of {', '.join(ENCODINGS)}")
         if self.duplicates not in POLICIES:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -24,7 +23,7 @@ def plan_content(rendering: Rendering, listing: Listing, jobs: list[ShardJob]) -
     facts = {
         "schema": SCHEMA_VERSION,
         "versions": versions(listing),
-        "rendering": asdict(rendering),
+        "rendering": rendering.to_json(),
         "classes": listing.class_names,
     }
     layout = layout_digest(facts, jobs)

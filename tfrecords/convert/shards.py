@@ -12,19 +12,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from tfrecords.augment import Augmentation, apply, draw
+from tfrecords.convert.findings import Findings
 from tfrecords.duplicates.perceptual import perceptual_hash
 from tfrecords.errors import InputError
 from tfrecords.example import Record, encode
 from tfrecords.files import file_sha256, publish, replace_atomically
 from tfrecords.images.decode import decode_fingerprinted
 from tfrecords.images.kinds import DecodeError
+from tfrecords.images.planes import Target
 from tfrecords.manifest import Shard
 from tfrecords.pool import Count, Pool, nothing
 from tfrecords.progress import tell_launcher
@@ -55,12 +57,27 @@ class ImageJob:
 
 @dataclass(frozen=True)
 class Rendering:
-    """What is done to every image: shape (height, width, channels), encoding, copies' strengths."""
+    """What is done to every image: shape (height, width, channels), encoding, copies' strengths.
+
+    `resize` and `value_range` are those of `Target`; fields that came later have defaults, see `to_json`.
+    """
 
     shape: tuple[int, int, int]
     encoding: str
     augmentation: Augmentation
     seed: int
+    resize: str = "stretch"
+    value_range: str = "full"
+
+    @property
+    def target(self) -> Target:
+        """What images are decoded to."""
+        return Target(*self.shape, self.resize, self.value_range)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what a plan's fingerprint is of: plans from before a field was there stay as they are."""
+        later = {"resize": "stretch", "value_range": "full"}
+        return {name: value for name, value in asdict(self).items() if later.get(name) != value}
 
 
 @dataclass(frozen=True)
@@ -96,6 +113,7 @@ class ShardResult:
         hashes: of each image in the job's order, `Decoded.fingerprint`; "" for one left out.
         looks: of each likewise, `perceptual_hash` of its resized pixels; 0 for one left out.
         sizes: of each likewise, `Decoded.size`; (0, 0) for one left out.
+        findings: what else was seen of them; nothing, where a version before it was there wrote the result.
     """
 
     shard: Shard
@@ -103,6 +121,7 @@ class ShardResult:
     hashes: tuple[str, ...]
     looks: tuple[int, ...] = ()
     sizes: tuple[tuple[int, int], ...] = ()
+    findings: Findings = field(default_factory=Findings)
 
 
 def plan_split(
@@ -200,6 +219,7 @@ def finished(out: Path, job: ShardJob) -> ShardResult | None:
             tuple(values["hashes"]),
             tuple(values["looks"]),
             tuple((height, width) for height, width in values["sizes"]),
+            Findings.from_json(values["findings"]) if "findings" in values else Findings(),
         )
         size = path.stat().st_size
     except (OSError, ValueError, TypeError, KeyError):
@@ -229,6 +249,7 @@ class _Seen:
     hashes: list[str] = field(default_factory=list)
     looks: list[int] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
 
 
 @dataclass(frozen=True)
@@ -252,7 +273,12 @@ class _Writer:
         try:
             shard = self._write(job, temporary, seen, count)
             result = ShardResult(
-                shard, tuple(seen.rejected), tuple(seen.hashes), tuple(seen.looks), tuple(seen.sizes)
+                shard,
+                tuple(seen.rejected),
+                tuple(seen.hashes),
+                tuple(seen.looks),
+                tuple(seen.sizes),
+                seen.findings,
             )
             # First the result: a shard that has its final name has it too.
             replace_atomically(path.with_name(path.name + RESULT_SUFFIX), json.dumps(asdict(result)).encode())
@@ -317,7 +343,7 @@ class _Writer:
 
     def _decoded(self, image: ImageJob, seen: _Seen) -> npt.NDArray[np.uint8] | None:
         """Returns the pixels, resized, or None for an image that is left out; tells `seen` of it."""
-        height, width, channels = self.rendering.shape
+        target = self.rendering.target
         try:
             with open(f"{self.root}/{image.path}", "rb") as file:  # noqa: PTH123 - a Path takes as long
                 data = file.read()
@@ -327,7 +353,8 @@ class _Writer:
                 f"there when the folder was listed"
             ) from None
         try:
-            found = decode_fingerprinted(data, height=height, width=width, channels=channels)
+            look = target.channels == 1 and seen.findings.look_for_colour
+            found = decode_fingerprinted(data, **vars(target), look_for_colour=look)
         except DecodeError as error:
             seen.rejected.append((image.source, str(error)))
             if len(seen.rejected) > self.max_rejects:
@@ -339,6 +366,7 @@ class _Writer:
         seen.hashes.append(found.fingerprint)
         seen.looks.append(perceptual_hash(found.pixels))
         seen.sizes.append(found.size)
+        seen.findings.add(image.source, found, target.value_range)
         return found.pixels
 
 

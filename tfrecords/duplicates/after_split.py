@@ -11,6 +11,7 @@ import numpy as np
 from tfrecords.duplicates.content_hashes import content_hashes
 from tfrecords.duplicates.perceptual import near_pairs
 from tfrecords.duplicates.sets import exact_sets
+from tfrecords.images.planes import Target
 from tfrecords.pool import Pool
 from tfrecords.sources.listing import Listing
 
@@ -102,9 +103,7 @@ def _count_near(
     return total
 
 
-def told_apart(
-    listing: Listing, fingerprints: Sequence[str], *, shape: tuple[int, int, int], pool: Pool
-) -> list[str]:
+def told_apart(listing: Listing, fingerprints: Sequence[str], *, target: Target, pool: Pool) -> list[str]:
     """Returns for each image what is the same exactly for those that show the same.
 
     Images with one fingerprint are decoded once more, for it is of resized pixels; they are few.
@@ -112,11 +111,11 @@ def told_apart(
     Args:
         listing: the images.
         fingerprints: of each; "" for one that was left out, and stays so.
-        shape: of the records.
+        target: of the records.
         pool: who decodes.
     """
     alike = [number for numbers in exact_sets(fingerprints) for number in numbers]
     told = list(fingerprints)
-    for number, content in zip(alike, content_hashes(listing, alike, shape=shape, pool=pool), strict=True):
+    for number, content in zip(alike, content_hashes(listing, alike, target=target, pool=pool), strict=True):
         told[number] = content or str(number)  # it cannot be read any more: like no other
     return told

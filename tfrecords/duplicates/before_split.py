@@ -20,6 +20,7 @@ from tqdm import tqdm
 from tfrecords.duplicates.content_hashes import content_hashes
 from tfrecords.duplicates.sets import exact_sets, shown_sets, sorted_sets
 from tfrecords.errors import InputError
+from tfrecords.images.planes import Target
 from tfrecords.pool import Count, Pool
 from tfrecords.sources.listing import Listing
 
@@ -104,12 +105,12 @@ def join_groups(listing: Listing, sets: Iterable[Sequence[int]]) -> Listing:
     return replace(listing, sources=joined)
 
 
-def same_pixels(listing: Listing, *, shape: tuple[int, int, int], pool: Pool, progress: Count) -> Sets:
+def same_pixels(listing: Listing, *, target: Target, pool: Pool, progress: Count) -> Sets:
     """Returns the sets of images that are the same to the pixel, each sorted; decodes every image.
 
     Args:
         listing: the images; those it rejects are passed over.
-        shape: (height, width, channels) of the records: large JPEGs are compared as they are read for it.
+        target: of the records: large JPEGs, and what has more than 8 bits, are compared as they are for it.
         pool: who decodes.
         progress: called with the number of images done since its last call.
 
@@ -120,7 +121,7 @@ def same_pixels(listing: Listing, *, shape: tuple[int, int, int], pool: Pool, pr
     rejected = {number for number, _ in listing.rejected}
     live = [number for number in range(len(sources)) if number not in rejected]
     hashes = [""] * len(sources)
-    found = content_hashes(listing, live, shape=shape, pool=pool, progress=progress)
+    found = content_hashes(listing, live, target=target, pool=pool, progress=progress)
     for number, content in zip(live, found, strict=True):
         hashes[number] = content
     sets = exact_sets(hashes)
@@ -135,9 +136,7 @@ def same_pixels(listing: Listing, *, shape: tuple[int, int, int], pool: Pool, pr
     return sets
 
 
-def settle(
-    policy: str, listing: Listing, *, shape: tuple[int, int, int], pool: Pool
-) -> tuple[Listing, Sets, Sets]:
+def settle(policy: str, listing: Listing, *, target: Target, pool: Pool) -> tuple[Listing, Sets, Sets]:
     """Does what a policy asks for before the split.
 
     Returns:
@@ -151,6 +150,6 @@ def settle(
         quick = sys.stderr.isatty()
         count = len(listing.sources)
         with tqdm(total=count, unit=" images", desc="comparing", mininterval=0.1 if quick else 10) as bar:
-            return listing, (), same_pixels(listing, shape=shape, pool=pool, progress=bar.update)
+            return listing, (), same_pixels(listing, target=target, pool=pool, progress=bar.update)
     same = identical_files(listing, pool) if policy == "refuse" else ()
     return join_groups(listing, same), same, ()

@@ -8,6 +8,7 @@ from typing import Final
 
 from tfrecords.images.decode import content_hash
 from tfrecords.images.kinds import DecodeError
+from tfrecords.images.planes import Target
 from tfrecords.pool import Count, Pool, nothing
 from tfrecords.sources.listing import Listing
 
@@ -16,19 +17,18 @@ _TASK: Final = 256  # images a task
 
 @dataclass(frozen=True)
 class _Hasher:
-    """Hashes what images of the root show, as they are read for records of one shape."""
+    """Hashes what images of the root show, as they are read for one target."""
 
     root: Path
-    shape: tuple[int, int, int]
+    target: Target
 
     def __call__(self, paths: Sequence[str], count: Count) -> list[str]:
         """Returns the hash of each image, "" of one that cannot be used: the conversion says why."""
         found = []
-        height, width, channels = self.shape
         for path in paths:
             try:
                 data = (self.root / path).read_bytes()
-                found.append(content_hash(data, height=height, width=width, channels=channels))
+                found.append(content_hash(data, **vars(self.target)))
             except (DecodeError, OSError):
                 found.append("")
             count(1)
@@ -39,7 +39,7 @@ def content_hashes(
     listing: Listing,
     numbers: Sequence[int],
     *,
-    shape: tuple[int, int, int],
+    target: Target,
     pool: Pool,
     progress: Count = nothing,
 ) -> list[str]:
@@ -48,11 +48,11 @@ def content_hashes(
     Args:
         listing: the images.
         numbers: of those to hash, positions in the listing.
-        shape: (height, width, channels) of the records: large JPEGs are decoded as they are read for it.
+        target: of the records: large JPEGs, and what has more than 8 bits, are decoded as they are for it.
         pool: who decodes.
         progress: called with the number of images done since its last call.
     """
     paths = [listing.sources[number].path for number in numbers]
     tasks = [paths[start : start + _TASK] for start in range(0, len(paths), _TASK)]
-    parts = pool.run(partial(_Hasher, listing.root, shape), tasks, progress=progress)
+    parts = pool.run(partial(_Hasher, listing.root, target), tasks, progress=progress)
     return [content for part in parts for content in part]

@@ -2,28 +2,44 @@
 
 | image                  | policy                                                                  |
 |------------------------|-------------------------------------------------------------------------|
-| kind                   | JPEG, PNG, BMP, WebP, TIFF or DICOM by content, whatever the extension  |
+| kind                   | by content, not by name: JPEG, PNG, BMP, WebP, TIFF, GIF, AVIF, JPEG 2000 |
+| other kinds            | DICOM (extra `dicom`) and HEIC (extra `heic`), likewise                 |
 | grayscale from colour  | a JPEG's own luma plane; else ITU-R 601-2 luma                          |
 | RGB from grayscale     | the plane three times                                                   |
 | interlaced PNG         | as any other                                                            |
 | progressive JPEG       | as any other                                                            |
 | large JPEG             | from 4 times the target: at 1/2, 1/4 or 1/8 of its size, by the DCT     |
+| damaged JPEG           | refused where libjpeg warns: data that end early or late, unknown codes |
 | CMYK                   | expanded by Pillow, an Adobe JPEG's inverted planes too; profiles unread |
 | palette                | expanded to its colours                                                 |
 | 1, 2 and 4 bits        | spread over 0 to 255                                                    |
+| 9 to 16-bit grayscale  | JPEG 2000 of B bits: scaled to 8 bits: round(value * 255 / (2^B - 1))   |
 | 12-bit grayscale       | TIFF: scaled to 8 bits: round(value * 255 / 4095)                       |
 | 16-bit grayscale       | PNG, TIFF: scaled to 8 bits: round(value * 255 / 65535)                 |
-| 16 bits, more channels | the high byte of each, by Pillow                                        |
+| `--value_range`        | of more than 8 bits: round((value - LOW) * 255 / (HIGH - LOW)), clipped |
+| 16 bits, more channels | the high byte of each, by Pillow; refused with `--value_range`          |
 | other numbers          | TIFF of 32 bits, signed or floating: refused, their range is not known  |
+| JPEG 2000 numbers      | signed, or of more than 16 bits: refused likewise                       |
 | white is zero          | TIFF: inverted, so that more is brighter                                |
 | alpha                  | laid over black                                                         |
+| BMP without alpha      | whose alpha is 0 everywhere: opaque                                     |
 | EXIF orientation       | applied                                                                 |
-| animation              | PNG, WebP: refused, which frame is meant is not known                   |
-| several pictures       | TIFF pages, MPO: refused, which one is meant is not known               |
+| large text in a PNG    | passed over, and large colour profiles                                  |
+| animation              | PNG, WebP, GIF, AVIF, HEIC: refused, which frame is meant is not known  |
+| several pictures       | JPEG (MPO): the first; HEIC: the one that the file calls its primary    |
+| TIFF pages             | the one that is no thumbnail, mask or smaller copy; several such: refused |
+| camera RAW             | CR2, CR3, NEF, ARW, DNG ...: refused, their previews are not the picture |
+| any other file         | refused by its name: Git LFS pointer, HTML page, PSD, NIfTI, video ...  |
 | DICOM                  | grey values rescaled and windowed, colours as they are: see dicom.py    |
 | more than `MAX_PIXELS` | refused from the header, before anything is decoded                     |
 
-Then one antialiased bilinear resize to the target size; the aspect ratio is not kept.
+Then one antialiased bilinear resize to the target size. `--resize` says what becomes of the aspect ratio:
+
+| `--resize`             | policy                                                                  |
+|------------------------|-------------------------------------------------------------------------|
+| stretch                | each side by itself; the aspect ratio is not kept                       |
+| pad                    | the whole image fits in, in the middle; black bars fill the rest        |
+| crop                   | the image fills the target; what stands out is cut off on both sides    |
 """
 
 import hashlib
@@ -34,17 +50,27 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, ImageOps, UnidentifiedImageError
 
+from tfrecords.errors import InputError
+from tfrecords.images import jpeg
+from tfrecords.images.checks import LARGE_HEAD, check_head, check_opened, depth_of
 from tfrecords.images.dicom import decode_dicom, read_header
-from tfrecords.images.kinds import HEAD_BYTES, MAX_PIXELS, DecodeError, check_kind
+from tfrecords.images.kinds import HEAD_BYTES, DecodeError, check_kind
+from tfrecords.images.planes import LOOK, Plane, Target, in_mode, shows_colour
+from tfrecords.images.png import without_large_text
+from tfrecords.images.resize import resized
+from tfrecords.images.tiff import primary_page
+from tfrecords.images.wide import FULL, Extent
 
-_GAP: Final = 1.5  # times the target that a mean over whole pixels leaves of a large JPEG
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH, _SAMPLE_FORMAT = 258, 262, 322, 323, 339  # of TIFF
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # many processes decode at once
+
+_FORMATS: Final = {"HEIC": "HEIF", "JPEG 2000": "JPEG2000"}  # Pillow's names, where they are others
 _PILLOW_ERRORS: Final = (
     OSError,  # UnidentifiedImageError and truncated files among them
     SyntaxError,  # what Pillow raises for broken PNG chunks
@@ -75,11 +101,21 @@ class Decoded:
         fingerprint: BLAKE2b-128 in hex over the size and the resized pixels. Where it differs, the images
             do; where it is the same, `content_hash` tells.
         size: (height, width) before the resize, pixels.
+        is_flat: whether all resized pixels are of one colour, bars left out.
+        extent: the stored values of grayscale of more than 8 bits.
+        coarse: of 16 bits in more than one channel, likewise, as far as the high bytes tell.
+        stored_in_colour: whether the file has colour, be it all grey.
+        shows_colour: whether colour is seen in it; None where it was not looked for.
     """
 
     pixels: npt.NDArray[np.uint8]
     fingerprint: str
     size: tuple[int, int]
+    is_flat: bool = False
+    extent: Extent | None = None
+    coarse: Extent | None = None
+    stored_in_colour: bool = False
+    shows_colour: bool | None = None
 
 
 def check_header(file: BinaryIO) -> str | None:
@@ -88,60 +124,129 @@ def check_header(file: BinaryIO) -> str | None:
     That is its kind, its number of pixels, an animation, or a header that is damaged. No pixel is
     decoded, so a decompression bomb costs nothing. Returns the PatientID of a DICOM file ("" where it
     has none), which must not be shown or stored; None for other images.
+
+    Raises:
+        InputError: what reads this kind is not installed.
     """
     head = file.read(HEAD_BYTES)
     kind = check_kind(head)
-    if kind == "DICOM":
-        file.seek(0)
-        return read_header(file).patient
-    if kind == "WebP":
-        _check_webp(head)
     file.seek(0)
-    with _opened(file, kind):
-        return None
+    if kind == "DICOM":
+        return read_header(file).patient
+    if kind == "JPEG 2000":
+        head = file.read(LARGE_HEAD)
+        file.seek(0)
+    check_head(kind, head)
+    try:
+        with _opened(file, kind):
+            return None
+    except DecodeError:
+        if kind != "PNG":
+            raise
+        file.seek(0)
+        with _opened(io.BytesIO(without_large_text(file.read())), kind):
+            return None
 
 
-def decode(data: bytes, *, height: int, width: int, channels: int) -> npt.NDArray[np.uint8]:
+def decode(
+    data: bytes, *, height: int, width: int, channels: int, resize: str = "stretch", value_range: str = FULL
+) -> npt.NDArray[np.uint8]:
     """Decodes and resizes one image.
 
     Args:
         data: a whole file of a kind above.
-        height: of the result, pixels.
-        width: of the result, pixels.
-        channels: 1 (grayscale) or 3 (RGB).
+        height: see `Target`, as the rest.
+        width: see there.
+        channels: see there.
+        resize: see there.
+        value_range: see there.
 
     Returns:
         uint8 [height, width, channels].
 
     Raises:
         DecodeError: the bytes are no such image, are damaged or cut, or break a policy above.
+        InputError: what reads this kind is not installed.
     """
-    return _resized(*_plane(data, height, width, channels), height, width, channels)
+    target = Target(height, width, channels, resize, value_range)
+    plane = _plane(data, target)
+    return resized(plane.image, plane.size, (width, height), resize)[0]
 
 
-def decode_fingerprinted(data: bytes, *, height: int, width: int, channels: int) -> Decoded:
-    """Decodes and resizes one image, once, and tells what it was before; else as `decode`."""
-    plane, size = _plane(data, height, width, channels)
-    pixels = _resized(plane, size, height, width, channels)
-    digest = hashlib.blake2b(f"{plane.mode} {plane.width}x{plane.height}\n".encode(), digest_size=16)
+def decode_fingerprinted(
+    data: bytes,
+    *,
+    height: int,
+    width: int,
+    channels: int,
+    resize: str = "stretch",
+    value_range: str = FULL,
+    look_for_colour: bool = False,
+) -> Decoded:
+    """Decodes and resizes one image, once, and tells what it was before; else as `decode`.
+
+    Whether a JPEG shows colour costs about half of another decoding, and is told only where
+    `look_for_colour` asks for it. For all other kinds it is told with `channels` 1.
+    """
+    target = Target(height, width, channels, resize, value_range)
+    plane = _plane(data, target, look_for_colour=look_for_colour)
+    pixels, shown = resized(plane.image, plane.size, (width, height), resize)
+    digest = hashlib.blake2b(plane.head(), digest_size=16)
     digest.update(pixels.data)
-    return Decoded(pixels, digest.hexdigest(), (size[1], size[0]))
+    return Decoded(
+        pixels,
+        digest.hexdigest(),
+        (plane.size[1], plane.size[0]),
+        _is_flat(shown),
+        plane.extent,
+        plane.coarse,
+        plane.stored_in_colour,
+        plane.shows_colour,
+    )
 
 
-def content_hash(data: bytes, *, height: int, width: int, channels: int) -> str:
+def _is_flat(pixels: npt.NDArray[np.uint8]) -> bool:
+    """Returns whether all pixels are as the first; one row tells it of nearly every image."""
+    first = pixels[0, 0]
+    return bool((pixels[-1] == first).all() and (pixels == first).all())
+
+
+def content_hash(
+    data: bytes, *, height: int, width: int, channels: int, resize: str = "stretch", value_range: str = FULL
+) -> str:
     """Returns a hash of an image as decoded, policies applied, before the resize; arguments as `decode`.
 
     BLAKE2b-128 in hex over mode, size and pixels: the same for two files exactly if they show the same, for
     large JPEGs at the resolution they are decoded at.
     """
-    plane, _ = _plane(data, height, width, channels)
-    digest = hashlib.blake2b(f"{plane.mode} {plane.width}x{plane.height}\n".encode(), digest_size=16)
-    digest.update(plane.tobytes())
+    plane = _plane(data, Target(height, width, channels, resize, value_range))
+    digest = hashlib.blake2b(plane.head(), digest_size=16)
+    digest.update(plane.image.tobytes())
     return digest.hexdigest()
 
 
-def _plane(data: bytes, height: int, width: int, channels: int) -> tuple[Image.Image, tuple[int, int]]:
-    """Returns the image of mode L or RGB, and its own (width, height), or raises DecodeError.
+def extent_of(file: BinaryIO) -> Extent | None:
+    """Returns the stored values of an image in grayscale of more than 8 bits; None for all others.
+
+    Others cost no more than their header; an image that cannot be decoded has None too.
+    """
+    try:
+        head = file.read(HEAD_BYTES)
+        kind = check_kind(head)
+        if kind not in ("PNG", "TIFF", "JPEG 2000"):
+            return None
+        file.seek(0)
+        with _opened(file, kind) as image:
+            if not image.mode.startswith("I"):
+                return None
+            file.seek(0)
+        return _plane(file.read(), Target(1, 1, 1)).extent
+    except DecodeError:
+        return None
+
+
+def _plane(data: bytes, target: Target, *, look_for_colour: bool = False) -> Plane:
+    """Returns the image of mode L or RGB, and what was seen of it, or raises DecodeError.
 
     The image has its own size, but for a JPEG of four times the target's longer side or more: libjpeg
     then gives 1/2, 1/4 or 1/8 of it from a smaller inverse DCT, still at least twice the target, in less
@@ -149,104 +254,73 @@ def _plane(data: bytes, height: int, width: int, channels: int) -> tuple[Image.I
     from full decoding, and less than 1 on average (test_decode.py).
     """
     kind = check_kind(data[:HEAD_BYTES])
-    mode = {1: "L", 3: "RGB"}[channels]
     if kind == "DICOM":
-        plane = Image.fromarray(decode_dicom(data)).convert(mode)
-        return plane, plane.size
-    if kind == "WebP":
-        _check_webp(data)  # Pillow makes room for a WebP image when it opens it
+        image = Image.fromarray(decode_dicom(data))
+        return in_mode(image, image.size, target)
+    check_head(kind, data)
+    try:
+        return _loaded(data, kind, target, look_for_colour)
+    except DecodeError:
+        if kind != "PNG" or len(lighter := without_large_text(data)) == len(data):
+            raise
+    return _loaded(lighter, kind, target, look_for_colour)
+
+
+def _loaded(data: bytes, kind: str, target: Target, look_for_colour: bool) -> Plane:
     with _opened(io.BytesIO(data), kind) as image:
-        wide, size = _wide_range(image), image.size
-        least = 2 * max(width, height)
-        image.draft(mode, (least, least))  # JPEG: only the planes and the resolution that are asked for
-        image.load()
-        upright = ImageOps.exif_transpose(image)
-        turned = image.width != image.height and upright.size == image.size[::-1]
-        return _to_mode(upright, mode, wide), size[::-1] if turned else size
+        depth = depth_of(image, kind, data)
+        if kind != "JPEG":
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            if kind == "BMP" and upright.mode == "RGBA" and upright.getchannel("A").getextrema() == (0, 0):
+                upright = upright.convert("RGB")  # a fourth byte that nobody filled
+            return in_mode(upright, upright.size, target, depth)
+        size, colour, least = image.size, image.mode != "L", 2 * max(target.width, target.height)
+        image.draft("L" if target.channels == 1 else "RGB", (least, least))  # only what is asked for
+        loaded = jpeg.loaded(data, image)
+        upright = ImageOps.exif_transpose(loaded)
+        turned = loaded.width != loaded.height and upright.size == loaded.size[::-1]
+        plane = in_mode(upright, size[::-1] if turned else size, target)
+        plane.stored_in_colour = colour
+    if plane.shows_colour is None and colour and look_for_colour:
+        with _opened(io.BytesIO(data), kind) as image:
+            image.draft("RGB", (LOOK, LOOK))
+            plane.shows_colour = shows_colour(image)
+    return plane
 
 
 @contextmanager
 def _opened(file: BinaryIO, kind: str) -> Iterator[Image.Image]:
     """Gives an image whose header was checked and nothing decoded; what Pillow raises is a DecodeError."""
+    if kind == "HEIC":
+        _open_heic()
+    page = primary_page(file) if kind == "TIFF" else 0
+    file.seek(0)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata; the size is checked below
-            with Image.open(file, formats=[kind.upper()]) as image:
-                _check_header(image)
+            with Image.open(file, formats=[_FORMATS.get(kind, kind.upper())]) as image:
+                if page:
+                    image.seek(page)
+                check_opened(image, kind)
                 yield image
     except UnidentifiedImageError:  # whose own words hold an address in memory
-        raise DecodeError("cannot be decoded: its header is damaged") from None
+        file.seek(0)
+        coding = jpeg.unknown_coding(file.read(LARGE_HEAD)) if kind == "JPEG" else None
+        raise DecodeError(coding or "cannot be decoded: its header is damaged") from None
     except _PILLOW_ERRORS as error:
         raise DecodeError(f"cannot be decoded: {error}") from None
     except _PILLOW_BUGS as error:
         raise DecodeError(f"cannot be decoded: {type(error).__name__}: {error}") from None
 
 
-def _resized(
-    plane: Image.Image, size: tuple[int, int], height: int, width: int, channels: int
-) -> npt.NDArray[np.uint8]:
-    gap = None if plane.size == size else _GAP
-    if plane.size != (width, height):
-        plane = plane.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=gap)  # antialiased
-    return np.asarray(plane).reshape(height, width, channels)
-
-
-def _check_pixels(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise DecodeError(f"its header announces {width}x{height} pixels; at most {MAX_PIXELS} are read")
-
-
-def _check_webp(data: bytes) -> None:
-    """Checks the size in a WebP header: RFC 9649, sections 2.5 to 2.7."""
-    chunk, size = data[12:16], (0, 0)
-    if chunk == b"VP8X":
-        size = int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
-    elif chunk == b"VP8L":
-        bits = int.from_bytes(data[21:25], "little")
-        size = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    elif chunk == b"VP8 ":
-        size = int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
-    _check_pixels(*size)
-
-
-def _check_header(image: Image.Image) -> None:
-    _check_pixels(image.width, image.height)
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        tags = image.tag_v2
-        _check_pixels(int(tags.get(_TILE_WIDTH, 1)), int(tags.get(_TILE_LENGTH, 1)))
-        if image.mode in ("I", "F") or set(np.ravel(tags.get(_SAMPLE_FORMAT, 1))) != {1}:
-            raise DecodeError(
-                "a TIFF file whose pixels are of 32 bits, signed or floating: their range is not known; "
-                "scale them to 8 or 16 bits without sign"
-            )
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format in ("TIFF", "MPO"):
-        kind = "TIFF file of" if image.format == "TIFF" else "JPEG file (MPO) of"
-        raise DecodeError(f"a {kind} {frames} pictures; save the one that is meant as an image of its own")
-    if frames > 1:
-        raise DecodeError("an animation; save the frame that is meant as an image of its own")
-
-
-def _wide_range(image: Image.Image) -> tuple[int, int]:
-    """Returns which value of a 16-bit grayscale image is black, and which is white."""
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return 0, 65535
-    white = 4095 if image.tag_v2.get(_BITS_PER_SAMPLE) == (12,) else 65535
-    return (white, 0) if image.tag_v2.get(_PHOTOMETRIC) == 0 else (0, white)
-
-
-def _to_mode(image: Image.Image, mode: str, wide: tuple[int, int]) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grayscale
-        values = np.asarray(image).astype(np.uint32)
-        white = max(wide)
-        grey = ((np.minimum(values, white) * 255 + white // 2) // white).astype(np.uint8)
-        grey = grey if wide[0] == 0 else 255 - grey
-        clear = image.info.get("transparency")
-        image = Image.fromarray(grey if clear is None else np.where(values == clear, np.uint8(0), grey))
-    if image.mode in ("RGBa", "La"):  # premultiplied
-        image = image.convert(image.mode.upper())
-    if "A" in image.mode or "transparency" in image.info:
-        image = image.convert("RGBA")
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, image).convert("RGB")
-    return image if image.mode == mode else image.convert(mode)
+@cache
+def _open_heic() -> None:
+    try:
+        import pillow_heif
+    except ImportError:
+        raise InputError(
+            "a HEIC file, and what reads it is not installed; install the extra `heic` with\n"
+            "  python -m pip install pillow-heif"
+        ) from None
+    pillow_heif.register_heif_opener(thumbnails=False, decode_threads=1)

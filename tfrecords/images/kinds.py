@@ -3,9 +3,10 @@
 from typing import Final
 
 from tfrecords.images.dicom_bytes import has_no_preamble
+from tfrecords.images.unread import CANON, TEXT, unread
 
 MAX_PIXELS: Final = 89_478_485  # Pillow's own limit: a quarter of a gigabyte of RGB
-HEAD_BYTES: Final = 132  # of a file, that tell its kind
+HEAD_BYTES: Final = 512  # of a file, that tell its kind
 
 _SIGNATURES: Final = (  # (bytes, position, kind); a DICOM's first 128 bytes may be a TIFF header
     (b"DICM", 128, "DICOM"),
@@ -13,19 +14,25 @@ _SIGNATURES: Final = (  # (bytes, position, kind); a DICOM's first 128 bytes may
     (b"\x89PNG\r\n\x1a\n", 0, "PNG"),
     (b"BM", 0, "BMP"),
     (b"WEBP", 8, "WebP"),
+    (b"GIF87a", 0, "GIF"),
+    (b"GIF89a", 0, "GIF"),
     (b"II*\x00", 0, "TIFF"),
     (b"MM\x00*", 0, "TIFF"),
     (b"II+\x00", 0, "TIFF"),  # BigTIFF
     (b"MM\x00+", 0, "TIFF"),
+    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", 0, "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", 0, "JPEG 2000"),  # a codestream without a box around it
 )
 
-_ALLOWED: Final = ("JPEG", "PNG", "BMP", "WebP", "TIFF", "DICOM")
-
-_OTHER_SIGNATURES: Final = {  # known, to say what it is; not read
-    b"GIF8": "GIF",
-    b"%PDF": "PDF",
-    b"PK\x03\x04": "ZIP",
-}
+_ALLOWED: Final = ("JPEG", "PNG", "BMP", "WebP", "TIFF", "GIF", "AVIF", "HEIC", "JPEG 2000", "DICOM")
+_BMP_HEADERS: Final = (12, 16, 40, 52, 56, 64, 108, 124)  # bytes; text may begin with BM too
+_BRANDS: Final = (  # of an ISO base media file: the main one, or one beside mif1 or msf1
+    (frozenset({b"avif", b"avis"}), "AVIF"),
+    (
+        frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}),
+        "HEIC",
+    ),
+)
 
 
 class DecodeError(Exception):
@@ -38,24 +45,49 @@ def is_dicom(head: bytes) -> bool:
 
 
 def check_kind(head: bytes, *, quote: bool = True) -> str:
-    """Returns the kind of a file by its first `HEAD_BYTES` bytes: one of JPEG, PNG, BMP, WebP, TIFF, DICOM.
+    """Returns the kind of a file by its first `HEAD_BYTES` bytes: one of `_ALLOWED`.
 
     Args:
         head: the bytes; fewer of a shorter file.
         quote: whether the error may show what the file starts with.
 
     Raises:
-        DecodeError: it is of none of these kinds.
+        DecodeError: it is of none of these kinds; where it is known, the reason says of which, with a fix.
     """
     if not head:
         raise DecodeError("the file is empty (0 bytes)")
     for signature, at, kind in _SIGNATURES:
-        if head.startswith(signature, at) and (kind != "WebP" or head.startswith(b"RIFF")):
+        if head.startswith(signature, at) and _is(kind, head):
             return kind
+    if brand := _brand(head):
+        return brand
     if is_dicom(head):
         return "DICOM"
-    other = next((name for sig, name in _OTHER_SIGNATURES.items() if head.startswith(sig)), None)
-    found = f"a {other} file" if other else "not an image"
-    if quote and not other:
-        found += f": it starts with {head[:8]!r}"
-    raise DecodeError(f"{found}; allowed are {', '.join(_ALLOWED)}")
+    found = unread(head)
+    allowed = f"allowed are {', '.join(_ALLOWED)}"
+    if found and found.name != TEXT:
+        raise DecodeError(f"{found.name}; {found.fix}; {allowed}")
+    reason = "text, not an image" if found else "not an image"
+    if quote:
+        reason += f": it starts with {head[:8]!r}"
+    raise DecodeError(f"{reason}; {allowed}")
+
+
+def _is(kind: str, head: bytes) -> bool:
+    """Returns whether a file with the signature of a kind is of it, where the signature is a weak one."""
+    if kind == "WebP":
+        return head.startswith(b"RIFF")
+    if kind == "BMP":
+        return len(head) < 18 or int.from_bytes(head[14:18], "little") in _BMP_HEADERS
+    return not head.startswith(CANON)
+
+
+def _brand(head: bytes) -> str | None:
+    """Returns AVIF or HEIC, or None for all else."""
+    if head[4:8] != b"ftyp":
+        return None
+    brands = [head[8:12]]
+    if brands[0] in (b"mif1", b"msf1"):
+        end = min(int.from_bytes(head[:4]), len(head))
+        brands += [head[at : at + 4] for at in range(16, end - 3, 4)]
+    return next((kind for brand in brands for names, kind in _BRANDS if brand in names), None)

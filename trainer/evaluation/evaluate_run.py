@@ -390,4 +390,9 @@ def _fitting_manifest(run: Run, directory: Path, split: str) -> Manifest:
             f"{theirs[1]}; the model of {run.folder} knows {first_names(mine[0])}, in this order, and "
             f"{mine[1]}: convert with {fix}"
         )
+    if run.data.resize != manifest.resize:
+        raise InputError(
+            f"--data={directory}: was converted with --resize={manifest.resize}; the model of {run.folder} "
+            f"was trained on --resize={run.data.resize}: convert with that"
+        )
     return manifest

@@ -108,7 +108,15 @@ def predict_listed(run: Run, files: Sequence[Found]) -> Iterator[Outcome]:
                 continue
             if is_dicom(data[:HEAD_BYTES]):
                 shown = position
-            images.append(decode(data, height=height, width=width, channels=channels))
+            pixels = decode(
+                data,
+                height=height,
+                width=width,
+                channels=channels,
+                resize=run.data.resize,
+                value_range=run.data.value_range,
+            )
+            images.append(pixels)
             waiting.append(file)
         except (DecodeError, InputError, OSError) as error:  # InputError: an extra is not installed
             waiting.append(LeftOut(file, shown, str(getattr(error, "strerror", None) or error)))

@@ -97,7 +97,7 @@ class Search:
             "version": _VERSION,
             "options": asdict(self.options),
             "config": self.config.to_stored(),
-            "data": asdict(self.data),
+            "data": self.data.to_json(),
             "space_name": self.space_name,
             "initial_points": self.initial_points,
             "brackets": self.brackets,
@@ -123,12 +123,11 @@ class Search:
             values: dict[str, Any] = json.loads(path.read_bytes())
             if values["version"] != _VERSION:
                 raise InputError(f"version {values['version']}")
-            data = values["data"]
             return cls(
                 folder,
                 SearchOptions(**values["options"]),
                 TrainConfig.from_json(values["config"]),
-                DataFacts(data["name"], tuple(data["class_names"]), tuple(data["image_shape"]), data["plan"]),
+                DataFacts.from_json(values["data"]),
                 values["space"],
                 values["space_name"],
                 values["initial_points"],

@@ -25,7 +25,7 @@ def test_help_explains(run_command):
         *("--images", "--out", "--name", "--size", "--channels", "--group_regex", "--val_fraction"),
         *("--test_fraction", "--copies", "--flip", "--rotation", "--zoom", "--crop", "--translation"),
         *("--brightness", "--contrast", "--fill", "--encoding", "--shard_size", "--seed", "--[no]overwrite"),
-        *("--workers", "--augment", "--duplicates"),
+        *("--workers", "--augment", "--duplicates", "--resize", "--value_range"),
     ):
         assert f"\n  {flag}: " in done.stdout
     for default in (
@@ -41,6 +41,15 @@ def test_help_explains(run_command):
         ("--colour=red", "Unknown command line flag 'colour'"),
         ("--encoding=gif", "flag --encoding=gif: value should be one of <raw|png|jpeg>"),
         ("--channels=2", "flag --channels=2: value should be one of <grayscale|rgb|1|3>"),
+        ("--resize=fit", "flag --resize=fit: value should be one of <stretch|pad|crop>"),
+        (
+            "--value_range=12",
+            "--value_range=12: must be full, auto, or LOW:HIGH, two whole numbers up to 65535, ",
+        ),
+        (
+            "--value_range=9:4",
+            "--value_range=9:4: must be full, auto, or LOW:HIGH, two whole numbers up to 65535, ",
+        ),
         ("--fill=black", "flag --fill=black: value should be one of <reflect|edge>"),
         ("--size=big", "--size=big: must be pixels, as 180 or as HEIGHTxWIDTH, 180x240"),
         ("--size=0", "--size=(0, 0): each side must be from 1 to 8192 pixels"),
@@ -149,7 +158,7 @@ def test_duplicates_in_the_summary_and_refused(run_command, image_folder, tmp_pa
     assert done.returncode == 0, done.stderr
     assert (
         "\nduplicates: 1 set of 2 images that are the same to the pixel, each inside one split and class\n"
-        "all listed in duplicates.csv\nNext:\n"
+        "all listed in duplicates.csv\n"
     ) in done.stdout
     shutil.copy(path, images / "PNEUMONIA" / f"person1_virus_9{path.suffix}")
     done = convert(run_command, *arguments, "--overwrite", cwd=tmp_path)

@@ -281,7 +281,7 @@ def test_bad_images_are_left_out_and_told(root, harmed, tmp_path, workers):
     assert reasons[3].startswith("cannot be decoded: ")
     assert reasons[7].startswith("cannot be decoded: ")
     assert "0x" not in reasons[7]  # an address in memory would differ from run to run
-    assert reasons[16].startswith("not an image: it starts with b'words'")
+    assert reasons[16].startswith("text, not an image: it starts with b'words'")
     for job, before, result in zip(jobs, whole, results, strict=True):
         bad = {number for number, _ in result.rejected}
         assert result.hashes == tuple(

@@ -18,6 +18,7 @@ from tfrecords.duplicates.sets import refuse_crossing
 from tfrecords.errors import InputError
 from tfrecords.example import decode
 from tfrecords.images.decode import decode_fingerprinted
+from tfrecords.images.planes import Target
 from tfrecords.manifest import Manifest
 from tfrecords.pool import Pool
 from tfrecords.records import read_records
@@ -370,7 +371,7 @@ def test_an_image_that_cannot_be_decoded_is_passed_over_when_looking(images):
 
     listing = list_images(images, max_rejects=MaxRejects(2))
     counted = []
-    assert same_pixels(listing, shape=(64, 64, 1), pool=Pool(1), progress=counted.append) == ()
+    assert same_pixels(listing, target=Target(64, 64, 1), pool=Pool(1), progress=counted.append) == ()
     assert sum(counted) in (60, 62)
 
 

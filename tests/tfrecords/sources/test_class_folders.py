@@ -17,7 +17,7 @@ def one_pixel(kind):
 
 PNG, JPEG = one_pixel("PNG"), one_pixel("JPEG")
 PAIR = ("A/1.png", "B/1.png")
-RULE = "allowed are JPEG, PNG, BMP, WebP, TIFF, DICOM"
+RULE = "allowed are JPEG, PNG, BMP, WebP, TIFF, GIF, AVIF, HEIC, JPEG 2000, DICOM"
 
 
 def refusal(root, *arguments):
@@ -215,11 +215,11 @@ def test_a_root_that_is_no_folder(plant, tmp_path):
     ("data", "reason"),
     [
         (b"", "the file is empty (0 bytes)"),
-        (b"hello, world", f"not an image: it starts with b'hello, w'; {RULE}"),
-        (b"GIF89a....", f"a GIF file; {RULE}"),
-        (one_pixel("GIF"), f"a GIF file; {RULE}"),
-        (b"%PDF-1.7", f"a PDF file; {RULE}"),
-        (b"PK\x03\x04....", f"a ZIP file; {RULE}"),
+        (b"hello, world", f"text, not an image: it starts with b'hello, w'; {RULE}"),
+        (b"GIF89a....", "cannot be decoded: its header is damaged"),
+        (one_pixel("ICO"), f"an icon (ICO) or cursor (CUR) file; export it as PNG; {RULE}"),
+        (b"%PDF-1.7", f"a PDF file; export its pages as PNG; {RULE}"),
+        (b"PK\x03\x04....", f"a ZIP file; unpack it and give the folder of its images; {RULE}"),
     ],
 )
 def test_a_file_that_is_no_image(plant, data, reason):

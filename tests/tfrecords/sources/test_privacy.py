@@ -266,12 +266,12 @@ def odd_syntax(path):
 
 
 HARMS = (
-    (lose_mark, "not an image; allowed are JPEG, PNG, BMP, WebP, TIFF, DICOM"),
+    (lose_mark, "not an image; allowed are JPEG, PNG, BMP, WebP, TIFF, GIF, AVIF, HEIC, JPEG 2000, DICOM"),
     (break_header, "a DICOM file in an unknown transfer syntax"),
     (frames, "a DICOM file of 3 frames; save the frame that is meant as a file of its own"),
     (no_patient, "a DICOM file without a PatientID; tell what is of one patient by --group_regex"),
     (odd_syntax, "a DICOM file in an unknown transfer syntax"),
-    (lambda path: path.write_text(f"{NAME}: notes"), "not an image; allowed are"),
+    (lambda path: path.write_text(f"{NAME}: notes"), "text, not an image; allowed are"),
     (lambda path: path.write_bytes(b""), "the file is empty (0 bytes)"),
     (lambda path: (path.unlink(), path.symlink_to(f"{NAME}.dcm")), "No such file or directory"),
 )

@@ -361,7 +361,10 @@ def test_pyarrow_is_asked_for_only_by_parquet(tmp_path, root, command_environmen
 
 def test_files_that_are_no_images(listed):
     rows = [*ROWS, ("words.png", "well", "", "")]
-    reason = "not an image: it starts with b'some wor'; allowed are JPEG, PNG, BMP, WebP, TIFF, DICOM"
+    reason = (
+        "text, not an image: it starts with b'some wor'; "
+        "allowed are JPEG, PNG, BMP, WebP, TIFF, GIF, AVIF, HEIC, JPEG 2000, DICOM"
+    )
     with pytest.raises(InputError) as caught:
         listed(rows)
     assert f": 1 of 5 listed files cannot be used:\n  words.png: {reason}\n" in str(caught.value)

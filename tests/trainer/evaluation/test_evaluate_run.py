@@ -457,6 +457,14 @@ def test_the_same_classes_in_another_order_are_refused_with_both(run, data):
     assert str(error.value).endswith("convert with the order of the model, --classes=NORMAL,PNEUMONIA")
 
 
+def test_data_of_another_resize_are_refused(run, data, facts):
+    rewrite(data, resize="pad")
+    with pytest.raises(InputError) as error:
+        evaluate_run(run, split="test", data=data)
+    said = f"--data={data}: --resize=pad; the model of {run.folder}: --resize=stretch"
+    assert re.search(facts(said), str(error.value))
+
+
 def test_a_run_without_an_epoch_is_refused(run):
     run.model.unlink()
     shutil.rmtree(run.checkpoints)

@@ -8,6 +8,7 @@ from threading import Thread
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tfrecords.errors import InputError
 from trainer.predict.files import Answer, LeftOut, PassedOver, predict_files, predict_listed
@@ -61,6 +62,28 @@ def test_a_probability_that_equals_the_threshold_is_the_finding(trained, image_f
         (answer,) = predict_files(Run.load(folder), [file])
         found.append(answer.predicted)
     assert found == ["PNEUMONIA", "PNEUMONIA", "NORMAL"]
+
+
+@pytest.mark.parametrize("resize", ["pad", "crop"])
+def test_images_are_resized_and_scaled_as_the_data_were(run, tmp_path, resize):
+    """The answer is that for a picture which is resized and scaled by hand and needs neither."""
+    values = np.random.default_rng(0).integers(0, 4096, (16, 32)).astype(np.uint16)
+    values = values.repeat(2, axis=0).repeat(2, axis=1) if resize == "crop" else values
+    Image.fromarray(values).save(tmp_path / "raw.png")
+    grey = np.floor(values.astype(float) * 255 / 4095 + 0.5).astype(np.uint8)
+    by_hand = np.zeros((24, 32), np.uint8)
+    if resize == "pad":  # 16x32 in 24x32
+        by_hand[4:20] = grey
+    else:  # of 32x64 the middle of the aspect ratio 3:4
+        middle = (32 / 3, 0, 160 / 3, 32)
+        by_hand = np.asarray(Image.fromarray(grey).resize((32, 24), Image.Resampling.BILINEAR, middle))
+    Image.fromarray(by_hand).save(tmp_path / "by_hand.png")
+    data = replace(run.data, resize=resize, value_range="0:4095")
+    (found,) = predict_files(replace(run, data=data), [tmp_path / "raw.png"])
+    (expected,) = predict_files(run, [tmp_path / "by_hand.png"])
+    (stretched,) = predict_files(run, [tmp_path / "raw.png"])
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-6)
+    assert np.abs(found.probabilities - stretched.probabilities).max() > 1e-3
 
 
 def test_files_are_answered_in_order_each_as_if_it_were_alone(run, image_folder):
