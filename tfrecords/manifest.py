@@ -145,13 +145,21 @@ class Manifest:
         """Writes manifest.json, atomically, with the SHA-256 of its content as the last line."""
         write_atomically(directory / MANIFEST_NAME, self._sealed())
 
-    def _sealed(self) -> bytes:
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 that manifest.json ends with: of all else in it."""
+        return _sha256(self._values())
+
+    def _values(self) -> dict[str, Any]:
         values = asdict(self)
         for name, default in _SINCE.items():  # manifests from before they were there stay as they are
             if values[name] == default:
                 del values[name]
-        digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()
-        return (json.dumps(values | {"sha256": digest}, indent=1) + "\n").encode()
+        return values
+
+    def _sealed(self) -> bytes:
+        values = self._values()
+        return (json.dumps(values | {"sha256": _sha256(values)}, indent=1) + "\n").encode()
 
     @classmethod
     def load(cls, directory: Path, *, check_shards: bool = True) -> Self:
@@ -227,6 +235,10 @@ class Manifest:
 def is_shard(name: str) -> bool:
     """Returns whether a file name is a shard's: NAME-SPLIT.tfrecord-00000-of-00008."""
     return bool(re.fullmatch(r"\w+-\w+\.tfrecord-\d{5,}-of-\d{5,}", name))
+
+
+def _sha256(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def _no_manifest(directory: Path) -> str:

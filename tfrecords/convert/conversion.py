@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from tfrecords.convert.assessment import assess
 from tfrecords.convert.balance import balanced_copies
+from tfrecords.convert.changed import SourceFiles, notes_on
 from tfrecords.convert.engines import jobs_of, require_all, write_with_beam
 from tfrecords.convert.options import ConvertOptions
 from tfrecords.convert.output import join, locked, prepare, remove_journal, task_locked, tasks_of
@@ -78,16 +79,22 @@ def convert_task(options: ConvertOptions) -> int:
         listing, _, _, jobs, plan = _listed_and_planned(options, pool)
         own = jobs_of(task, jobs)
         with task_locked(options.out, *task):
-            if not join(options.out, plan, own, task):
+            if not join(options.out, plan, own, _source_files(options, listing, plan), task):
                 _check_room(options, own)
                 _write(options, listing, own, pool)
     return len(own)
 
 
-def plan_of(options: ConvertOptions) -> str:
-    """Returns the plan of a conversion, as its manifest will tell it; writes nothing."""
+def sources_of(options: ConvertOptions) -> SourceFiles:
+    """Returns the sources of a conversion, with its plan; writes nothing."""
     with _pool(options) as pool:
-        return _listed_and_planned(options, pool)[-1]["plan"]
+        listing, *_, plan = _listed_and_planned(options, pool)
+        return _source_files(options, listing, plan)
+
+
+def _source_files(options: ConvertOptions, listing: Listing, plan: dict[str, Any]) -> SourceFiles:
+    key = load_key(options.group_key_file) if options.group_key_file else None
+    return SourceFiles(listing, plan, key, options.check_sources)
 
 
 def _pool(options: ConvertOptions) -> Pool:
@@ -121,12 +128,14 @@ def _convert(
     tasks = tasks_of(options.out) if options.engine.finish else None
     if tasks is not None:
         plan = plan | {"tasks": tasks}  # for the next --finish, should one come
-    if prepare(options.out, plan, jobs, overwrite=options.overwrite):
+    sources = _source_files(options, listing, plan)
+    if prepare(options.out, plan, jobs, sources, overwrite=options.overwrite):
         manifest = Manifest.load(options.out)
         check_rejects(listing.root, manifest.rejected, limit)
         _refuse_kept(options, manifest)
         write_companions(options.out, manifest, index=options.dali_index)
-        return Conversion(manifest, True, time.monotonic() - started, listing.notes)
+        notes = (*listing.notes, *notes_on(options.out, manifest))
+        return Conversion(manifest, True, time.monotonic() - started, notes)
     if options.engine.finish:
         require_all(options.out, jobs, tasks)
     _check_room(options, jobs)
@@ -158,6 +167,7 @@ def _convert(
     else:  # one may be left of images that were repaired since
         (options.out / REJECTED_NAME).unlink(missing_ok=True)
     write_companions(options.out, manifest, index=options.dali_index)
+    sources.keep(options.out, manifest, jobs, results)
     manifest.save(options.out)
     remove_journal(options.out)
     return Conversion(manifest, False, time.monotonic() - started, listing.notes)

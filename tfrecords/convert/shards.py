@@ -39,6 +39,7 @@ _LEAST_SHARDS: Final = 16  # of a split that has so many times `_LEAST_IMAGES`
 _LEAST_IMAGES: Final = 50
 JPEG_QUALITY: Final = 95
 RESULT_SUFFIX: Final = ".result.json"  # of the file beside a shard that holds its ShardResult
+DIGEST_BYTES: Final = 16  # of a file's digest
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class ShardResult:
         hashes: of each image in the job's order, `Decoded.fingerprint`; "" for one left out.
         looks: of each likewise, `perceptual_hash` of its resized pixels; 0 for one left out.
         sizes: of each likewise, `Decoded.size`; (0, 0) for one left out.
+        digests: of each likewise, `file_digest` of what was read, in hex; of one left out too.
     """
 
     shard: Shard
@@ -103,6 +105,7 @@ class ShardResult:
     hashes: tuple[str, ...]
     looks: tuple[int, ...] = ()
     sizes: tuple[tuple[int, int], ...] = ()
+    digests: tuple[str, ...] = ()
 
 
 def plan_split(
@@ -184,6 +187,11 @@ def write_shards(
     return [result for result in results if isinstance(result, ShardResult)]  # all: take() raised for others
 
 
+def file_digest(data: bytes) -> bytes:
+    """Returns the BLAKE2b-128 of a file's bytes."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+
+
 def _keys(seed: int, ids: Sequence[str]) -> npt.NDArray[np.uint64]:
     digests = b"".join(hashlib.blake2b(f"{seed}/order/{i}".encode(), digest_size=8).digest() for i in ids)
     return np.frombuffer(digests, "<u8")
@@ -200,11 +208,12 @@ def finished(out: Path, job: ShardJob) -> ShardResult | None:
             tuple(values["hashes"]),
             tuple(values["looks"]),
             tuple((height, width) for height, width in values["sizes"]),
+            tuple(values["digests"]),
         )
         size = path.stat().st_size
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    of_this_job = result.shard.name == job.name and len(result.looks) == len(job.images)
+    of_this_job = result.shard.name == job.name and len(result.digests) == len(job.images)
     if not of_this_job or size != result.shard.bytes or file_sha256(path) != result.shard.sha256:
         return None
     return result
@@ -229,6 +238,7 @@ class _Seen:
     hashes: list[str] = field(default_factory=list)
     looks: list[int] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -252,7 +262,12 @@ class _Writer:
         try:
             shard = self._write(job, temporary, seen, count)
             result = ShardResult(
-                shard, tuple(seen.rejected), tuple(seen.hashes), tuple(seen.looks), tuple(seen.sizes)
+                shard,
+                tuple(seen.rejected),
+                tuple(seen.hashes),
+                tuple(seen.looks),
+                tuple(seen.sizes),
+                tuple(seen.digests),
             )
             # First the result: a shard that has its final name has it too.
             replace_atomically(path.with_name(path.name + RESULT_SUFFIX), json.dumps(asdict(result)).encode())
@@ -326,6 +341,7 @@ class _Writer:
                 f"{self.root / (image.position or image.path)}: cannot be read: {error.strerror}; it was "
                 f"there when the folder was listed"
             ) from None
+        seen.digests.append(file_digest(data).hex())
         try:
             found = decode_fingerprinted(data, height=height, width=width, channels=channels)
         except DecodeError as error:
