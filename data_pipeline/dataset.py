@@ -5,6 +5,7 @@ There is one chain a file: `tiers.gathered` for the tiers memory, disk and devic
 same records in one order.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def epoch_steps(manifest: Manifest, split: str, options: PipelineOptions, *, tra
 
 
 def make_dataset(
-    directory: Path,
+    directory: str | os.PathLike[str],
     manifest: Manifest,
     split: str,
     options: PipelineOptions,
@@ -103,6 +104,7 @@ def make_dataset(
     Raises:
         InputError: no such split, a damaged shard, or a batch that cannot be cut.
     """
+    directory = Path(directory)
     request = Request(
         directory,
         manifest,

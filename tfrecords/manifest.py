@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -141,9 +142,9 @@ class Manifest:
             )
         return "\n".join(lines)
 
-    def save(self, directory: Path) -> None:
+    def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes manifest.json, atomically, with the SHA-256 of its content as the last line."""
-        write_atomically(directory / MANIFEST_NAME, self._sealed())
+        write_atomically(Path(directory) / MANIFEST_NAME, self._sealed())
 
     @property
     def sha256(self) -> str:
@@ -162,7 +163,7 @@ class Manifest:
         return (json.dumps(values | {"sha256": _sha256(values)}, indent=1) + "\n").encode()
 
     @classmethod
-    def load(cls, directory: Path, *, check_shards: bool = True) -> Self:
+    def load(cls, directory: str | os.PathLike[str], *, check_shards: bool = True) -> Self:
         """Reads manifest.json and checks that every shard is there with its size.
 
         Args:
@@ -173,6 +174,7 @@ class Manifest:
             InputError: no manifest, one of another schema, one that is not what was written, or a
                 shard that is missing or cut.
         """
+        directory = Path(directory)
         path = directory / MANIFEST_NAME
         try:
             data = path.read_bytes()
@@ -214,11 +216,11 @@ class Manifest:
             )
         return manifest
 
-    def check_shards(self, directory: Path, *splits: str) -> None:
+    def check_shards(self, directory: str | os.PathLike[str], *splits: str) -> None:
         """Raises InputError unless every shard of the splits, or of all, is there with its size."""
         for name in splits or self.splits:
             for shard in self.split(name).shards:
-                path = directory / shard.name
+                path = Path(directory) / shard.name
                 try:
                     size = path.stat().st_size
                 except FileNotFoundError:

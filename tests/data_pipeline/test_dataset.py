@@ -550,6 +550,13 @@ def test_mirrored_replicas_get_their_rows(data, tmp_path, run_python):
             ]
 
 
+@TIERS
+def test_a_folder_may_be_text(data, cache):
+    options = options_of(cache, 8)
+    by_text = make_dataset(str(data.directory), data.manifest, "val", options, training=False, fields=KEYS)
+    assert_same(list(by_text.as_numpy_iterator()), batches(data, options, split="val"))
+
+
 # ---- shards whose images were all left out
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tfrecords.errors import InputError
 from tfrecords.files import write_atomically
-from tfrecords.manifest import Manifest, Shard, Split
+from tfrecords.manifest import _SINCE, Manifest, Shard, Split
 
 MANIFEST = Manifest(
     name="xray",
@@ -54,9 +54,24 @@ def test_what_is_saved_is_loaded(data):
     )
 
 
+def test_a_folder_may_be_text(data):
+    (data / "manifest.json").unlink()
+    MANIFEST.save(str(data))
+    assert Manifest.load(str(data)) == MANIFEST
+    MANIFEST.check_shards(str(data), "test")
+    for load in (Manifest.load, MANIFEST.check_shards):
+        with pytest.raises(InputError, match=re.escape(f"{data}/nowhere")):
+            load(str(data / "nowhere"))
+
+
+def test_the_sha256_is_that_of_the_file(data):
+    assert json.loads((data / "manifest.json").read_bytes())["sha256"] == MANIFEST.sha256
+
+
 def test_the_file(data):
     values = json.loads((data / "manifest.json").read_bytes())
-    assert list(values) == [*(field.name for field in dataclasses.fields(Manifest)), "sha256"]
+    names = [field.name for field in dataclasses.fields(Manifest)]
+    assert list(values) == [*(name for name in names if name not in _SINCE), "sha256"]
     assert values["schema"] == 1
     assert values["splits"]["test"] == {
         "shards": [{"name": "xray-test.tfrecord-00000-of-00001", "records": 4, "bytes": 7, "sha256": "cc"}],

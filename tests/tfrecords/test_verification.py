@@ -70,6 +70,10 @@ def check(data, *, quick=False, workers=1):
 # ---- no false alarm
 
 
+def test_a_folder_may_be_text(sound):
+    assert verify(str(sound), quick=True) == []
+
+
 def test_what_was_converted_is_sound(sound):
     assert len(Manifest.load(sound).split("train").shards) > 2
     for quick in (False, True):
