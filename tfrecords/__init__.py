@@ -9,3 +9,10 @@ What all of them share: `errors`, `command` (flags in, an exit code out), `files
 `quality` (how far splits can be trusted), `augment` (the copies), `verification` with `inspection` (one
 shard).
 """
+
+import sys
+
+if sys.argv[:1] == ["-m"]:  # python -m, which is about to import a command: a signal ends that quietly
+    from tfrecords.signals import listen_first
+
+    listen_first()
