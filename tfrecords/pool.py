@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -100,26 +101,28 @@ class Pool:
         join: bool,
     ) -> list[Result]:
         seen: int = self._done.get_obj().value if self._done else 0  # before there is anything to count
-        futures = self._submit(prepare, items)
-        waiting = set(futures)
-        own: dict[int, Result] = {}
-        if join:
-            task = prepare()
-            for number in reversed(range(len(items))):
-                if not futures[number].cancel():  # begun, and with it all before
-                    break
-                waiting.discard(futures[number])
-                own[number] = task(items[number], progress)
-                take(own[number])
-                seen = self._tell(seen, progress)
-        while waiting:
-            finished, waiting = wait(waiting, _POLL_SECONDS)
+        # What has been submitted is never cancelled: a pool that breaks then fails in a thread of its own.
+        most = 2 * self.workers if join else len(items)
+        task = prepare() if join else None
+        left = deque(range(len(items)))
+        begun: dict[Future[Any], int] = {}
+        results: dict[int, Result] = {}
+        while left or begun:
+            numbers = [left.popleft() for _ in range(min(len(left), most - len(begun)))]
+            begun |= zip(self._submit(prepare, [items[n] for n in numbers]), numbers, strict=True)
+            if task and left:
+                number = left.pop()
+                results[number] = task(items[number], progress)
+                take(results[number])
+            finished, _ = wait(begun, 0 if left else _POLL_SECONDS)
             if wait_for_any([process.sentinel for process in self._processes], 0):
                 self._kill_if_one_was()
             seen = self._tell(seen, progress)
             for future in finished:
-                take(future.result())
-        return [own[n] if n in own else future.result() for n, future in enumerate(futures)]
+                number = begun.pop(future)
+                results[number] = future.result()
+                take(results[number])
+        return [results[number] for number in range(len(items))]
 
     @staticmethod
     def _here(
