@@ -4,10 +4,10 @@ Commands: `convert/` images to shards, `verify` every byte accounted for, `show/
 picture.
 Subjects: `sources/` what there is to convert, `images/` bytes to pixels, `duplicates/` the same image
 twice, `interop/` files for other tools, `demo/` a drawn data set.
-What all of them share: `errors`, `command` (flags in, an exit code out), `streams` (output), `files` (whole or not there),
-`pool` (processes), `records` (TFRecord framing), `example` (the fields of a record), `manifest`,
-`quality` (how far splits can be trusted), `augment` (the copies), `verification` with `inspection` (one
-shard).
+What all of them share: `errors`, `command` (flags in, an exit code out), `streams` (what is printed),
+`signals`, `files` (whole or not there), `pool` (processes), `records` (TFRecord framing), `example` (the
+fields of a record), `manifest`, `quality` (how far splits can be trusted), `augment` (the copies),
+`verification` with `inspection` (one shard).
 """
 
 import sys
