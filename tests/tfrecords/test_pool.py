@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import re
 import signal
+import time
 from functools import partial
 
 import pytest
@@ -14,12 +15,16 @@ from tfrecords.pool import Pool
 class Square:
     """Tells the squares of its items and its process; kills that, or refuses, where it is told to."""
 
-    def __init__(self, *, killed_by=None, refused=None, locked=False):
+    def __init__(self, *, killed_by=None, refused=None, locked=None):
         self.killed_by, self.refused, self.locked, self.prepared = killed_by, refused, locked, os.getpid()
 
     def __call__(self, item, count):
+        if self.locked:
+            (self.locked / str(self.prepared)).touch()
         if item == self.killed_by:
             if self.locked:
+                while len(list(self.locked.iterdir())) < 2:  # the other works too
+                    time.sleep(0.001)
                 pool._done.get_lock().acquire()
             os.kill(os.getpid(), signal.SIGKILL)
         if item == self.refused:
@@ -62,9 +67,10 @@ def test_what_a_task_or_a_taker_raises_ends_the_run(workers):
 
 
 @pytest.mark.parametrize("locked", [False, True], ids=["", "with the lock that all count with"])
-def test_a_killed_worker_is_told_with_the_fix(facts, locked):
+def test_a_killed_worker_is_told_with_the_fix(facts, tmp_path, locked):
+    square = partial(Square, killed_by=5, locked=tmp_path if locked else None)
     with pytest.raises(InputError) as caught, Pool(2) as workers:
-        workers.run(partial(Square, killed_by=5, locked=locked), range(40))
+        workers.run(square, range(2000))
     assert multiprocessing.active_children() == []
     assert re.search(
         facts(
