@@ -8,3 +8,10 @@ decoded, `stream/` reads it from its shards. What they share: `options`, `reques
 Beside them: `fetch` (data behind a URL), `settings` (pipeline.json), `measuring` (images/s, CPU,
 memory), `quiet` (imports TensorFlow silently).
 """
+
+import sys
+
+if sys.argv[:1] == ["-m"]:  # python -m, which is about to import a command: a signal ends that quietly
+    from tfrecords.signals import listen_first
+
+    listen_first()

@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
+from tfrecords import command
 from tfrecords.errors import InputError
 from tfrecords.files import file_sha256, publish, write_atomically
 from tfrecords.manifest import MANIFEST_NAME, Manifest, Shard, is_shard
@@ -49,9 +50,7 @@ def without_secrets(url: str) -> str:
 
 def end_process() -> None:
     """Ends a process that read with tensorflow-io 0.37.1, whose S3 client aborts a normal end."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    command.end()
 
 
 def user_cache() -> Path:

@@ -1,9 +1,11 @@
 """What all commands of this package share: their own flags, then `--`, then the command to run."""
 
+import io
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from absl import app, flags
@@ -56,6 +58,7 @@ def run(main: Callable[[list[str]], int], without_command: Callable[[list[str]],
         main: gets the command to run.
         without_command: gets the words that stand there where there is no `--`, for what else this one does.
     """
+    _prepare_output()
     own, command = split(sys.argv)
 
     def guarded(rest: list[str]) -> None:
@@ -77,11 +80,40 @@ def run(main: Callable[[list[str]], int], without_command: Callable[[list[str]],
             _refuse(str(error))
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
-        except BrokenPipeError:  # who reads the output has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
 
-    app.run(guarded, argv=own, flags_parser=_parse)
+    code: Any = 0
+    try:
+        app.run(guarded, argv=own, flags_parser=_parse)
+    except SystemExit as end:
+        code = end.code
+    except BrokenPipeError:  # who reads the output has seen enough
+        code = 0
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(f"error: standard output: cannot be written: {error.strerror}", file=sys.stderr)
+            code = code or BAD_INPUT
+    sys.exit(code)
+
+
+def _prepare_output() -> None:
+    """Escapes what the output's encoding does not have.
+
+    Where an output is closed, nothing is printed, and no file that is opened later gets its number.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free: this one
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the process ends
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def split(argv: list[str]) -> tuple[list[str], list[str]]:

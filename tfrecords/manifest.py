@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -167,20 +168,28 @@ class Manifest:
             f"seed {self.seed}"
         )
 
-    def save(self, directory: Path) -> None:
+    def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes manifest.json, atomically, with the SHA-256 of its content as the last line."""
-        write_atomically(directory / MANIFEST_NAME, self._sealed())
+        write_atomically(Path(directory) / MANIFEST_NAME, self._sealed())
 
-    def _sealed(self) -> bytes:
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 that manifest.json ends with: of all else in it."""
+        return _sha256(self._values())
+
+    def _values(self) -> dict[str, Any]:
         values = asdict(self)
         for name, default in _SINCE.items():  # manifests from before they were there stay as they are
             if values[name] == default:
                 del values[name]
-        digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()
-        return (json.dumps(values | {"sha256": digest}, indent=1) + "\n").encode()
+        return values
+
+    def _sealed(self) -> bytes:
+        values = self._values()
+        return (json.dumps(values | {"sha256": _sha256(values)}, indent=1) + "\n").encode()
 
     @classmethod
-    def load(cls, directory: Path, *, check_shards: bool = True) -> Self:
+    def load(cls, directory: str | os.PathLike[str], *, check_shards: bool = True) -> Self:
         """Reads manifest.json and checks that every shard is there with its size.
 
         Args:
@@ -191,6 +200,7 @@ class Manifest:
             InputError: no manifest, one of another schema, one that is not what was written, or a
                 shard that is missing or cut.
         """
+        directory = Path(directory)
         path = directory / MANIFEST_NAME
         try:
             data = path.read_bytes()
@@ -232,11 +242,11 @@ class Manifest:
             )
         return manifest
 
-    def check_shards(self, directory: Path, *splits: str) -> None:
+    def check_shards(self, directory: str | os.PathLike[str], *splits: str) -> None:
         """Raises InputError unless every shard of the splits, or of all, is there with its size."""
         for name in splits or self.splits:
             for shard in self.split(name).shards:
-                path = directory / shard.name
+                path = Path(directory) / shard.name
                 try:
                     size = path.stat().st_size
                 except FileNotFoundError:
@@ -253,6 +263,10 @@ class Manifest:
 def is_shard(name: str) -> bool:
     """Returns whether a file name is a shard's: NAME-SPLIT.tfrecord-00000-of-00008."""
     return bool(re.fullmatch(r"\w+-\w+\.tfrecord-\d{5,}-of-\d{5,}", name))
+
+
+def _sha256(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def _no_manifest(directory: Path) -> str:

@@ -1,12 +1,19 @@
-"""Items worked on by several processes that end with their parent, and tell how far they are."""
+"""Items worked on by several processes that end with their parent, and tell how far they are.
+
+A process that is killed may hold any lock that it shares with the others, who then wait for ever, with the
+signals blocked that would end them. So nothing here waits for a lock of theirs, and where one of them is
+gone the others are killed.
+"""
 
 import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait as wait_for_any
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -34,6 +41,7 @@ class Pool:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self._executor: ProcessPoolExecutor | None = None
+        self._processes: list[Any] = []
         self._done: Any = None  # items' counts since the start, shared
         self._stop: Any = None
         self._runs = 0
@@ -45,8 +53,12 @@ class Pool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._executor is not None:
-            self._stop.set()
-            self._executor.shutdown(cancel_futures=True)
+            self._stop.value = True
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            while left := [process for process in self._processes if process.is_alive()]:
+                self._kill_if_one_was()
+                wait_for_any([process.sentinel for process in left])
+            self._executor.shutdown()
 
     def run(
         self,
@@ -88,25 +100,29 @@ class Pool:
         *,
         join: bool,
     ) -> list[Result]:
-        seen: int = self._done.value if self._done else 0  # before there is anything to count
-        futures = self._submit(prepare, items)
-        waiting = set(futures)
-        own: dict[int, Result] = {}
-        if join:
-            task = prepare()
-            for number in reversed(range(len(items))):
-                if not futures[number].cancel():  # begun, and with it all before
-                    break
-                waiting.discard(futures[number])
-                own[number] = task(items[number], progress)
-                take(own[number])
-                seen = self._tell(seen, progress)
-        while waiting:
-            finished, waiting = wait(waiting, _POLL_SECONDS)
+        seen: int = self._done.get_obj().value if self._done else 0  # before there is anything to count
+        # What has been submitted is never cancelled: a pool that breaks then fails in a thread of its own.
+        most = 2 * self.workers if join else len(items)
+        task = prepare() if join else None
+        left = deque(range(len(items)))
+        begun: dict[Future[Any], int] = {}
+        results: dict[int, Result] = {}
+        while left or begun:
+            numbers = [left.popleft() for _ in range(min(len(left), most - len(begun)))]
+            begun |= zip(self._submit(prepare, [items[n] for n in numbers]), numbers, strict=True)
+            if task and left:
+                number = left.pop()
+                results[number] = task(items[number], progress)
+                take(results[number])
+            finished, _ = wait(begun, 0 if left else _POLL_SECONDS)
+            if wait_for_any([process.sentinel for process in self._processes], 0):
+                self._kill_if_one_was()
             seen = self._tell(seen, progress)
             for future in finished:
-                take(future.result())
-        return [own[n] if n in own else future.result() for n, future in enumerate(futures)]
+                number = begun.pop(future)
+                results[number] = future.result()
+                take(results[number])
+        return [results[number] for number in range(len(items))]
 
     @staticmethod
     def _here(
@@ -124,23 +140,31 @@ class Pool:
         return results
 
     def _tell(self, seen: int, progress: Count) -> int:
-        done: int = self._done.value
+        done: int = self._done.get_obj().value  # without the lock
         progress(done - seen)
         return done
 
     def _submit(self, prepare: Callable[[], Any], items: Sequence[Any]) -> list[Future[Any]]:
         if self._executor is None:
             context = multiprocessing.get_context("spawn")
-            self._done, self._stop = context.Value("q", 0), context.Event()
+            self._done, self._stop = context.Value("q", 0), context.RawValue("b", False)
             self._executor = ProcessPoolExecutor(
                 self.workers, context, _start_worker, (self._done, self._stop)
             )
         # Workers start with Ctrl-C and SIGTERM blocked and inherit that: both are the parent's to handle.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        before = multiprocessing.active_children()
         try:
             return [self._executor.submit(_work, self._runs, prepare, item) for item in items]
         finally:
+            self._processes += [one for one in multiprocessing.active_children() if one not in before]
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _kill_if_one_was(self) -> None:
+        """Kills all processes if one of them has ended otherwise than by having no more to do."""
+        if any(not process.is_alive() and process.exitcode != 0 for process in self._processes):
+            for process in self._processes:
+                process.kill()
 
 
 _tasks: dict[int, Any] = {}  # of this process: the task of the run it works for
@@ -169,7 +193,7 @@ def _work(run: int, prepare: Callable[[], Any], item: Any) -> Any:
 
 
 def _count(number: int) -> None:
-    if _stop.is_set():
+    if _stop.value:
         raise KeyboardInterrupt
     with _done.get_lock():
         _done.value += number

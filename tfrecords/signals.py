@@ -61,6 +61,20 @@ def listen() -> None:
     signal.set_wakeup_fd(_state.wakeup, warn_on_full_buffer=False)
 
 
+def listen_first() -> None:
+    """Lets a signal end the process at once, with its sentence, until `listen` is called.
+
+    For a command that is still being imported, which takes seconds, and has begun nothing.
+    """
+
+    def end(number: int, _: FrameType | None) -> None:
+        leave(_SENTENCES[signal.Signals(number)], _CODES[signal.Signals(number)])
+
+    for number in _CODES:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
+
+
 def heard() -> signal.Signals | None:
     """Returns the signal that asks this process to stop."""
     return _state.first
@@ -100,10 +114,11 @@ def leave(message: str, code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError):  # the reader of a pipe has gone
+        except (OSError, ValueError, AttributeError):  # the reader of a pipe has gone, or it was closed
             continue
     try:
-        os.write(2, f"{message}\n".encode())
+        if message:
+            os.write(2, f"{message}\n".encode(errors="backslashreplace"))
     finally:
         os._exit(code)
 

@@ -25,7 +25,7 @@ _SHOWN = 20  # problems listed in an error
 
 
 def verify(
-    directory: Path,
+    directory: str | os.PathLike[str],
     *,
     quick: bool = False,
     workers: int = 0,
@@ -51,6 +51,7 @@ def verify(
     Raises:
         InputError: no manifest, or one that cannot be read: there is nothing to check against.
     """
+    directory = Path(directory)
     manifest = Manifest.load(directory, check_shards=False)
     shards = [(split, shard) for split, described in manifest.splits.items() for shard in described.shards]
     known = {shard.name for _, shard in shards}
@@ -72,7 +73,11 @@ def verify(
 
 
 def require_sound(
-    directory: Path, *, quick: bool, workers: int = 0, progress: Callable[[int], object] = lambda _: None
+    directory: str | os.PathLike[str],
+    *,
+    quick: bool,
+    workers: int = 0,
+    progress: Callable[[int], object] = lambda _: None,
 ) -> None:
     """Raises InputError with all that `verify` finds, if it finds anything; its arguments are those."""
     problems = verify(directory, quick=quick, workers=workers, progress=progress)

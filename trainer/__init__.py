@@ -7,3 +7,10 @@ formats, `tiers` where the train split is held, `models` the network, `seeds` it
 `inference` gives a saved model's probabilities, `evaluation/` makes of them metrics, intervals, pictures
 and the report.
 """
+
+import sys
+
+if sys.argv[:1] == ["-m"]:  # python -m, which is about to import a command: a signal ends that quietly
+    from tfrecords.signals import listen_first
+
+    listen_first()

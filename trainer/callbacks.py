@@ -127,7 +127,7 @@ class ProgressLine(keras.callbacks.Callback):
     Args:
         epochs: of the run, at most.
         steps: of an epoch.
-        out: where to.
+        out: where to; None: standard output.
         clock: seconds.
     """
 
@@ -135,11 +135,11 @@ class ProgressLine(keras.callbacks.Callback):
         self,
         epochs: int,
         steps: int,
-        out: TextIO = sys.stdout,
+        out: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
-        self._epochs, self._steps, self._out, self._clock = epochs, steps, out, clock
+        self._epochs, self._steps, self._out, self._clock = epochs, steps, out or sys.stdout, clock
         self._began: tuple[float, float] | None = None  # the first epoch, in parts, of this process, and when
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:

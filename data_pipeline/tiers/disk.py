@@ -20,7 +20,6 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -110,12 +109,7 @@ def folder_of(cache_dir: str) -> Path:
 
 def _path(cache_dir: str, manifest: Manifest, split: str) -> Path:
     manifest.split(split)
-    return folder_of(cache_dir) / f"{manifest.name}-{split}-{_fingerprint(manifest)[:16]}-{_FORMAT}{_SUFFIX}"
-
-
-def _fingerprint(manifest: Manifest) -> str:
-    """Returns the SHA-256 that manifest.json ends with."""
-    return hashlib.sha256(json.dumps(asdict(manifest)).encode()).hexdigest()
+    return folder_of(cache_dir) / f"{manifest.name}-{split}-{manifest.sha256[:16]}-{_FORMAT}{_SUFFIX}"
 
 
 @contextmanager
@@ -151,7 +145,7 @@ def _write(path: Path, directory: Path, manifest: Manifest, split: str) -> Heade
             file.flush()
             header = {
                 "data": str(directory.resolve()),
-                "manifest": _fingerprint(manifest),
+                "manifest": manifest.sha256,
                 "size": file.tell(),
                 "fields": fields,
                 "sample": _sample(temporary),

@@ -105,11 +105,13 @@ def read(
             at = end
         if at != first[number + 1]:
             raise ValueError(f"{shard.name}: {at - first[number]} records, the manifest says {shard.records}")
-        return {name: np.concatenate(values) for name, values in parts.items()}
+        # A shard whose images were all left out has no records, and so nothing to tell of a type.
+        return {name: np.concatenate(values) for name, values in parts.items() if values}
 
     with named_damage(directory, manifest, split), ThreadPoolExecutor(readers) as pool:
         parts = list(pool.map(read_shard, range(len(shards))))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    names = [name for name in fields if name != "image"]
+    return {name: np.concatenate([part[name] for part in parts if name in part]) for name in names}
 
 
 def _read_in_place(

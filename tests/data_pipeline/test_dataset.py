@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 from dataclasses import replace
@@ -9,7 +10,10 @@ import tensorflow as tf
 from data_pipeline.damage import named_damage
 from data_pipeline.dataset import epoch_steps, make_dataset, tier_of
 from data_pipeline.options import PipelineOptions, Worker
+from data_pipeline.stream import portable
+from data_pipeline.tiers import disk, memory
 from tfrecords.errors import InputError
+from tfrecords.manifest import Manifest, Shard
 from tfrecords.records import read_records
 
 KEYS = ("id", "copy", "weight")
@@ -480,6 +484,8 @@ from pathlib import Path
 import tensorflow as tf
 from data_pipeline.dataset import make_dataset
 from data_pipeline.options import PipelineOptions, Worker
+from data_pipeline.stream import portable
+from data_pipeline.tiers import disk, memory
 from tfrecords.manifest import Manifest
 
 tf.config.experimental.enable_op_determinism()  # as --deterministic does; the batches are the same
@@ -542,3 +548,63 @@ def test_mirrored_replicas_get_their_rows(data, tmp_path, run_python):
                 ]
                 for batch in whole
             ]
+
+
+@TIERS
+def test_a_folder_may_be_text(data, cache):
+    options = options_of(cache, 8)
+    by_text = make_dataset(str(data.directory), data.manifest, "val", options, training=False, fields=KEYS)
+    assert_same(list(by_text.as_numpy_iterator()), batches(data, options, split="val"))
+
+
+# ---- shards whose images were all left out
+
+
+@pytest.fixture(params=["around each", "all but one"])
+def hollow(converted, tmp_path, request):
+    """A PNG data set, and the same records with shards without any beside theirs."""
+    data, folder = converted("png", 3), tmp_path / "hollow"
+    folder.mkdir()
+    none, splits = (b"", 0), {}
+    for name, split in data.manifest.splits.items():
+        kept = [((data.directory / shard.name).read_bytes(), shard.records) for shard in split.shards]
+        if request.param == "all but one":
+            contents = [*[none] * 3, (b"".join(content for content, _ in kept), split.records), *[none] * 10]
+        else:
+            contents = [none, none, *(one for shard in kept for one in (shard, none))]
+        shards = []
+        for number, (content, records) in enumerate(contents):
+            shard = f"e-{name}.tfrecord-{number:05d}-of-{len(contents):05d}"
+            (folder / shard).write_bytes(content)
+            shards.append(Shard(shard, records, len(content), hashlib.sha256(content).hexdigest()))
+        splits[name] = replace(split, shards=tuple(shards))
+    replace(data.manifest, splits=splits).save(folder)
+    return data, type(data)(folder, Manifest.load(folder))
+
+
+def test_shards_without_records_change_nothing_that_is_held(hollow, tmp_path):
+    data, hollow = hollow
+    fields = ("image", "label", "id", "copy", "source", "group")
+    for split in ("train", "val"):
+        expected = memory.load(data.directory, data.manifest, split, fields)
+        for found in (
+            memory.load(hollow.directory, hollow.manifest, split, fields),
+            disk.load(hollow.directory, hollow.manifest, split, fields, str(tmp_path)),
+        ):
+            for name, values in expected.items():
+                assert found[name].dtype == values.dtype
+                np.testing.assert_array_equal(found[name].numpy(), values.numpy())
+
+
+def test_a_stream_of_shards_without_records_has_each_record_once(hollow, monkeypatch):
+    data, hollow = hollow
+    monkeypatch.setattr(portable, "open_file_systems", lambda: None)
+    whole = hollow.manifest.split("train").records
+    local = options_of("off", 8)
+    found = batches(hollow, local, whole // 8)
+    assert len(set(keys(found))) == whole // 8 * 8
+    assert set(keys(found)) <= set(stored(data, "train"))
+    by_tensorflow = replace(local, shards_at=str(hollow.directory))
+    assert_same(batches(hollow, by_tensorflow, whole // 8), found)
+    assert_same(global_batches(hollow, local, 2, 1, whole // 8), found)
+    assert keys(batches(hollow, local, split="val"))[: len(stored(data, "val"))] == stored(data, "val")

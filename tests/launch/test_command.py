@@ -32,3 +32,18 @@ def test_an_environment_that_is_refused(text):
     with pytest.raises(LaunchError, match=r"NAME=VALUE") as error:
         parse_environment([text])
     assert f"--env={text}:" in str(error.value)
+
+
+@pytest.mark.parametrize("redirected", ["| head -1", ">&-"])
+def test_output_that_nobody_takes(start, redirected):
+    shell = f'set -o pipefail; "$0" -m launch.local --help {redirected}'
+    script = "import os, sys; os.execvp('bash', ['bash', '-c', sys.argv[1], sys.executable])"
+    process = start("-c", script, shell)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+
+
+def test_what_the_output_does_not_have_is_escaped(run_command):
+    done = run_command("launch.local", "--processes=1", "Größe", PYTHONIOENCODING="ascii")
+    assert done.returncode == 2
+    assert "'Gr\\xf6\\xdfe'" in done.stderr

@@ -1,3 +1,4 @@
+import os
 import pwd
 from pathlib import Path
 
@@ -119,6 +120,114 @@ def test_a_bad_flag_is_bad_input(run_command, folder, arguments, found):
     assert found in done.stderr
     assert done.stderr.endswith("See --help for the flags and their values.\n")
     assert "Traceback" not in done.stderr
+
+
+# ---- a signal while a command is imported
+
+
+@pytest.mark.parametrize("package", ["tfrecords", "data_pipeline", "trainer"])
+@pytest.mark.parametrize(("number", "code"), [("SIGTERM", 75), ("SIGINT", 130)])
+def test_a_signal_while_a_command_is_imported_ends_it_quietly(run_python, package, number, code):
+    script = "import sys; sys.argv[0] = {}; import {}, os, signal; os.kill(os.getpid(), signal.{})"
+    as_module = script.format("'-m'", package, number)  # as python -m does while it looks for the module
+    done = run_python("-c", f"{as_module}; sys.exit(9)")
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.endswith("the same command again goes on from here\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_who_imports_a_package_keeps_the_signals(run_python):
+    script = "import signal, tfrecords, data_pipeline, trainer; print(repr(signal.getsignal(signal.SIGTERM)))"
+    assert "SIG_DFL" in run_python("-c", script).stdout
+
+
+# ---- output that nobody takes, or that cannot show it
+
+PRINTING = """
+import os, sys
+from pathlib import Path
+from absl import flags
+from tfrecords.command import run
+
+_HOW = flags.DEFINE_string("how", "", "What it does.")
+
+
+def main(_):
+    for number in range(20000):
+        print("line", number)
+    print("to the end", file=sys.stderr)
+    Path("outcome").write_text("whole")
+    if _HOW.value == "names":
+        print("Größe", os.fsdecode(b"b\\xe4d"), flush=True)
+    if _HOW.value == "itself":
+        os.write(int(os.environ["PIPE"]), b"row")
+
+
+if __name__ == "__main__":
+    run(main)
+"""
+
+
+@pytest.fixture
+def printing(start, tmp_path):
+    """Starts a command that prints much, and then saves something."""
+    (tmp_path / "printing.py").write_text(PRINTING)
+
+    def begin(*arguments, redirected="", **options):
+        shell = f'exec "$0" printing.py "$@" {redirected}'
+        script = "import os, sys; os.execvp('sh', ['sh', '-c', sys.argv[1], sys.executable, *sys.argv[2:]])"
+        return start("-c", script, shell, *arguments, cwd=tmp_path, **options)
+
+    yield begin
+    assert (tmp_path / "outcome").read_text() == "whole"
+
+
+@pytest.mark.parametrize("stderr", ["apart", "in the same pipe"])
+def test_a_reader_that_leaves_ends_no_work(printing, stderr):
+    process = printing(redirected="2>&1" if stderr == "in the same pipe" else "")
+    assert process.stdout.readline() == "line 0\n"
+    process.stdout.close()
+    assert process.stderr.read() == ("to the end\n" if stderr == "apart" else "")
+    assert process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("redirected", "why"),
+    [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor"), ("<&- >&-", "descriptor")],
+)
+def test_what_was_printed_in_vain_is_told_when_the_work_is_done(printing, redirected, why):
+    process = printing(redirected=redirected)
+    said = process.stderr.read().splitlines()
+    assert process.wait() == 2
+    assert said[0] == "to the end"
+    assert said[1].startswith("error: standard output: ")
+    assert why in said[1]
+    assert len(said) == 2
+
+
+@pytest.mark.parametrize("redirected", ["2>&-", "2>/dev/full"])
+def test_errors_that_nobody_takes_change_nothing(printing, redirected):
+    process = printing(redirected=redirected)
+    assert process.stdout.read().splitlines()[-1] == "line 19999"
+    assert process.wait() == 0
+
+
+def test_a_pipe_that_the_command_itself_writes_to_ends_it_as_shells_count(printing):
+    read, write = os.pipe()
+    os.close(read)
+    process = printing("--how=itself", env={"PIPE": str(write)}, pass_fds=[write])
+    os.close(write)
+    out, err = process.communicate()
+    assert (process.returncode, err) == (141, "to the end\n")
+    assert out.endswith("line 19999\n")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_characters_that_the_output_does_not_have_are_escaped(printing, encoding):
+    process = printing("--how=names", env={"PYTHONIOENCODING": encoding})
+    shown = {"ascii": "Gr\\xf6\\xdfe", "utf-8": "Größe"}[encoding]
+    assert process.stdout.read().splitlines()[-1] == f"{shown} b\\udce4d"
+    assert process.wait() == 0
 
 
 @pytest.mark.parametrize("flag", ["--help", "--helpfull", "--helpshort"])

@@ -54,6 +54,20 @@ def test_what_is_saved_is_loaded(data):
     )
 
 
+def test_a_folder_may_be_text(data):
+    (data / "manifest.json").unlink()
+    MANIFEST.save(str(data))
+    assert Manifest.load(str(data)) == MANIFEST
+    MANIFEST.check_shards(str(data), "test")
+    for load in (Manifest.load, MANIFEST.check_shards):
+        with pytest.raises(InputError, match=re.escape(f"{data}/nowhere")):
+            load(str(data / "nowhere"))
+
+
+def test_the_sha256_is_that_of_the_file(data):
+    assert json.loads((data / "manifest.json").read_bytes())["sha256"] == MANIFEST.sha256
+
+
 def test_the_file(data):
     values = json.loads((data / "manifest.json").read_bytes())
     fields = [field.name for field in dataclasses.fields(Manifest) if field.name not in _SINCE]

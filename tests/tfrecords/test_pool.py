@@ -1,10 +1,13 @@
+import multiprocessing
 import os
 import re
 import signal
+import time
 from functools import partial
 
 import pytest
 
+from tfrecords import pool
 from tfrecords.errors import InputError
 from tfrecords.pool import Pool
 
@@ -12,11 +15,17 @@ from tfrecords.pool import Pool
 class Square:
     """Tells the squares of its items and its process; kills that, or refuses, where it is told to."""
 
-    def __init__(self, *, killed_by=None, refused=None):
-        self.killed_by, self.refused, self.prepared = killed_by, refused, os.getpid()
+    def __init__(self, *, killed_by=None, refused=None, locked=None):
+        self.killed_by, self.refused, self.locked, self.prepared = killed_by, refused, locked, os.getpid()
 
     def __call__(self, item, count):
+        if self.locked:
+            (self.locked / str(self.prepared)).touch()
         if item == self.killed_by:
+            if self.locked:
+                while len(list(self.locked.iterdir())) < 2:  # the other works too
+                    time.sleep(0.001)
+                pool._done.get_lock().acquire()
             os.kill(os.getpid(), signal.SIGKILL)
         if item == self.refused:
             raise InputError(f"item {item}")
@@ -28,9 +37,9 @@ class Square:
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_results_are_in_order_and_all_is_counted(workers, join):
     counted, taken = [], []
-    with Pool(workers) as pool:
+    with Pool(workers) as processes:
         for items in (range(40), range(7), range(1), range(0)):
-            results = pool.run(Square, items, progress=counted.append, take=taken.append, join=join)
+            results = processes.run(Square, items, progress=counted.append, take=taken.append, join=join)
             assert [square for square, _ in results] == [item * item for item in items]
             assert sorted(taken) == sorted(results)
             taken.clear()
@@ -40,26 +49,29 @@ def test_results_are_in_order_and_all_is_counted(workers, join):
 
 
 def test_this_process_takes_its_part_while_the_others_start():
-    with Pool(2) as pool:
-        results = pool.run(Square, range(200), join=True)
+    with Pool(2) as processes:
+        results = processes.run(Square, range(200), join=True)
     assert os.getpid() in {process for _, process in results}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_a_task_or_a_taker_raises_ends_the_run(workers):
-    with pytest.raises(InputError, match=r"^item 3$"), Pool(workers) as pool:
-        pool.run(partial(Square, refused=3), range(40))
+    with pytest.raises(InputError, match=r"^item 3$"), Pool(workers) as processes:
+        processes.run(partial(Square, refused=3), range(40))
 
     def refuse(result):
         raise ValueError(f"{result[0]} is too large")
 
-    with pytest.raises(ValueError, match="is too large"), Pool(workers) as pool:
-        pool.run(Square, range(2, 40), take=refuse)
+    with pytest.raises(ValueError, match="is too large"), Pool(workers) as processes:
+        processes.run(Square, range(2, 40), take=refuse)
 
 
-def test_a_killed_worker_is_told_with_the_fix(facts):
-    with pytest.raises(InputError) as caught, Pool(2) as pool:
-        pool.run(partial(Square, killed_by=5), range(40))
+@pytest.mark.parametrize("locked", [False, True], ids=["", "with the lock that all count with"])
+def test_a_killed_worker_is_told_with_the_fix(facts, tmp_path, locked):
+    square = partial(Square, killed_by=5, locked=tmp_path if locked else None)
+    with pytest.raises(InputError) as caught, Pool(2) as workers:
+        workers.run(square, range(2000))
+    assert multiprocessing.active_children() == []
     assert re.search(
         facts(
             "one of 2 worker processes was killed from outside, most likely because memory was short (the "

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from tfrecords.convert.conversion import convert_images
+from tfrecords.convert.encoding import encode_image
 from tfrecords.convert.options import ConvertOptions
-from tfrecords.convert.shards import encode_image
 from tfrecords.errors import InputError
 from tfrecords.example import decode, encode
 from tfrecords.interop.companions import write_companions
@@ -68,6 +68,10 @@ def check(data, *, quick=False, workers=1):
 
 
 # ---- no false alarm
+
+
+def test_a_folder_may_be_text(sound):
+    assert verify(str(sound), quick=True) == []
 
 
 def test_what_was_converted_is_sound(sound):

@@ -181,7 +181,15 @@ _DALI_INDEX = flags.DEFINE_bool(
     "Also write index/SHARD.idx for NVIDIA DALI and for PyTorch's tfrecord package; also later, for shards "
     "that are there.",
 )
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace another conversion in --out.")
+_OVERWRITE = flags.DEFINE_bool(
+    "overwrite", False, "Replace another conversion in --out, or that of images that have changed since."
+)
+_CHECK_SOURCES = flags.DEFINE_bool(
+    "check_sources",
+    False,
+    "Read every image of a conversion that is there, and compare it with what was converted. Without it only "
+    "those are read whose size, modification time, change time or inode is another.",
+)
 _WORKERS = flags.DEFINE_integer("workers", _DEFAULT.workers, "Processes; 0: one for each core.")
 _ENGINE = flags.DEFINE_enum(
     "engine",
@@ -238,6 +246,7 @@ def main(_: list[str]) -> None:
         positive=_POSITIVE.value,
         dali_index=_DALI_INDEX.value,
         overwrite=_OVERWRITE.value,
+        check_sources=_CHECK_SOURCES.value,
         workers=_WORKERS.value,
         engine=Engine(
             _ENGINE.value,

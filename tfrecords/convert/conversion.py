@@ -1,15 +1,11 @@
 """The one-time conversion, top to bottom: list, split, plan, write shards, seal with the manifest."""
 
-import csv
-import hashlib
-import io
 import os
 import re
 import shutil
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +13,13 @@ from tqdm import tqdm
 
 from tfrecords.convert.assessment import assess
 from tfrecords.convert.balance import balanced_copies
+from tfrecords.convert.changed import SourceFiles, notes_on_record
 from tfrecords.convert.engines import jobs_of, require_all, write_with_beam
 from tfrecords.convert.findings import notes_on
 from tfrecords.convert.options import ConvertOptions, refuse_nested
 from tfrecords.convert.output import join, locked, prepare, remove_journal, task_locked, tasks_of
-from tfrecords.convert.plan import plan_content, versions
+from tfrecords.convert.plan import plan_content
+from tfrecords.convert.sealing import hashed_group, manifest_of, render_sources
 from tfrecords.convert.shards import ImageJob, Rendering, ShardJob, ShardResult, plan_split, write_shards
 from tfrecords.convert.value_range import settled
 from tfrecords.duplicates.before_split import Sets, settle
@@ -30,12 +28,12 @@ from tfrecords.duplicates.table import DROPPED, DUPLICATES_NAME
 from tfrecords.errors import InputError
 from tfrecords.files import write_atomically
 from tfrecords.interop.companions import write_companions
-from tfrecords.manifest import SOURCES_NAME, Manifest, Shard, Split
+from tfrecords.manifest import SOURCES_NAME, Manifest
 from tfrecords.pool import Pool
 from tfrecords.positive import chosen_class
 from tfrecords.sources.class_folders import list_images
 from tfrecords.sources.groups import joined_by
-from tfrecords.sources.listing import SPLITS, Listing, Source
+from tfrecords.sources.listing import SPLITS, Listing
 from tfrecords.sources.privacy import GroupKey, load_key
 from tfrecords.sources.rejection import REJECTED, REJECTED_NAME, check_rejects, render_rejected
 from tfrecords.sources.splits import assign_splits
@@ -82,16 +80,22 @@ def convert_task(options: ConvertOptions) -> int:
         options, listing, _, _, jobs, plan = _listed_and_planned(options, pool)
         own = jobs_of(task, jobs)
         with task_locked(options.out, *task):
-            if not join(options.out, plan, own, task):
+            if not join(options.out, plan, own, _source_files(options, listing, plan), task):
                 _check_room(options, own)
                 _write(options, listing, own, pool)
     return len(own)
 
 
-def plan_of(options: ConvertOptions) -> str:
-    """Returns the plan of a conversion, as its manifest will tell it; writes nothing."""
+def sources_of(options: ConvertOptions) -> SourceFiles:
+    """Returns the sources of a conversion, with its plan; writes nothing."""
     with _pool(options) as pool:
-        return _listed_and_planned(options, pool)[-1]["plan"]
+        options, listing, *_, plan = _listed_and_planned(options, pool)
+        return _source_files(options, listing, plan)
+
+
+def _source_files(options: ConvertOptions, listing: Listing, plan: dict[str, Any]) -> SourceFiles:
+    key = load_key(options.group_key_file) if options.group_key_file else None
+    return SourceFiles(listing, plan, key, options.check_sources)
 
 
 def _pool(options: ConvertOptions) -> Pool:
@@ -129,7 +133,8 @@ def _convert(
     tasks = tasks_of(options.out) if options.engine.finish else None
     if tasks is not None:
         plan = plan | {"tasks": tasks}  # for the next --finish, should one come
-    if prepare(options.out, plan, jobs, overwrite=options.overwrite):
+    sources = _source_files(options, listing, plan)
+    if prepare(options.out, plan, jobs, sources, overwrite=options.overwrite):
         manifest = Manifest.load(options.out)
         check_rejects(listing.root, manifest.rejected, limit)
         _refuse_kept(options, manifest)
@@ -138,15 +143,18 @@ def _convert(
             manifest = replace(manifest, positive=positive)
             manifest.save(options.out)
         write_companions(options.out, manifest, index=options.dali_index)
-        return Conversion(manifest, True, time.monotonic() - started, listing.notes)
+        notes = (*listing.notes, *notes_on_record(options.out, manifest))
+        return Conversion(manifest, True, time.monotonic() - started, notes)
     if options.engine.finish:
         require_all(options.out, jobs, tasks)
     _check_room(options, jobs)
     results = _write(options, listing, jobs, pool)
     rejected = sorted([*listing.rejected, *(pair for result in results for pair in result.rejected)])
-    sources_csv = _sources_csv(options, listing, splits, rejected)
+    sources_csv = render_sources(listing, splits, rejected, options.seed)
     shards = [result.shard for result in results]
-    manifest = _manifest(options, listing, jobs, shards, sources_csv, rejected, plan["plan"])
+    manifest = manifest_of(
+        options, _name(options), listing, jobs, shards, sources_csv, rejected, plan["plan"]
+    )
     found, trust, listed = assess(
         options.duplicates,
         listing,
@@ -170,6 +178,7 @@ def _convert(
     else:  # one may be left of images that were repaired since
         (options.out / REJECTED_NAME).unlink(missing_ok=True)
     write_companions(options.out, manifest, index=options.dali_index)
+    sources.keep(options.out, manifest, jobs, results)
     manifest.save(options.out)
     remove_journal(options.out)
     notes = notes_on((result.findings for result in results), listing, manifest)
@@ -287,7 +296,7 @@ def _plan(options: ConvertOptions, listing: Listing, splits: tuple[str, ...]) ->
     images: dict[str, list[ImageJob]] = {name: [] for name in SPLITS}
     for number, (source, split) in enumerate(zip(listing.sources, splits, strict=True)):
         if split in images:
-            group = _hashed(source, options.seed)
+            group = hashed_group(source, options.seed)
             images[split].append(
                 ImageJob(source.path, source.id, source.label, number, group, source.position)
             )
@@ -309,35 +318,6 @@ def _plan(options: ConvertOptions, listing: Listing, splits: tuple[str, ...]) ->
     ]
 
 
-def _sources_csv(
-    options: ConvertOptions,
-    listing: Listing,
-    splits: tuple[str, ...],
-    rejected: Sequence[tuple[int, str]],
-) -> bytes:
-    """Returns the content of sources.csv.
-
-    All sources have their row and number, so that a number does not depend on what was rejected; the
-    split of one that was, by its header or in decoding, is `REJECTED`.
-    """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["source", "id", "class", "split", "group"])
-    left_out = {number for number, _ in rejected}
-    for number, (source, split) in enumerate(zip(listing.sources, splits, strict=True)):
-        name = listing.class_names[source.label]
-        group = _hashed(source, options.seed)
-        table.writerow([number, source.id, name, REJECTED if number in left_out else split, group])
-    return text.getvalue().encode()
-
-
-def _hashed(source: Source, seed: int) -> str:
-    if source.position:  # by the user's key, when it was listed
-        return source.group
-    key = hashlib.blake2b(f"group/{seed}".encode()).digest()
-    return hashlib.blake2b(os.fsencode(source.group), key=key, digest_size=8).hexdigest()
-
-
 def _check_room(options: ConvertOptions, jobs: list[ShardJob]) -> None:
     """Raises InputError when raw shards cannot fit; encoded ones have no size before."""
     if options.encoding != "raw":
@@ -349,58 +329,4 @@ def _check_room(options: ConvertOptions, jobs: list[ShardJob]) -> None:
         raise InputError(
             f"--out={options.out}: {need >> 20} MB are needed and {free >> 20} MB are free; make room, "
             f"choose another --out, or a smaller --encoding=png"
-        )
-
-
-def _manifest(
-    options: ConvertOptions,
-    listing: Listing,
-    jobs: list[ShardJob],
-    shards: list[Shard],
-    sources_csv: bytes,
-    rejected: Sequence[tuple[int, str]],
-    plan: str,
-) -> Manifest:
-    described: dict[str, Split] = {}
-    left_out = {number for number, _ in rejected}
-    for split in [name for name in SPLITS if any(job.split == name for job in jobs)]:
-        own = [(job, i) for job in jobs if job.split == split for i in job.images if i.source not in left_out]
-        images = [image for _, image in own]
-        _refuse_lost_classes(options, listing, split, images, len(rejected))
-        labels = [image.label for job, image in own for _ in range(1 + job.copies_of(image.label))]
-        described[split] = Split(
-            shards=tuple(s for s, job in zip(shards, jobs, strict=True) if job.split == split),
-            records=len(labels),
-            images=len(images),
-            groups=len({image.group for image in images}),
-            records_per_class=tuple(np.bincount(labels, minlength=len(listing.class_names)).tolist()),
-        )
-    return Manifest(
-        name=_name(options),
-        class_names=listing.class_names,
-        image_shape=_rendering(options).shape,
-        encoding=options.encoding,
-        splits=described,
-        copies=jobs[0].copies,  # of train, the first split
-        copies_per_class=jobs[0].copies_per_class,
-        augmentation=asdict(options.augmentation),
-        seed=options.seed,
-        sources_sha256=hashlib.sha256(sources_csv).hexdigest(),
-        plan=plan,
-        rejected=tuple((listing.sources[number].id, reason) for number, reason in rejected),
-        versions=versions(listing),
-        positive=chosen_class(listing.class_names, options.positive),
-        resize=options.resize,
-        value_range=options.value_range,
-    )
-
-
-def _refuse_lost_classes(
-    options: ConvertOptions, listing: Listing, split: str, images: Sequence[ImageJob], rejected: int
-) -> None:
-    there = {image.label for image in images}
-    if lost := [name for label, name in enumerate(listing.class_names) if label not in there]:
-        raise InputError(
-            f"--max_rejects={options.max_rejects}: {rejected} images were left out, and split {split!r} has "
-            f"none of class {lost[0]!r} any more; repair some of them or add others"
         )

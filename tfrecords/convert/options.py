@@ -60,7 +60,9 @@ class ConvertOptions:
         positive: of two classes the finding; "": as the names say. It changes no shard, and may be given
             later.
         dali_index: write index files too; changes no shard, and may be asked for later.
-        overwrite: replace a conversion of another plan.
+        overwrite: replace a conversion of another plan, or of images that have changed since.
+        check_sources: read each image of a conversion that is there, to see whether it has changed; without
+            it only those are read whose size, times or inode have.
         workers: processes; 0 takes one for each core that this process may use.
         engine: who writes the shards; changes no shard.
     """
@@ -95,6 +97,7 @@ class ConvertOptions:
     positive: str = ""
     dali_index: bool = False
     overwrite: bool = False
+    check_sources: bool = False
     workers: int = 0
     engine: Engine = field(default_factory=Engine)
 

@@ -12,6 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from tfrecords.convert.changed import STAT_NAME, SourceFiles
 from tfrecords.convert.shards import RESULT_SUFFIX, ShardJob
 from tfrecords.duplicates.table import DUPLICATES_NAME
 from tfrecords.errors import InputError
@@ -127,11 +128,14 @@ def _open_lock(out: Path, path: Path) -> TextIO:
         raise InputError(f"--out={out}: cannot be made or written: {error.strerror}") from None
 
 
-def prepare(out: Path, plan: dict[str, Any], jobs: Sequence[ShardJob], *, overwrite: bool) -> bool:
+def prepare(
+    out: Path, plan: dict[str, Any], jobs: Sequence[ShardJob], sources: SourceFiles, *, overwrite: bool
+) -> bool:
     """Makes the output folder ready for this plan; returns whether it is complete already.
 
     Raises:
-        InputError: the folder holds something else, or cannot be written.
+        InputError: the folder holds something else, or what was made of sources that have changed since, or
+            it cannot be written.
     """
     try:
         found = [name for name in _names_in(out) if not is_lock(name)]
@@ -144,7 +148,7 @@ def prepare(out: Path, plan: dict[str, Any], jobs: Sequence[ShardJob], *, overwr
             f"--out={out}: is not empty ({', '.join(found[:3])}{', ...' * (len(found) > 3)}) and holds "
             f"no conversion; choose a new or empty folder"
         )
-    if there is not None and _goes_on(out, there, plan, jobs, overwrite=overwrite):
+    if there is not None and _goes_on(out, there, plan, jobs, sources, overwrite=overwrite):
         _remove(out, leftovers)
         if MANIFEST_NAME in found:
             remove_journal(out)
@@ -163,7 +167,9 @@ def prepare(out: Path, plan: dict[str, Any], jobs: Sequence[ShardJob], *, overwr
     return False
 
 
-def join(out: Path, plan: dict[str, Any], jobs: Sequence[ShardJob], task: tuple[int, int]) -> bool:
+def join(
+    out: Path, plan: dict[str, Any], jobs: Sequence[ShardJob], sources: SourceFiles, task: tuple[int, int]
+) -> bool:
     """Makes the output folder ready for one of the tasks of a plan; returns whether it is complete already.
 
     The first task to come leaves the plan, and every other one must have the same. Only what belongs to
@@ -173,6 +179,7 @@ def join(out: Path, plan: dict[str, Any], jobs: Sequence[ShardJob], task: tuple[
         out: the folder.
         plan: content of plan.json.
         jobs: of this task.
+        sources: of all tasks.
         task: (I, N).
 
     Raises:
@@ -195,6 +202,9 @@ def join(out: Path, plan: dict[str, Any], jobs: Sequence[ShardJob], task: tuple[
         there = _leave_plan(out, plan | {"tasks": tasks}, number)
     if MANIFEST_NAME in found and there["plan"] == plan["plan"]:
         Manifest.load(out)
+        own = {image.source for job in jobs for image in job.images}
+        if changed := sources.changed_since(out, there, own):
+            raise sources.refuse(out, changed)
         return True
     if MANIFEST_NAME in found or there.get("layout") != plan["layout"]:
         raise InputError(
@@ -212,8 +222,8 @@ def join(out: Path, plan: dict[str, Any], jobs: Sequence[ShardJob], task: tuple[
             f"task came; a copy for each machine must keep them (cp -p), and after a repair of images run "
             f"--finish when no task is at work: it drops their shards and names the tasks to run again"
         )
-    own = tuple(f".{job.name}." for job in jobs)
-    _remove(out, [name for name in leftovers if name.startswith(own)])
+    mine = tuple(f".{job.name}." for job in jobs)
+    _remove(out, [name for name in leftovers if name.startswith(mine)])
     return False
 
 
@@ -240,36 +250,62 @@ def _leave_plan(out: Path, plan: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 def _goes_on(
-    out: Path, there: dict[str, Any], plan: dict[str, Any], jobs: Sequence[ShardJob], *, overwrite: bool
+    out: Path,
+    there: dict[str, Any],
+    plan: dict[str, Any],
+    jobs: Sequence[ShardJob],
+    sources: SourceFiles,
+    *,
+    overwrite: bool,
 ) -> bool:
     """Returns whether what the folder holds is kept; drops shards of images that were changed since."""
     if (out / MANIFEST_NAME).exists():
-        if there["plan"] != plan["plan"]:
-            return False
         try:
-            Manifest.load(out)
+            if there["plan"] == plan["plan"]:
+                Manifest.load(out)
         except InputError:
             if not overwrite:
                 raise
             return False
-        return True
+        return _is_of(out, there, plan, sources, overwrite=overwrite)
     if there.get("layout") != plan["layout"]:
         return False
-    stale = _stale(there, plan, jobs)
+    stale = _stale(out, there, plan, jobs, sources)
     _remove(out, [name + suffix for name in stale for suffix in ("", RESULT_SUFFIX)])
     _remove(out, [name for name in _names_in(out) if is_ours(name) and name.endswith(INDEX_SUFFIX)])
     return True
 
 
-def _stale(there: dict[str, Any], plan: dict[str, Any], jobs: Sequence[ShardJob]) -> list[str]:
+def _is_of(
+    out: Path, there: dict[str, Any], plan: dict[str, Any], sources: SourceFiles, *, overwrite: bool
+) -> bool:
+    """Returns whether a finished conversion is of this plan and of what the sources are now."""
+    changed = sources.changed_since(out, there)
+    if changed and not overwrite:
+        raise sources.refuse(out, changed)
+    if changed or there["plan"] != plan["plan"]:
+        return False
+    if changed is None and sources.check and not overwrite:
+        raise sources.refuse_unknown(out)
+    return changed is not None or not overwrite
+
+
+def _stale(
+    out: Path,
+    there: dict[str, Any],
+    plan: dict[str, Any],
+    jobs: Sequence[ShardJob],
+    sources: SourceFiles,
+) -> list[str]:
     """Returns the shards with an image that is not what it was when the plan was made, and says so.
 
-    An image is taken for changed if its size or its modification time differs: what has another
-    content but both as before is not noticed.
+    An image is taken for changed if its size or its modification time differs; if only its change time or
+    its inode does, its content decides.
     """
     before = zip(there["sizes"], there.get("mtimes", plan["mtimes"]), strict=True)
     now = zip(plan["sizes"], plan["mtimes"], strict=True)
     changed = {source for source, (a, b) in enumerate(zip(before, now, strict=True)) if a != b}
+    changed |= sources.changed_under_way(out, there, jobs, changed)
     if not changed:
         return []
     named = sorted(image.id for job in jobs for image in job.images if image.source in changed)
@@ -334,7 +370,8 @@ def _plan_in(out: Path) -> dict[str, Any] | None:
 def is_ours(name: str) -> bool:
     """Returns whether a file name is one that conversions write, temporary ones too."""
     known = (
-        MANIFEST_NAME, PLAN_NAME, SOURCES_NAME, REJECTED_NAME, DUPLICATES_NAME, PIPELINE_NAME, *TFDS_NAMES
+        MANIFEST_NAME, PLAN_NAME, SOURCES_NAME, STAT_NAME, REJECTED_NAME, DUPLICATES_NAME, PIPELINE_NAME,
+        *TFDS_NAMES,
     )  # fmt: skip
     in_index = name.startswith(f"{INDEX_FOLDER}/")
     kind = re.escape(INDEX_SUFFIX) if in_index else f"({re.escape(RESULT_SUFFIX)})?"

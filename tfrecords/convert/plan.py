@@ -16,9 +16,10 @@ from tfrecords.sources.listing import Listing
 def plan_content(rendering: Rendering, listing: Listing, jobs: list[ShardJob]) -> dict[str, Any]:
     """Returns the content of plan.json: all that the shards follow from.
 
-    Sizes and modification times (ns) of the sources are kept apart from the layout, so that an image
-    that was repaired in the middle of a conversion costs only its own shard. The times are no part of
-    the plan: the same images elsewhere, or copied, are the same data set.
+    What the system tells of the sources (size, modification and change time in ns, inode) is kept apart
+    from the layout, so that an image that was repaired in the middle of a conversion costs only its own
+    shard. Of it only the sizes are a part of the plan: the same images elsewhere, or copied, are the same
+    data set.
     """
     facts = {
         "schema": SCHEMA_VERSION,
@@ -29,15 +30,17 @@ def plan_content(rendering: Rendering, listing: Listing, jobs: list[ShardJob]) -
     layout = layout_digest(facts, jobs)
     sizes = [source.size for source in listing.sources]
     plan = hashlib.sha256(json.dumps([layout, sizes]).encode()).hexdigest()
-    mtimes = [_mtime(f"{listing.root}/{source.path}") for source in listing.sources]
-    return {"plan": plan, "layout": layout, "sizes": sizes, "mtimes": mtimes}
+    found = [_status(f"{listing.root}/{source.path}") for source in listing.sources]
+    facts = {name: [status[at] for status in found] for at, name in enumerate(("mtimes", "ctimes", "inodes"))}
+    return {"plan": plan, "layout": layout, "sizes": sizes, **facts}
 
 
-def _mtime(path: str) -> int:
+def _status(path: str) -> tuple[int, int, int]:
     try:
-        return os.stat(path).st_mtime_ns  # noqa: PTH116 - a million Paths take seconds
+        status = os.stat(path)  # noqa: PTH116 - a million Paths take seconds
     except OSError:  # gone since it was listed: who reads it says so
-        return 0
+        return 0, 0, 0
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def versions(listing: Listing) -> dict[str, str]:

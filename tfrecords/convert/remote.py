@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from tfrecords.convert.conversion import Conversion, convert_images, plan_of
+from tfrecords.convert.changed import STAT_NAME, SourceFiles, unrecorded
+from tfrecords.convert.conversion import Conversion, convert_images, sources_of
 from tfrecords.convert.options import ConvertOptions, refuse_nested
 from tfrecords.convert.output import PLAN_NAME, is_ours
 from tfrecords.errors import InputError
@@ -61,11 +62,14 @@ def convert_remote(options: ConvertOptions, *, images: str, out: str, work: Path
     if not is_remote(out):
         return convert_images(options)
     options = replace(options, out=work / "out")
-    manifest = _sealed(out, plan_of(options), overwrite=options.overwrite)
-    if manifest is not None:
-        return Conversion(_with_positive(out, manifest, options.positive), True, 0.0)
+    sources = sources_of(options)
+    found = _sealed(out, sources, overwrite=options.overwrite)
+    if found is not None:
+        manifest, notes = found
+        manifest = _with_positive(out, manifest, options.positive)
+        return Conversion(manifest, True, 0.0, (*sources.listing.notes, *notes))
     conversion = convert_images(options)
-    _publish(options.out, out, conversion.manifest.plan)
+    _publish(options.out, out, conversion.manifest)
     shutil.rmtree(options.out)
     return replace(conversion, was_complete=False)
 
@@ -118,18 +122,32 @@ def _version(info: dict[str, Any]) -> list[str]:
     return [str(info["size"]), *(str(info.get(key)) for key in ("ETag", "etag", "LastModified", "mtime"))]
 
 
-def _sealed(url: str, plan: str, *, overwrite: bool) -> Manifest | None:
-    """Returns the manifest of a complete result of this plan, or makes the place ready and returns None."""
+def _sealed(url: str, sources: SourceFiles, *, overwrite: bool) -> tuple[Manifest, tuple[str, ...]] | None:
+    """Returns the manifest of a complete result of this plan and what is to be said of it.
+
+    Else it makes the place ready and returns None.
+    """
+    plan = sources.plan["plan"]
     with _opened(url) as (files, base):
         files.invalidate_cache()
         found = sorted(path[len(base) + 1 :] for path in files.find(base)) if files.exists(base) else []
         marks = [name for name in (MANIFEST_NAME, PLAN_NAME) if name in found]
-        if marks and json.loads(files.cat_file(f"{base}/{marks[0]}")).get("plan") == plan:
+        there = json.loads(files.cat_file(f"{base}/{marks[0]}")) if marks else {}
+        if marks and there.get("plan") == plan:
             if marks[0] != MANIFEST_NAME:
                 return None
-            if PLAN_NAME in found:  # killed after the manifest
-                files.rm_file(f"{base}/{PLAN_NAME}")
-            return _checked(files, base, url)
+            record = files.cat_file(f"{base}/{STAT_NAME}") if STAT_NAME in found else None
+            changed, fresh = sources.changed(record, there)
+            if changed and not overwrite:
+                raise sources.refuse(url, changed)
+            if changed is None and sources.check and not overwrite:
+                raise sources.refuse_unknown(url)
+            if not changed and (changed is not None or not overwrite):
+                if fresh is not None:
+                    files.pipe_file(f"{base}/{STAT_NAME}", fresh)
+                if PLAN_NAME in found:  # killed after the manifest
+                    files.rm_file(f"{base}/{PLAN_NAME}")
+                return _checked(files, base, url), (unrecorded(),) * (changed is None)
         if found and not (overwrite and marks):
             what = "a conversion of other images or with other options" if marks else "no conversion"
             fix = ", or replace it with --overwrite" if marks else ""
@@ -172,16 +190,21 @@ def _checked(files: Any, base: str, url: str) -> Manifest:
     return manifest
 
 
-def _publish(folder: Path, url: str, plan: str) -> None:
-    """Uploads a result, manifest.json last; what is there with its size is of this plan and is kept."""
+def _publish(folder: Path, url: str, manifest: Manifest) -> None:
+    """Uploads a result, manifest.json last; a shard of it that is there with its size is kept."""
+    mark = {"plan": manifest.plan, "manifest": manifest.sha256}
     with _opened(url) as (files, base):
         names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        files.pipe_file(f"{base}/{PLAN_NAME}", json.dumps({"plan": plan}).encode())
+        # What another upload has left may be of the same images as they were before.
+        before = json.loads(files.cat_file(f"{base}/{PLAN_NAME}"))
+        of_this = before.get("manifest", mark["manifest"]) == mark["manifest"]
+        files.pipe_file(f"{base}/{PLAN_NAME}", json.dumps(mark).encode())
         files.invalidate_cache()
         sizes = {path[len(base) + 1 :]: info["size"] for path, info in files.find(base, detail=True).items()}
         data = [name for name in names if name != MANIFEST_NAME]
         # Only a shard's size tells what it is: others are small and go again.
         kept = {n for n in data if ".tfrecord-" in n and sizes.get(n) == (folder / n).stat().st_size}
+        kept = kept if of_this else set()
         _upload(files, base, folder, [name for name in data if name not in kept])
         _upload(files, base, folder, [MANIFEST_NAME])
         files.rm_file(f"{base}/{PLAN_NAME}")

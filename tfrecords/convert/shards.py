@@ -5,7 +5,6 @@ shard, so the image is read and decoded once and a shard's bytes follow from the
 """
 
 import hashlib
-import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -16,9 +15,9 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from tfrecords.augment import Augmentation, apply, draw
+from tfrecords.convert.encoding import encode_image
 from tfrecords.convert.findings import Findings
 from tfrecords.duplicates.perceptual import perceptual_hash
 from tfrecords.errors import InputError
@@ -39,8 +38,8 @@ _ENCODED_SHARE: Final = {"raw": 1.0, "png": 0.6, "jpeg": 0.2}
 _SHARD_SIZE: Final = 64 << 20  # bytes, where no size is given
 _LEAST_SHARDS: Final = 16  # of a split that has so many times `_LEAST_IMAGES`
 _LEAST_IMAGES: Final = 50
-JPEG_QUALITY: Final = 95
 RESULT_SUFFIX: Final = ".result.json"  # of the file beside a shard that holds its ShardResult
+DIGEST_BYTES: Final = 16  # of a file's digest
 
 
 @dataclass(frozen=True)
@@ -114,6 +113,7 @@ class ShardResult:
         looks: of each likewise, `perceptual_hash` of its resized pixels; 0 for one left out.
         sizes: of each likewise, `Decoded.size`; (0, 0) for one left out.
         findings: what else was seen of them; nothing, where a version before it was there wrote the result.
+        digests: of each likewise, `file_digest` of what was read, in hex; of one left out too.
     """
 
     shard: Shard
@@ -122,6 +122,7 @@ class ShardResult:
     looks: tuple[int, ...] = ()
     sizes: tuple[tuple[int, int], ...] = ()
     findings: Findings = field(default_factory=Findings)
+    digests: tuple[str, ...] = ()
 
 
 def plan_split(
@@ -203,6 +204,11 @@ def write_shards(
     return [result for result in results if isinstance(result, ShardResult)]  # all: take() raised for others
 
 
+def file_digest(data: bytes) -> bytes:
+    """Returns the BLAKE2b-128 of a file's bytes."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+
+
 def _keys(seed: int, ids: Sequence[str]) -> npt.NDArray[np.uint64]:
     digests = b"".join(hashlib.blake2b(f"{seed}/order/{i}".encode(), digest_size=8).digest() for i in ids)
     return np.frombuffer(digests, "<u8")
@@ -220,11 +226,12 @@ def finished(out: Path, job: ShardJob) -> ShardResult | None:
             tuple(values["looks"]),
             tuple((height, width) for height, width in values["sizes"]),
             Findings.from_json(values["findings"]) if "findings" in values else Findings(),
+            tuple(values["digests"]),
         )
         size = path.stat().st_size
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    of_this_job = result.shard.name == job.name and len(result.looks) == len(job.images)
+    of_this_job = result.shard.name == job.name and len(result.digests) == len(job.images)
     if not of_this_job or size != result.shard.bytes or file_sha256(path) != result.shard.sha256:
         return None
     return result
@@ -250,6 +257,7 @@ class _Seen:
     looks: list[int] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings)
+    digests: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -279,6 +287,7 @@ class _Writer:
                 tuple(seen.looks),
                 tuple(seen.sizes),
                 seen.findings,
+                tuple(seen.digests),
             )
             # First the result: a shard that has its final name has it too.
             replace_atomically(path.with_name(path.name + RESULT_SUFFIX), json.dumps(asdict(result)).encode())
@@ -352,6 +361,7 @@ class _Writer:
                 f"{self.root / (image.position or image.path)}: cannot be read: {error.strerror}; it was "
                 f"there when the folder was listed"
             ) from None
+        seen.digests.append(file_digest(data).hex())
         try:
             look = target.channels == 1 and seen.findings.look_for_colour
             found = decode_fingerprinted(data, **vars(target), look_for_colour=look)
@@ -383,13 +393,3 @@ def _copied(
         width=width,
     )
     return apply(pixels, drawn, rendering.augmentation.fill)
-
-
-def encode_image(pixels: npt.NDArray[np.uint8], encoding: str) -> bytes:
-    """Returns uint8 [H, W, C] as raw bytes in C order, or as a PNG or JPEG file."""
-    if encoding == "raw":
-        return pixels.tobytes()
-    buffer = io.BytesIO()
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    image.save(buffer, format=encoding.upper(), quality=JPEG_QUALITY)
-    return buffer.getvalue()

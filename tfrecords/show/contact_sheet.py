@@ -30,7 +30,7 @@ def contact_sheet(directory: Path, manifest: Manifest, *, split: str, count: int
     """Draws `count` images of a split, classes in turn, each followed by its copies.
 
     Raises:
-        InputError: the split is not there, or its first shard is damaged.
+        InputError: the split is not there, or a shard that is read is damaged.
     """
     if count < 1:
         raise InputError(f"--count={count}: must be 1 or more")
@@ -126,11 +126,14 @@ def picture(record: Record, manifest: Manifest) -> Image.Image:
 
 
 def dealt_families(directory: Path, manifest: Manifest, split: str, count: int) -> list[list[Record]]:
-    """Returns images of the split's first shard with all their variants, classes in turn."""
+    """Returns images of the split's first shards with all their variants, classes in turn."""
     by_source: dict[int, list[Record]] = defaultdict(list)
-    for data in read_records(directory / manifest.split(split).shards[0].name):
-        record = decode(data)
-        by_source[record.source].append(record)
+    for shard in manifest.split(split).shards:  # a shard may be small, and hold nothing
+        if len(by_source) >= count:
+            break
+        for data in read_records(directory / shard.name):
+            record = decode(data)
+            by_source[record.source].append(record)
     by_class: dict[int, list[list[Record]]] = defaultdict(list)
     for family in by_source.values():
         by_class[family[0].label].append(sorted(family, key=lambda record: record.copy))

@@ -187,16 +187,17 @@ def test_many_changed_images_are_counted(stopped, images, capsys):
     )
 
 
-def test_a_finished_conversion_keeps_no_times(images, tmp_path):
+def test_other_times_make_no_other_conversion(images, tmp_path):
     options = ConvertOptions(images, tmp_path / "data", size=(72, 60), shard_size=1 << 16, workers=1)
     convert_images(options)
     before = content(options.out)
     assert "plan.json" not in before
+    del before["sources.stat"]  # it keeps them, and is brought up to date
     for path in images.rglob("*.*"):
         os.utime(path, ns=(1, 1))
     assert convert_images(options).was_complete
-    assert content(options.out) == before
-    assert fresh(options, tmp_path) == before
+    for after in (content(options.out), fresh(options, tmp_path)):
+        assert {name: data for name, data in after.items() if name != "sources.stat"} == before
 
 
 # ---- no room, and no right to write

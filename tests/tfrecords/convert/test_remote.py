@@ -1,12 +1,18 @@
 import importlib.util
+import json
+import os
 import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tfrecords.convert.options import ConvertOptions
 from tfrecords.convert.remote import convert_remote
+from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
+from tfrecords.verification import verify
 
 MISSING = [name for name in ("fsspec", "s3fs", "moto", "boto3") if importlib.util.find_spec(name) is None]
 FLAGS = ("--size=96x90", "--shard_size=64KB")
@@ -16,8 +22,11 @@ needs_s3 = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(
 
 
 def content(folder):
+    """Returns {name: bytes}, without what the system tells of the sources: that differs from copy to copy."""
     return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "sources.stat"
     }
 
 
@@ -48,6 +57,7 @@ class Store:
         return {
             key.removeprefix(prefix): self.client.get_object(Bucket=bucket, Key=key)["Body"].read()
             for key in self.objects(bucket, prefix)
+            if not key.endswith("/sources.stat")
         }
 
 
@@ -221,3 +231,70 @@ def test_a_positive_class_that_is_given_later_changes_the_remote_manifest_alone(
     assert [path for path in after if after[path] != before.get(path)] == ["/positive/data/manifest.json"]
     assert Manifest.from_bytes(after["/positive/data/manifest.json"], "there") == again.manifest
     assert convert_remote(options, **places).manifest == again.manifest
+
+
+@pytest.fixture
+def by_url(image_folder, tmp_path):
+    """Converts a copy of the images to file://, and gives the copy, the place and what is called again."""
+    pytest.importorskip("fsspec")
+    images = shutil.copytree(image_folder, tmp_path / "chest_xray")
+    place = tmp_path / "place"
+    place.mkdir()
+
+    def convert(**changes):
+        options = ConvertOptions(images, Path(), size=(24, 24), workers=1, **changes)
+        where = {"images": str(images), "out": f"file://{place}", "work": tmp_path / "work"}
+        return convert_remote(options, **where)
+
+    assert not convert().was_complete
+    return images, place, convert
+
+
+def changed_in_place(path):
+    """Gives a BMP file other pixels, and the same size and modification time."""
+    before = path.stat()
+    data = path.read_bytes()
+    path.write_bytes(data[:60] + bytes(255 - value for value in data[60:]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_an_image_that_changed_behind_a_remote_result_is_named(by_url, facts):
+    images, place, convert = by_url
+    assert convert().was_complete
+    os.utime(images / "NORMAL/IM-0001-0000.bmp", ns=(1, 1))
+    record = (place / "sources.stat").read_bytes()
+    assert convert().was_complete
+    assert (place / "sources.stat").read_bytes() != record
+    before = content(place)
+    changed_in_place(images / "NORMAL/IM-0001-0000.bmp")
+    with pytest.raises(
+        InputError, match=facts(f"file://{place}: 1 of 60: NORMAL/IM-0001-0000.bmp; --overwrite")
+    ):
+        convert()
+    assert content(place) == before
+    assert not convert(overwrite=True).was_complete
+    assert content(place) != before
+    assert verify(place) == []
+    (place / "sources.stat").unlink()
+    assert "--overwrite" in convert().notes[-1]
+    with pytest.raises(InputError, match="--check_sources"):
+        convert(check_sources=True)
+
+
+def test_what_an_upload_left_of_images_that_changed_since_goes_again(by_url, monkeypatch):
+    images, place, convert = by_url
+    old = content(place)
+    changed_in_place(images / "NORMAL/IM-0001-0000.bmp")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:  # all shards are there, of the old images, and no manifest
+        patch.setattr(shutil, "rmtree", killed)
+        plan = {"plan": json.loads(old["manifest.json"])["plan"], "manifest": "of the images before"}
+        (place / "manifest.json").unlink()
+        (place / "plan.json").write_text(json.dumps(plan))
+        with pytest.raises(KeyboardInterrupt):
+            convert()
+    assert verify(place) == []
+    assert {name for name, data in content(place).items() if data != old[name]} > {"manifest.json"}

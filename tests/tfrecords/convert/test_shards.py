@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from tfrecords.augment import Augmentation, apply, draw
+from tfrecords.convert.encoding import encode_image
 from tfrecords.convert.shards import (
     RESULT_SUFFIX,
     ImageJob,
     Rendering,
-    encode_image,
     plan_split,
     write_shards,
 )

@@ -4,11 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tfrecords.convert.shards import encode_image
+from tfrecords.convert.encoding import encode_image
 from tfrecords.errors import InputError
 from tfrecords.example import Record, encode
 from tfrecords.manifest import Manifest, Shard, Split
-from tfrecords.records import frame
+from tfrecords.records import frame, read_records
 from tfrecords.show.contact_sheet import contact_sheet, pixels, sheet_names
 
 BLUE = (38, 92, 158)
@@ -74,6 +74,28 @@ def test_more_than_there_is(tmp_path):
     manifest = build(tmp_path)
     many = contact_sheet(tmp_path, manifest, split="train", count=1000)
     assert many.tobytes() == contact_sheet(tmp_path, manifest, split="train", count=6).tobytes()
+
+
+@pytest.mark.parametrize("count", [1, 3, 6])
+def test_shards_of_one_image_or_none_make_the_same_sheet(tmp_path, count):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    whole = build(tmp_path / "whole", copies=0)
+    (shard,) = whole.split("train").shards
+    parts: list[bytes] = []
+    for record in read_records(tmp_path / "whole" / shard.name):
+        parts += [b"", frame(record), b""]
+    for number, data in enumerate(parts):
+        (tmp_path / "parts" / f"{number}").write_bytes(data)
+    shards = tuple(Shard(str(number), bool(data), len(data), "-") for number, data in enumerate(parts))
+    split = replace(whole.split("train"), shards=shards)
+    found = contact_sheet(
+        tmp_path / "parts", replace(whole, splits={"train": split}), split="train", count=count
+    )
+    expected = contact_sheet(tmp_path / "whole", whole, split="train", count=count)
+    if count in (1, 6):  # else those of the first class come before those of the second
+        assert found.tobytes() == expected.tobytes()
+    assert found.size == expected.size
 
 
 def test_a_sheet_is_not_too_wide(tmp_path):

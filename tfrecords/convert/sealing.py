@@ -1,0 +1,106 @@
+"""What closes a conversion: sources.csv and the manifest, from the plan and what was found in the work."""
+
+import csv
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from tfrecords.convert.options import ConvertOptions
+from tfrecords.convert.plan import versions
+from tfrecords.convert.shards import ImageJob, ShardJob
+from tfrecords.errors import InputError
+from tfrecords.manifest import Manifest, Shard, Split
+from tfrecords.positive import chosen_class
+from tfrecords.sources.listing import SPLITS, Listing, Source
+from tfrecords.sources.rejection import REJECTED
+
+
+def render_sources(
+    listing: Listing, splits: Sequence[str], rejected: Sequence[tuple[int, str]], seed: int
+) -> bytes:
+    """Returns the content of sources.csv; `splits` has that of each source.
+
+    All sources have their row and number, so that a number does not depend on what was rejected; the
+    split of one that was, by its header or in decoding, is `REJECTED`.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["source", "id", "class", "split", "group"])
+    left_out = {number for number, _ in rejected}
+    for number, (source, split) in enumerate(zip(listing.sources, splits, strict=True)):
+        name = listing.class_names[source.label]
+        group = hashed_group(source, seed)
+        table.writerow([number, source.id, name, REJECTED if number in left_out else split, group])
+    return text.getvalue().encode()
+
+
+def hashed_group(source: Source, seed: int) -> str:
+    """Returns the group of a source as records and tables have it."""
+    if source.position:  # by the user's key, when it was listed
+        return source.group
+    key = hashlib.blake2b(f"group/{seed}".encode()).digest()
+    return hashlib.blake2b(os.fsencode(source.group), key=key, digest_size=8).hexdigest()
+
+
+def manifest_of(
+    options: ConvertOptions,
+    name: str,
+    listing: Listing,
+    jobs: list[ShardJob],
+    shards: list[Shard],
+    sources_csv: bytes,
+    rejected: Sequence[tuple[int, str]],
+    plan: str,
+) -> Manifest:
+    """Returns the manifest of what was converted, but for how far its splits can be trusted.
+
+    Raises:
+        InputError: so many images were left out that a split has none of a class.
+    """
+    described: dict[str, Split] = {}
+    left_out = {number for number, _ in rejected}
+    for split in [name for name in SPLITS if any(job.split == name for job in jobs)]:
+        own = [(job, i) for job in jobs if job.split == split for i in job.images if i.source not in left_out]
+        images = [image for _, image in own]
+        _refuse_lost_classes(options, listing, split, images, len(rejected))
+        labels = [image.label for job, image in own for _ in range(1 + job.copies_of(image.label))]
+        described[split] = Split(
+            shards=tuple(s for s, job in zip(shards, jobs, strict=True) if job.split == split),
+            records=len(labels),
+            images=len(images),
+            groups=len({image.group for image in images}),
+            records_per_class=tuple(np.bincount(labels, minlength=len(listing.class_names)).tolist()),
+        )
+    return Manifest(
+        name=name,
+        class_names=listing.class_names,
+        image_shape=(*options.size, options.channels),
+        encoding=options.encoding,
+        splits=described,
+        copies=jobs[0].copies,  # of train, the first split
+        copies_per_class=jobs[0].copies_per_class,
+        augmentation=asdict(options.augmentation),
+        seed=options.seed,
+        sources_sha256=hashlib.sha256(sources_csv).hexdigest(),
+        plan=plan,
+        rejected=tuple((listing.sources[number].id, reason) for number, reason in rejected),
+        versions=versions(listing),
+        positive=chosen_class(listing.class_names, options.positive),
+        resize=options.resize,
+        value_range=options.value_range,
+    )
+
+
+def _refuse_lost_classes(
+    options: ConvertOptions, listing: Listing, split: str, images: Sequence[ImageJob], rejected: int
+) -> None:
+    there = {image.label for image in images}
+    if lost := [name for label, name in enumerate(listing.class_names) if label not in there]:
+        raise InputError(
+            f"--max_rejects={options.max_rejects}: {rejected} images were left out, and split {split!r} has "
+            f"none of class {lost[0]!r} any more; repair some of them or add others"
+        )
