@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tfrecords.convert.conversion import plan_of
+from tfrecords.convert.conversion import sources_of
 from tfrecords.convert.options import ConvertOptions, refuse_nested
 from tfrecords.convert.remote import convert_remote
 from tfrecords.errors import InputError
@@ -66,7 +66,7 @@ def test_a_relative_path_is_one_from_here(places, monkeypatch):
 
 def test_nothing_is_listed_before(places):
     with pytest.raises(InputError, match="is inside --images="):
-        plan_of(ConvertOptions(places / "images", places / "images/out"))
+        sources_of(ConvertOptions(places / "images", places / "images/out"))
     assert not (places / "images/out").exists()
 
 
