@@ -25,7 +25,7 @@ _NOTHING_AT_THE_END: Final = frozenset({"free", "absent"})  # tumor_free, but no
 _HARMLESS: Final = frozenset({"benign", "control", "controls", "ctrl"})
 # Praise, which counts only where nothing else tells the two names apart: ok_front beside def_front, but not
 # clear_cell_carcinoma beside papillary_carcinoma.
-_PRAISE: Final = frozenset({"clear", "clean", "good", "ok", "okay", "pass", "passed", "safe", "fine"})
+_PRAISE: Final = frozenset({"clear", "clean", "good", "ok", "okay", "pass", "passed", "safe", "fine", "well"})
 _NORMAL: Final = _NOTHING | _HARMLESS | _PRAISE
 _NOT: Final = frozenset({"no", "not", "non", "without"})
 _PREFIXES: Final = (*sorted(_NOT), "un")
