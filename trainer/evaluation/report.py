@@ -50,6 +50,8 @@ NOTICE = (
     "For research only: this model and its predictions are not a medical device and not for clinical use."
 )
 RESAMPLES = 2000
+_FEWEST_RESAMPLES = 200  # Of very many classes, whose every ranking is weighed anew in each.
+_CELLS = 4 * 10**8  # Resamples x classes x records; beyond it, fewer resamples: half a minute, not an hour.
 _PR_THRESHOLDS = 201  # TensorBoard's own default.
 _FEW_OF_A_CLASS = 10  # Groups: fewer are told, for records of one group are one case.
 _NAMED = 5  # Classes in a warning.
@@ -155,9 +157,10 @@ def summarise(
     notes: Sequence[str] = (),
 ) -> Report:
     """Every number of the report, ready for JSON; arguments as in `write_report`."""
-    decisions = {"default": _decision(predictions, 0.5 if predictions.binary else None, seed)}
+    resamples = resamples_of(predictions)
+    decisions = {"default": _decision(predictions, 0.5 if predictions.binary else None, resamples, seed)}
     if threshold is not None:
-        decisions["chosen"] = _decision(predictions, threshold, seed)
+        decisions["chosen"] = _decision(predictions, threshold, resamples, seed)
     labels = Counter(predictions.labels.tolist())
     names = predictions.class_names
     few, few_chosen_on = _few(names, predictions.groups_of_classes()), _few(names, threshold_groups)
@@ -184,7 +187,7 @@ def summarise(
         "threshold_source": threshold_source,
         "calibration_error": metrics.reliability_curve(predictions).error,
         "best_epoch": None,
-        "resamples": RESAMPLES,
+        "resamples": resamples,
         "seed": seed,
         "facts": dict(facts),
         "notice": NOTICE,
@@ -265,9 +268,17 @@ def _legend(predictions: Predictions) -> str:
     return legend(predictions.class_names, figures.drawn(predictions.class_names))
 
 
-def _decision(predictions: Predictions, threshold: float | None, seed: int) -> Report:
+def resamples_of(predictions: Predictions) -> int:
+    """How many resamples the intervals are from: 2,000, or fewer with hundreds of classes."""
+    if predictions.binary:
+        return RESAMPLES
+    cells = len(predictions.labels) * len(predictions.class_names)
+    return min(RESAMPLES, max(_FEWEST_RESAMPLES, _CELLS // cells))
+
+
+def _decision(predictions: Predictions, threshold: float | None, resamples: int, seed: int) -> Report:
     """The estimates and the confusion matrix at one threshold, ready for JSON."""
-    found = estimates(predictions, threshold, resamples=RESAMPLES, seed=seed)
+    found = estimates(predictions, threshold, resamples=resamples, seed=seed)
     return {
         "threshold": threshold,
         "confusion": metrics.confusion(predictions, threshold).tolist(),

@@ -517,3 +517,15 @@ def test_long_names_go_on_in_the_next_line_and_stay_apart():
     legend = wide.axes[0].get_legend().get_window_extent()
     assert legend.x0 >= wide.axes[0].get_window_extent().x1  # it covers no curve
     assert legend.x1 <= wide.bbox.x1
+
+
+@pytest.mark.parametrize(
+    ("classes", "records", "resamples"),
+    [(2, 3_000_000, 2000), (10, 20_000, 2000), (100, 4_000, 1000), (2000, 4000, 200)],
+)
+def test_very_many_classes_have_fewer_resamples(classes, records, resamples):
+    names = tuple(map(str, range(classes)))
+    labels = np.zeros(records, np.int32)
+    ids = ("",) * records
+    many = Predictions(names, ids, ids, labels, np.broadcast_to(1 / classes, (records, classes)))
+    assert report.resamples_of(many) == resamples
