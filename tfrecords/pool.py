@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for_any
+from multiprocessing.context import SpawnContext, SpawnProcess
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -31,6 +32,24 @@ def nothing(_: Any) -> None:
     """Takes what nobody asked for."""
 
 
+class _Context(SpawnContext):
+    """Starts processes, and keeps them: one that was killed as soon as it had started is missed otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made: list[SpawnProcess] = []
+
+    def Process(self, *args: Any, **options: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802  # a class there
+        process = SpawnProcess(*args, **options)
+        self._made.append(process)
+        return process
+
+    @property
+    def started(self) -> list[SpawnProcess]:
+        """All that were started, ended ones too."""
+        return [process for process in self._made if process.pid is not None]
+
+
 class Pool:
     """Processes, started when there is work for two, that stay for all that is run inside `with`.
 
@@ -41,7 +60,7 @@ class Pool:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self._executor: ProcessPoolExecutor | None = None
-        self._processes: list[Any] = []
+        self._context = _Context()
         self._done: Any = None  # items' counts since the start, shared
         self._stop: Any = None
         self._runs = 0
@@ -55,7 +74,7 @@ class Pool:
         if self._executor is not None:
             self._stop.value = True
             self._executor.shutdown(wait=False, cancel_futures=True)
-            while left := [process for process in self._processes if process.is_alive()]:
+            while left := [process for process in self._context.started if process.is_alive()]:
                 self._kill_if_one_was()
                 wait_for_any([process.sentinel for process in left])
             self._executor.shutdown()
@@ -115,7 +134,7 @@ class Pool:
                 results[number] = task(items[number], progress)
                 take(results[number])
             finished, _ = wait(begun, 0 if left else _POLL_SECONDS)
-            if wait_for_any([process.sentinel for process in self._processes], 0):
+            if wait_for_any([process.sentinel for process in self._context.started], 0):
                 self._kill_if_one_was()
             seen = self._tell(seen, progress)
             for future in finished:
@@ -146,24 +165,22 @@ class Pool:
 
     def _submit(self, prepare: Callable[[], Any], items: Sequence[Any]) -> list[Future[Any]]:
         if self._executor is None:
-            context = multiprocessing.get_context("spawn")
-            self._done, self._stop = context.Value("q", 0), context.RawValue("b", False)
+            self._done, self._stop = self._context.Value("q", 0), self._context.RawValue("b", False)
             self._executor = ProcessPoolExecutor(
-                self.workers, context, _start_worker, (self._done, self._stop)
+                self.workers, self._context, _start_worker, (self._done, self._stop)
             )
         # Workers start with Ctrl-C and SIGTERM blocked and inherit that: both are the parent's to handle.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-        before = multiprocessing.active_children()
         try:
             return [self._executor.submit(_work, self._runs, prepare, item) for item in items]
         finally:
-            self._processes += [one for one in multiprocessing.active_children() if one not in before]
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _kill_if_one_was(self) -> None:
         """Kills all processes if one of them has ended otherwise than by having no more to do."""
-        if any(not process.is_alive() and process.exitcode != 0 for process in self._processes):
-            for process in self._processes:
+        processes = self._context.started
+        if any(not process.is_alive() and process.exitcode != 0 for process in processes):
+            for process in processes:
                 process.kill()
 
 

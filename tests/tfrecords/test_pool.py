@@ -66,8 +66,18 @@ def test_what_a_task_or_a_taker_raises_ends_the_run(workers):
         processes.run(Square, range(2, 40), take=refuse)
 
 
+@pytest.mark.parametrize("early", [False, True], ids=["", "while work is handed out"])
 @pytest.mark.parametrize("locked", [False, True], ids=["", "with the lock that all count with"])
-def test_a_killed_worker_is_told_with_the_fix(facts, tmp_path, locked):
+def test_a_killed_worker_is_told_with_the_fix(facts, tmp_path, monkeypatch, locked, early):
+    submit, handed_out = pool.ProcessPoolExecutor.submit, []
+
+    def slowly(executor, *task):
+        handed_out.append(task)
+        while early and len(handed_out) > 20 and len(multiprocessing.active_children()) > 1:
+            time.sleep(0.001)
+        return submit(executor, *task)
+
+    monkeypatch.setattr(pool.ProcessPoolExecutor, "submit", slowly)
     square = partial(Square, killed_by=5, locked=tmp_path if locked else None)
     with pytest.raises(InputError) as caught, Pool(2) as workers:
         workers.run(square, range(2000))
