@@ -15,7 +15,7 @@ from data_pipeline.tune.search import PAIRS, Trial, candidates
 from data_pipeline.tune.tuning import Tuned, encoding_advice, images_per_second, tune
 from tfrecords.errors import InputError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.stops]
 
 OPTIONS = PipelineOptions(global_batch_size=16)
 

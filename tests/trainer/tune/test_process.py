@@ -10,7 +10,7 @@ import pytest
 from trainer.tune.process import EXECUTION, command
 from trainer.tune.search import Search
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.stops]
 
 TRAIN = (
     *("--model=mlp", "--epochs=9", "--precision=float32", "--threads_per_process=1"),
