@@ -9,6 +9,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+STOPS := stops
 PROJECT := setup.cfg pyproject.toml constraints.txt
 
 .PHONY: train test test-quick test-stops test-slurm install-extras test-extras lint clean
@@ -20,7 +21,7 @@ test: $(VENV)/installed-dev lint
 	$(BIN)/python -m pytest -n 2 -m 'not slurm and not stops and not image'
 
 test-stops: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -n 2 -m stops
+	$(BIN)/python -m pytest -n 2 -m '$(STOPS)'
 
 test-quick: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n 2 -m 'not slow'

@@ -31,6 +31,7 @@ STRATEGIES = {
     "mirrored": ("--strategy=mirrored", "--logical_cpus=2"),
     "multi_worker": ("--strategy=multi_worker",),
 }
+_STORM = pytest.param("one_device", marks=pytest.mark.storm)
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def steps(folder):
     return sorted(int(path.name[5:]) for path in (folder / "checkpoints").glob("step-*"))
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", [_STORM, *list(STRATEGIES)[1:]])
 def test_stopped_again_and_again(train, whole, converted, tmp_path, strategy):
     """While data load, in training, in validation, before the report: the code, the steps, the last line."""
     folder = tmp_path / "run"
@@ -160,7 +161,7 @@ def test_a_limit_of_the_runs_own(train, whole, tmp_path):
     refuse_other(folder, whole(train, "one_device"))
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", [_STORM, *list(STRATEGIES)[1:]])
 def test_a_loss_that_is_not_finite(train, converted, tmp_path, strategy):
     """The best epoch's model and report are there, and a lower rate goes on from it."""
     folder = tmp_path / "run"
@@ -234,7 +235,9 @@ def test_a_report_is_that_of_the_model_that_is_there(train, run_command, tmp_pat
     assert [event.step for event in watched.Tensors("test/report/auroc")] == [1, 1]
 
 
-@pytest.mark.parametrize("harm", ["SIGKILL@train#0", "SIGKILL@val#1", "SIGSTOP@train#1"])
+@pytest.mark.parametrize(
+    "harm", ["SIGKILL@train#0", pytest.param("SIGKILL@val#1", marks=pytest.mark.storm), "SIGSTOP@train#1"]
+)
 def test_a_lost_worker_is_named_and_the_run_ends_as_if_it_had_not_been(train, whole, tmp_path, harm):
     """Killed, or frozen, which the others see after some seconds; the launcher starts both again."""
     folder, rank = tmp_path / "run", int(harm[-1])

@@ -350,6 +350,7 @@ def test_sound_data_trains_as_without_being_verified(trained, run_command, tmp_p
     assert "verify" not in (run / "config.json").read_text()
 
 
+@pytest.mark.stops
 def test_augmented_training_is_the_same_for_one_device_and_for_two(converted, run_command, tmp_path):
     """Same variants, same draws: the losses differ by rounding only."""
     flags = (f"--data={converted}", "--model=mlp", "--epochs=1", "--precision=float32", "--deterministic")

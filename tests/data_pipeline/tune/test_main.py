@@ -120,6 +120,7 @@ def test_the_command(harmed, search):
     load_settings(harmed.directory, harmed.manifest)
 
 
+@pytest.mark.storm
 def test_of_remote_data_the_options_are_kept_with_what_is_fetched(data, tmp_path, search, run_command):
     place = (f"--data=file://{data.directory}", f"--cache_dir={tmp_path}", "--global_batch_size=16")
     done = search(*place)

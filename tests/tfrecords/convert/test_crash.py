@@ -203,7 +203,7 @@ def test_other_times_make_no_other_conversion(images, tmp_path):
 # ---- no room, and no right to write
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.storm), 2])
 def test_a_full_disk_and_room_made(disk, run_command, image_folder, tmp_path, workers):
     folder, remount = disk
     # An encoding whose size is not known before: raw is refused before anything is written.

@@ -200,6 +200,7 @@ def test_trials_that_fail_are_recorded_and_do_not_stop_the_search(tune, tmp_path
     assert bad["message"].startswith("diverged")
 
 
+@pytest.mark.storm
 def test_too_many_failures_end_the_search(tune, converted, tmp_path, facts):
     space = tmp_path / "space.yaml"
     space.write_text("learning_rate: {type: float, min: 1e30, max: 1e35}\n")
@@ -223,6 +224,7 @@ def test_a_search_is_written_down_for_workers_elsewhere(tune, run_command, tmp_p
     assert not (folder / "final").exists()
 
 
+@pytest.mark.storm
 def test_reload_takes_the_best_execution(tune, tmp_path):
     folder = tmp_path / "search"
     flags = ("--oracle=random", "--max_trials=1", "--executions_per_trial=2", "--final=reload")
