@@ -10,6 +10,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STOPS := stops
+SLURM := slurm
 PROJECT := setup.cfg pyproject.toml constraints.txt
 
 .PHONY: train test test-quick test-stops test-slurm install-extras test-extras lint clean
@@ -30,7 +31,7 @@ test-quick: $(VENV)/installed-dev
 test-slurm: $(VENV)/installed-dev
 	command -v slurmctld >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes \
 	    --no-install-recommends slurmctld slurmd slurm-client munge >/dev/null; }
-	NO_SKIPS=1 $(BIN)/python -m pytest tests/launch/slurm/test_jobs.py
+	NO_SKIPS=1 $(BIN)/python -m pytest -m '$(SLURM)' tests/launch/slurm/test_jobs.py
 
 # These extras need older packages than constraints.txt pins.
 install-extras: $(VENV)-extras/installed $(VENV)-tfio/installed

@@ -172,6 +172,8 @@ def test_mirrored_replicas_train_the_same_from_their_devices(train):
 
 
 @pytest.mark.slow
+@pytest.mark.stops
+@pytest.mark.storm
 def test_workers_train_the_same_from_their_devices_and_choose_together(train):
     both = train("multi_worker", "memory", "device", "auto", "poor", workers=2)
     for found in both:

@@ -351,6 +351,7 @@ def test_sound_data_trains_as_without_being_verified(trained, run_command, tmp_p
 
 
 @pytest.mark.stops
+@pytest.mark.storm
 def test_augmented_training_is_the_same_for_one_device_and_for_two(converted, run_command, tmp_path):
     """Same variants, same draws: the losses differ by rounding only."""
     flags = (f"--data={converted}", "--model=mlp", "--epochs=1", "--precision=float32", "--deterministic")
@@ -531,6 +532,7 @@ STREAMED = (
 
 
 @pytest.mark.stops
+@pytest.mark.storm
 def test_a_shard_harmed_while_it_is_trained_on_is_named_and_the_run_goes_on(train, converted, tmp_path):
     """Each harm is done as soon as its process has written a checkpoint; the shard is read each epoch."""
     data, kept = tmp_path / "data", tmp_path / "kept"

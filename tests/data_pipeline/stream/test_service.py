@@ -168,8 +168,8 @@ HELD_UP = f"no answer from any of the workers (one may hold up the rest) {NAMED}
     ("harm", "message"),
     [
         (kill_worker, SILENT),
-        (stop_worker, HELD_UP),
-        (restart_worker, MISSING),
+        pytest.param(stop_worker, HELD_UP, marks=pytest.mark.storm),
+        pytest.param(restart_worker, MISSING, marks=pytest.mark.storm),
         (restart_dispatcher, MISSING),
     ],
 )

@@ -138,7 +138,7 @@ def test_time_limit(cluster, interrupted, tmp_path):
     assert "left with code 75" in cluster.text(job, "batch.log")
 
 
-@pytest.mark.parametrize("partition", ["low", "grace", "cancel"])
+@pytest.mark.parametrize("partition", [pytest.param("low", marks=pytest.mark.storm), "grace", "cancel"])
 def test_preempted(cluster, interrupted, tmp_path, partition):
     """Without grace, with it, and where the site cancels: by a job that needs both nodes."""
     job = interrupted("--time=30", f"--partition={partition}", "--sbatch_args=--exclusive")
@@ -148,7 +148,7 @@ def test_preempted(cluster, interrupted, tmp_path, partition):
     finish_as_whole(cluster, tmp_path, job, starts=2)
 
 
-@pytest.mark.parametrize("who", ["command", "launcher"])
+@pytest.mark.parametrize("who", [pytest.param("command", marks=pytest.mark.storm), "launcher"])
 def test_a_worker_that_is_killed(cluster, interrupted, tmp_path, who):
     """All are started again at once, in the same start of the job."""
     job = interrupted("--time=30")

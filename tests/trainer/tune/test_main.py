@@ -99,6 +99,7 @@ def test_the_end_says_what_there_is_and_what_is_next(finished):
         assert line in printed
 
 
+@pytest.mark.storm
 def test_the_flags_at_the_end_give_the_best_trial_again(finished, run_command, tmp_path):
     folder, printed = finished
     flags = re.search(r"python -m trainer\.main (--data=.*)", printed)[1].split()
@@ -118,6 +119,7 @@ def test_a_finished_search_trains_nothing_again(finished, tune):
     assert printed[printed.index("test: ") :] in done.stdout
 
 
+@pytest.mark.storm
 def test_more_trials_go_on_with_a_finished_search(finished, tune, tmp_path):
     """As if they had been asked for from the beginning."""
     folder = shutil.copytree(finished[0], tmp_path / "search")
@@ -212,6 +214,7 @@ def test_too_many_failures_end_the_search(tune, converted, tmp_path, facts):
     assert [row["state"] for row in rows_of(tmp_path / "search")] == ["failed"]
 
 
+@pytest.mark.storm
 def test_a_search_is_written_down_for_workers_elsewhere(tune, run_command, tmp_path):
     folder = tmp_path / "search"
     done = tune(folder, "--oracle=random", "--max_trials=1", "--workers=0", "--final=none")
