@@ -116,6 +116,7 @@ def test_the_chief_decides_for_all(results):
     }
 
 
+@pytest.mark.storm
 def test_a_mirrored_run_resumed_in_mid_epoch_ends_as_one_that_was_not(together, tmp_path):
     """Its meters are of each replica its own: their sum, and so the epoch's loss, is rounded the same way."""
     (printed,) = together([Path(__file__).with_name("mirrored_resume.py"), tmp_path], [{}])

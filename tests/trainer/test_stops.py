@@ -140,6 +140,7 @@ def test_a_run_goes_on_with_fewer_and_with_more_workers(train, whole, tmp_path):
         assert np.allclose(mine, its, atol=1e-3)
 
 
+@pytest.mark.storm
 def test_a_run_keeps_its_threads(train, tmp_path):
     folder = tmp_path / "run"
     assert train(folder, "one_device", "SIGTERM@train", "--threads_per_process=3").returncode == 75
@@ -151,6 +152,7 @@ def test_a_run_keeps_its_threads(train, tmp_path):
     assert "threads    3 per process" in done.stdout
 
 
+@pytest.mark.storm
 def test_a_limit_of_the_runs_own(train, whole, tmp_path):
     folder = tmp_path / "run"
     done = train(folder, "one_device", "none", "--max_minutes=1e-6")
@@ -161,7 +163,7 @@ def test_a_limit_of_the_runs_own(train, whole, tmp_path):
     refuse_other(folder, whole(train, "one_device"))
 
 
-@pytest.mark.parametrize("strategy", [_STORM, "mirrored", "multi_worker"])
+@pytest.mark.parametrize("strategy", [_STORM, _STORM_TOO, "multi_worker"])
 def test_a_loss_that_is_not_finite(train, converted, tmp_path, strategy):
     """The best epoch's model and report are there, and a lower rate goes on from it."""
     folder = tmp_path / "run"
@@ -217,6 +219,7 @@ def test_a_kill_between_the_files_of_a_result(train, whole, run_command, image_f
     assert run_command("trainer.predict", f"--run_dir={folder}", image).returncode == 0
 
 
+@pytest.mark.storm
 def test_a_report_is_that_of_the_model_that_is_there(train, run_command, tmp_path):
     """A finished run that goes on and is killed still has the model of before: so has its report."""
     folder = tmp_path / "run"

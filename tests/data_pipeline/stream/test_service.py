@@ -170,7 +170,7 @@ HELD_UP = f"no answer from any of the workers (one may hold up the rest) {NAMED}
         (kill_worker, SILENT),
         pytest.param(stop_worker, HELD_UP, marks=pytest.mark.storm),
         pytest.param(restart_worker, MISSING, marks=pytest.mark.storm),
-        (restart_dispatcher, MISSING),
+        pytest.param(restart_dispatcher, MISSING, marks=pytest.mark.storm),
     ],
 )
 def test_what_is_lost_while_training_ends_it_and_it_goes_on_when_it_is_there(

@@ -46,6 +46,7 @@ def test_the_gain_and_a_change_of_order_are_told():
     assert nothing.endswith("best: the defaults; nothing was clearly faster\nconvert")
 
 
+@pytest.mark.storm
 def test_a_search_tries_all_and_leaves_options_that_can_be_used(harmed):
     start = PipelineOptions(global_batch_size=16, cache="off")
     lines, cores = [], len(os.sched_getaffinity(0))

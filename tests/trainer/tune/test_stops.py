@@ -90,6 +90,7 @@ def test_three_workers_killed_again_and_again(flags, undisturbed, start, tmp_pat
     wait_until(lambda: not processes_of(folder), "the end of all processes")
 
 
+@pytest.mark.storm
 def test_ctrl_c_saves_and_the_same_command_goes_on(flags, undisturbed, start, tmp_path, wait_until):
     folder = tmp_path / "search"
     command = ("-m", "trainer.tune", *flags, f"--search_dir={folder}", "--workers=2", "--max_trials=2")
