@@ -19,7 +19,7 @@ _SALT: Final = 0x636F7079  # keeps these draws apart from other uses of the same
 FIELDS: Final = ("source", "copy", "label")  # of a record: what its choice follows from
 
 
-def effective(manifest: Manifest, split: str, copies: str) -> str:
+def resolve_copies(manifest: Manifest, split: str, copies: str) -> str:
     """Returns `copies`, or "all" for a split without copies, where there is nothing to choose."""
     described = manifest.split(split)
     return "all" if described.records == described.images else copies

@@ -58,7 +58,7 @@ def user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shardlight"
 
 
-def local(
+def resolve_data(
     data: str, splits: Collection[str], *, cache_dir: str = "", limit: int = 0, check: bool = False
 ) -> Path:
     """Returns the folder of a data set, `fetched` if a URL names it: with its arguments and errors."""

@@ -85,7 +85,7 @@ class PeakMemory:
             self._peak = max(self._peak, _resident_bytes())
 
 
-class Drawer:
+class BatchReader:
     """Draws batches the way a training step gets them: inside a `tf.function`, onto the step's device.
 
     Args:

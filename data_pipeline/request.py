@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from data_pipeline.copies import FIELDS as CHOICE_FIELDS
-from data_pipeline.copies import effective
+from data_pipeline.copies import resolve_copies
 from data_pipeline.options import PipelineOptions, Worker
 from tfrecords.manifest import Manifest
 
@@ -37,7 +37,7 @@ class Request:
     @property
     def copies(self) -> str:
         """Which variants of an image are shown."""
-        return effective(self.manifest, self.split, self.options.copies) if self.training else "all"
+        return resolve_copies(self.manifest, self.split, self.options.copies) if self.training else "all"
 
     @property
     def keyed(self) -> bool:

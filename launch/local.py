@@ -109,7 +109,7 @@ def launch(options: Launch) -> int:
         options.log_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LaunchError(f"--log_dir={options.log_dir}: cannot be made: {error.strerror}") from None
-    _say(f"{options.processes} processes, logs: {options.log_dir}/rank-N.log")
+    _log(f"{options.processes} processes, logs: {options.log_dir}/rank-N.log")
     restarts = 0
     with signals_noted() as (noted, wakeup):
         while True:
@@ -122,14 +122,14 @@ def launch(options: Launch) -> int:
             cause = min(failed, key=lambda child: child.ended)
             code = cause.code or 0
             lines = "".join(f"\n  {line}" for line in list(cause.last)[-_QUIET_LINES:])
-            _say(f"rank {cause.rank} {in_words(code)}{', as the first' * (options.processes > 1)}:{lines}")
+            _log(f"rank {cause.rank} {in_words(code)}{', as the first' * (options.processes > 1)}:{lines}")
             if noted or not starts_again(code):
                 return exit_code(code)
             if restarts == options.max_restarts:
-                _say(f"not started again: {restarts} restarts were allowed (--max_restarts)")
+                _log(f"not started again: {restarts} restarts were allowed (--max_restarts)")
                 return exit_code(code)
             restarts += 1
-            _say(f"restart {restarts} of {options.max_restarts}")
+            _log(f"restart {restarts} of {options.max_restarts}")
 
 
 def _run_once(options: Launch, noted: list[signal.Signals], wakeup: int) -> list[Child]:
@@ -197,7 +197,7 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     print(f"launch: {text}", file=sys.stderr, flush=True)
 
 

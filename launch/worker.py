@@ -94,7 +94,7 @@ def main(command: list[str]) -> int:
         raise
     if missing:
         why = f"{', '.join(missing)}: did not resolve within {_JOIN_MINUTES.value:g} minutes"
-        _say(why)
+        _log(why)
         _write_end(log_dir, rank, PEER_LOST, "found others missing", began, [why])
         return PEER_LOST
     if "JOB_COMPLETION_INDEX" in os.environ:
@@ -158,7 +158,7 @@ def wait_for_names(hosts: Sequence[str], seconds: float) -> list[str]:
         if time.monotonic() - said >= _SAY_SECONDS:
             said = time.monotonic()
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-            _say(f"waiting for the names of {', '.join(missing[:3])}{more} to resolve")
+            _log(f"waiting for the names of {', '.join(missing[:3])}{more} to resolve")
         time.sleep(min(1.0, max(0.0, end - time.monotonic())))
         missing = [host for host in missing if not _resolves(host)]
     return missing
@@ -193,7 +193,7 @@ def run_child(command: Sequence[str], environment: Mapping[str, str], rank: int,
     how = in_words(child.code or 0)
     _write_end(log_dir, rank, code, how, began, list(child.last), child.ended)
     if child.code:
-        _say(f"rank {rank} {how}")
+        _log(f"rank {rank} {how}")
     return code
 
 
@@ -285,7 +285,7 @@ def _resolves(host: str) -> bool:
     return True
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     print(f"launch: {text}", file=sys.stderr, flush=True)
 
 

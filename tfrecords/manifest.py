@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 from tfrecords.errors import InputError
 from tfrecords.example import SCHEMA_VERSION
 from tfrecords.files import write_atomically
-from tfrecords.quality import Trust
+from tfrecords.quality import SplitQuality
 
 MANIFEST_NAME: Final = "manifest.json"
 SOURCES_NAME: Final = "sources.csv"
@@ -92,7 +92,7 @@ class Manifest:
     versions: Mapping[str, str]
     schema: int = SCHEMA_VERSION
     copies_per_class: tuple[int, ...] = ()
-    trust: Trust = field(default_factory=Trust)
+    trust: SplitQuality = field(default_factory=SplitQuality)
     positive: str = ""
     resize: str = "stretch"
     value_range: str = "full"
@@ -300,6 +300,6 @@ def _from_json(values: dict[str, Any]) -> dict[str, Any]:
         "class_names": tuple(values["class_names"]),
         "image_shape": tuple(values["image_shape"]),
         "copies_per_class": tuple(values["copies_per_class"]),
-        "trust": Trust.from_json(values["trust"]),
+        "trust": SplitQuality.from_json(values["trust"]),
         "rejected": tuple(tuple(pair) for pair in values["rejected"]),
     }

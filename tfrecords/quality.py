@@ -16,7 +16,7 @@ _SIZE_EDGES: Final = (1, 32, 45, 64, 91, 128, 181, 256, 362, 512, 724, 1024, 144
 
 
 @dataclass(frozen=True)
-class Trust:
+class SplitQuality:
     """What a reader of the results must know of the images behind them.
 
     Attributes:

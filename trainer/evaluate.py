@@ -8,7 +8,7 @@ from pathlib import Path
 
 from absl import flags
 
-from data_pipeline.fetch import end_process, is_remote, local, without_secrets
+from data_pipeline.fetch import end_process, is_remote, resolve_data, without_secrets
 from data_pipeline.quiet import quiet_start
 from tfrecords.command import define_path, run
 from trainer.run import RESULT_NAME, Run
@@ -73,7 +73,7 @@ def main(_: list[str]) -> None:
 
 
 def _local(data: str, splits: tuple[str, ...]) -> Path:
-    return local(data, splits, cache_dir=_CACHE_DIR.value, limit=_CACHE_LIMIT_MB.value << 20)
+    return resolve_data(data, splits, cache_dir=_CACHE_DIR.value, limit=_CACHE_LIMIT_MB.value << 20)
 
 
 if __name__ == "__main__":

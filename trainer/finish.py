@@ -37,7 +37,7 @@ def finish(
     *,
     check: Callable[[], None],
     tick: Callable[[], None],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     evaluate: bool = True,
 ) -> Evaluation | None:
     """Publishes the best epoch's model with its threshold, then evaluates it.
@@ -49,7 +49,7 @@ def finish(
         checkpoints: of the run, with that model.
         check: called before anything is published; what it raises keeps it from being.
         tick: called often; what it raises ends this.
-        say: told what is the best epoch.
+        log: told what is the best epoch.
         evaluate: whether to; else None is returned.
 
     Raises:
@@ -57,7 +57,7 @@ def finish(
     """
     last = checkpoints.state(checkpoints.steps()[-1])
     checkpoints.restore(last.best_step)
-    say(f"best epoch {last.best_epoch}: validation loss {last.best_loss:.4f}")
+    log(f"best epoch {last.best_epoch}: validation loss {last.best_loss:.4f}")
     temporary = run.model.with_name(f".{os.getpid()}.{run.model.name}")  # Keras wants the ending
     try:
         _save(temporary, model, manifest.image_shape)
@@ -113,24 +113,24 @@ def finished(config: TrainConfig, manifest: Manifest) -> Run | None:
 
 
 def finished_again(
-    run: Run, manifest: Manifest, say: Callable[[str], None], *, evaluate: bool = True
+    run: Run, manifest: Manifest, log: Callable[[str], None], *, evaluate: bool = True
 ) -> Evaluation | None:
     """Says that a run has nothing left to train; its report is made again only if it is not there."""
     result, split = run.result(), headline_split(manifest)
-    say(
+    log(
         f"finished after epoch {result.epochs} of at most {run.config.epochs}; best epoch {result.epoch}: "
         f"validation loss {result.val_loss:.4f}"
     )
-    choose_anew(run, manifest, say)
+    choose_anew(run, manifest, log)
     return finished_evaluation(run, split) or evaluate_run(run, split=split) if evaluate else None
 
 
-def choose_anew(run: Run, manifest: Manifest, say: Callable[[str], None]) -> None:
+def choose_anew(run: Run, manifest: Manifest, log: Callable[[str], None]) -> None:
     """Chooses the threshold of a finished run anew if --positive names another class than before."""
     result = run.result()
     chosen = positive_of(run.config, manifest)
     if run.config.positive and chosen != (result.positive or manifest.class_names[1]):
-        say(f"the positive class is {chosen} now: its threshold is chosen on validation, the model stays")
+        log(f"the positive class is {chosen} now: its threshold is chosen on validation, the model stays")
         threshold = validation_threshold(load_predictor(run.model), run, chosen)
         run.save_result(replace(result, **asdict(threshold)))
 

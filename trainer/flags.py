@@ -4,7 +4,7 @@ from pathlib import Path
 
 from absl import flags
 
-from data_pipeline.fetch import is_remote, local, without_secrets
+from data_pipeline.fetch import is_remote, resolve_data, without_secrets
 from data_pipeline.options import CACHES, COPIES
 from data_pipeline.settings import load_settings
 from tfrecords.augment import PRESETS
@@ -296,7 +296,7 @@ def data_flag(*, check: bool = False) -> Path | None:
     """
     if not _DATA.value:
         return None
-    return local(
+    return resolve_data(
         _DATA.value,
         ("train", "val", "test") if _REMOTE.value == "fetch" else (),
         cache_dir=_CACHE_DIR.value,

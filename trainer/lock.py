@@ -95,7 +95,7 @@ class RunLock:
 
     Args:
         folder: the run directory.
-        say: told for whom it waits.
+        log: told for whom it waits.
         wait: seconds to wait for a holder that lives.
         stale: seconds after which a holder on another machine that changes nothing counts as dead.
         known_dead: a holder of which that is known.
@@ -107,14 +107,14 @@ class RunLock:
     def __init__(
         self,
         folder: Path,
-        say: Callable[[str], None] = print,
+        log: Callable[[str], None] = print,
         *,
         wait: float = _WAIT_SECONDS,
         stale: float = _STALE_SECONDS,
         known_dead: Holder | None = None,
     ) -> None:
         self._known_dead = known_dead
-        self._folder, self._path, self._say = folder, folder / LOCK_NAME, say
+        self._folder, self._path, self._log = folder, folder / LOCK_NAME, log
         self._wait, self._stale = wait, stale
         self._mine = Holder.here()
         self._made: list[Path] = []
@@ -202,7 +202,7 @@ class RunLock:
                     f"another --run_dir (if that process is gone for good, remove {self._path})"
                 )
             if not said and now - began > 1:
-                self._say(f"waiting for {there}, which trains in {self._folder}: at most {self._wait:.0f} s")
+                self._log(f"waiting for {there}, which trains in {self._folder}: at most {self._wait:.0f} s")
                 said = True
             time.sleep(_LOOK_SECONDS)
 

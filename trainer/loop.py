@@ -17,8 +17,8 @@ import tensorflow as tf
 from data_pipeline.autotune import distribute_without_autotune
 from data_pipeline.tiers.device import look_up
 from tfrecords.errors import EndedEarly
-from trainer.evaluation.meters import Logs, Meters
-from trainer.seeds import differ_by_replica
+from trainer.evaluation.epoch_metrics import EpochMetrics, Logs
+from trainer.seeds import decorrelate_replicas
 
 LONGEST_BLOCK: Final = 50  # steps inside one call: Python and callbacks run between, at a step's cost or less
 
@@ -98,9 +98,9 @@ class Loop:
             self.model, self.optimizer = build()
             self.optimizer.build(self.model.trainable_variables)
             leave_sums_to_the_loop(self.optimizer)
-            self._train_meters = Meters(classes, weighted_loss=class_weights is not None)
-            self._val_meters = Meters(classes)
-        differ_by_replica(self.model)
+            self._train_meters = EpochMetrics(classes, weighted_loss=class_weights is not None)
+            self._val_meters = EpochMetrics(classes)
+        decorrelate_replicas(self.model)
         distribute_without_autotune()
         self.kept_meters = tf.Variable(tf.zeros([0, 0]), shape=[None, None], trainable=False)
         self._loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="none")

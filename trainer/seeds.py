@@ -15,7 +15,7 @@ def seed_generators(model: keras.Model) -> list[keras.random.SeedGenerator]:
     return [layer.seed_generator for layer in layers if hasattr(layer, "seed_generator")]
 
 
-def differ_by_replica(model: keras.Model) -> None:
+def decorrelate_replicas(model: keras.Model) -> None:
     """Lets each replica of a step draw its own random numbers, as Dropout masks.
 
     Keras' seed generators hold the same state on all replicas, so that all would draw the same mask.

@@ -24,7 +24,7 @@ from tfrecords.demo.dataset import DEMO_NAME
 from tfrecords.errors import EndedEarly
 from tfrecords.manifest import PIPELINE_NAME, Manifest
 from tfrecords.positive import positive_in_words
-from trainer import callbacks as own
+from trainer import callbacks
 from trainer.checkpoint import Checkpoints, NotFinite, State, set_callback_state
 from trainer.config import TrainConfig
 from trainer.evaluation.evaluate_run import POSITIVE_FACT, Evaluation
@@ -55,7 +55,7 @@ _OWN_TO_A_WORKER: Final = frozenset(
 
 def train(
     config: TrainConfig,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     *,
     evaluate: bool = True,
     chosen: str = "",
@@ -64,7 +64,7 @@ def train(
 
     Args:
         config: of the run.
-        say: told what it does.
+        log: told what it does.
         evaluate: whether to evaluate at the end; without, the test split is never read and None is returned.
         chosen: how the configuration was chosen, for the report.
 
@@ -79,9 +79,9 @@ def train(
         manifest.split(split)
     positive_of(config, manifest)  # one that is no class is told now, not after the training
     if there := finished(config, manifest):
-        return finished_again(there, manifest, say, evaluate=evaluate) if cluster.chief else None
+        return finished_again(there, manifest, log, evaluate=evaluate) if cluster.chief else None
     with ExitStack() as held:
-        lock = RunLock(Path(config.run_dir), say)
+        lock = RunLock(Path(config.run_dir), log)
 
         def ready() -> Facts:
             held.enter_context(lock)
@@ -92,15 +92,15 @@ def train(
             return {"threads": kept or config.threads_per_process or len(os.sched_getaffinity(0))}
 
         try:
-            common = meet(cluster, _common(config), say, ready=ready)
+            common = meet(cluster, _common(config), log, ready=ready)
         except EndedEarly as end:
             there = finished(config, manifest) if end.code == 0 and cluster.chief else None
             if there:
-                return finished_again(there, manifest, say, evaluate=evaluate)
+                return finished_again(there, manifest, log, evaluate=evaluate)
             raise
         with naming_lost_workers(cluster):
             start = _Start(common["threads"], began, evaluate, chosen)
-            return _train(config, manifest, cluster, lock, start, say)
+            return _train(config, manifest, cluster, lock, start, log)
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _train(
     cluster: Cluster,
     lock: RunLock,
     start: _Start,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Evaluation | None:
     """The run itself, when all of its workers are there and nobody else trains in its directory."""
     keras.utils.set_random_seed(config.seed)
@@ -186,16 +186,16 @@ def _train(
     if cluster.chief:
         run.sweep()
         run.save()
-        say("\n".join(f"{name:10} {value}" for name, value in facts.items()))
+        log("\n".join(f"{name:10} {value}" for name, value in facts.items()))
     resumed = _resume(checkpoints)
     check_agreement(strategy, resumed.step if resumed else 0, "the step to resume from")
     if resumed and isinstance(rate, float):  # the checkpoint's may be higher: see `lower`
         loop.optimizer.learning_rate = rate
     if cluster.chief and resumed:
-        say(_resuming(resumed, config, data.steps_per_epoch))
+        log(_resuming(resumed, config, data.steps_per_epoch))
     stopping = Stopping(add, max_minutes=config.max_minutes, began=start.began)
     return _fit_and_finish(
-        _Work(config, manifest, cluster, run, data, loop, checkpoints, stopping, lock, say, start.evaluate),
+        _Work(config, manifest, cluster, run, data, loop, checkpoints, stopping, lock, log, start.evaluate),
         resumed,
     )
 
@@ -213,7 +213,7 @@ class _Work:
     checkpoints: Checkpoints
     stopping: Stopping
     lock: RunLock
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     evaluate: bool
 
 
@@ -236,7 +236,7 @@ def _fit_and_finish(work: _Work, resumed: State | None) -> Evaluation | None:
                 work.checkpoints,
                 check=work.lock.check,
                 tick=work.stopping.now_and_then(_TRAINED),
-                say=work.say,
+                log=work.log,
                 evaluate=work.evaluate,
             )
         if diverged:
@@ -249,7 +249,7 @@ def _fit_and_finish(work: _Work, resumed: State | None) -> Evaluation | None:
                 raise
     if diverged:
         if evaluation:
-            work.say(f"\n{evaluation.text}\n\nreport: {evaluation.page}")
+            work.log(f"\n{evaluation.text}\n\nreport: {evaluation.page}")
         raise EndedEarly(
             f"{diverged}; model and report are those of the best epoch before; {lower(config)}", NOT_FINITE
         )
@@ -270,17 +270,17 @@ def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:
     early = keras.callbacks.EarlyStopping(
         monitor="val_loss", min_delta=config.min_delta, patience=config.patience
     )
-    history = own.HistoryFiles(run.folder if chief else None, resumed.history if resumed else ())
+    history = callbacks.HistoryFiles(run.folder if chief else None, resumed.history if resumed else ())
     calls: list[Any] = [early, history]
     if chief:
-        own.write_config_text(run.tensorboard, _markdown(run.facts))
+        callbacks.write_config_text(run.tensorboard, _markdown(run.facts))
         calls += [
-            own.tensorboard_callback(run.tensorboard),
-            own.ProgressLine(config.epochs, data.steps_per_epoch),
+            callbacks.tensorboard_callback(run.tensorboard),
+            callbacks.ProgressLine(config.epochs, data.steps_per_epoch),
         ]
     # The chief's: workers that cut their blocks elsewhere would wait for each other for ever.
     every_steps = work.stopping.look(config.checkpoint_steps * chief)[2][0]
-    saver = own.SaveCheckpoints(
+    saver = callbacks.SaveCheckpoints(
         work.checkpoints,
         history,
         [early],

@@ -14,7 +14,7 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
-from data_pipeline.fetch import local
+from data_pipeline.fetch import resolve_data
 from data_pipeline.options import CACHES, PipelineOptions
 from data_pipeline.quiet import quiet_start
 from data_pipeline.settings import load_settings
@@ -47,7 +47,7 @@ def main(_: list[str]) -> None:
     """Parses the flags, measures, prints the table and writes the files."""
     if not _LEAST_SECONDS <= _SECONDS.value < float("inf"):
         raise InputError(f"--seconds={_SECONDS.value:g}: must be {_LEAST_SECONDS} or more; 45 is usual")
-    data = local(_DATA.value, [_SPLIT.value], cache_dir=_CACHE_DIR.value)
+    data = resolve_data(_DATA.value, [_SPLIT.value], cache_dir=_CACHE_DIR.value)
     manifest = Manifest.load(data, check_shards=False)
     manifest.check_shards(data, _SPLIT.value)
     settings = dict(load_settings(data, manifest))

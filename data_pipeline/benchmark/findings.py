@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from data_pipeline.benchmark.stages import Plan, Row, measure_stages, row_count, spread
 from data_pipeline.benchmark.step import StepTimes, TimedStep, open_model
-from data_pipeline.benchmark.verdict import Situation, Verdict, judge
+from data_pipeline.benchmark.verdict import StepProfile, Verdict, diagnose
 from data_pipeline.dataset import tier_of
 from data_pipeline.options import PipelineOptions
 from data_pipeline.settings import Settings, in_words
@@ -110,19 +110,19 @@ def find(
         progress("training step")
         timed = TimedStep(directory, manifest, split, options, model=model, place=place)
         step = timed.measure(_slice(seconds - part, 2, repeats), repeats)
-        verdict = judge(situation(step, tier, manifest, split, machine))
+        verdict = diagnose(situation(step, tier, manifest, split, machine))
     facts = _facts(directory, manifest, split, options, plan, tier, model, settings)
     return Findings(facts, tuple(rows), tier, step, verdict)
 
 
-def situation(step: StepTimes, tier: Tier, manifest: Manifest, split: str, machine: Machine) -> Situation:
+def situation(step: StepTimes, tier: Tier, manifest: Manifest, split: str, machine: Machine) -> StepProfile:
     """Returns what the verdict on a step follows from."""
 
     def fits(cache: str) -> bool:
         other = tier_of(manifest, split, PipelineOptions(cache=cache), machine)
         return other.need <= other.budget
 
-    return Situation(
+    return StepProfile(
         share=step.share,
         lowest=1 - 1 / min(step.ratios),
         highest=1 - 1 / max(step.ratios),

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from data_pipeline.damage import named_damage
 from data_pipeline.dataset import make_dataset
-from data_pipeline.measuring import Cost, Drawer, PeakMemory, copy_limit, median_cost, timed
+from data_pipeline.measuring import BatchReader, Cost, PeakMemory, copy_limit, median_cost, timed
 from data_pipeline.options import PipelineOptions
 from data_pipeline.parse import parse_batch, parse_stored
 from data_pipeline.request import BATCH
@@ -115,19 +115,19 @@ def _measure(plan: Plan, tier: str, stage: str) -> Row:
     images = plan.options.global_batch_size
     gc.collect()  # what the pipeline before held
     with PeakMemory() as memory:
-        drawers: list[Drawer] = []
+        drawers: list[BatchReader] = []
 
         def start() -> int:
             dataset = _dataset(plan, tier, stage)
             if stage != "copy to device":
-                drawers.append(Drawer(dataset, images))
+                drawers.append(BatchReader(dataset, images))
             elif tier == "device":  # it has the images already
                 (table,) = device.load(plan.directory, plan.manifest, plan.split, [plan.device])
                 drawers.append(
-                    Drawer(dataset, images, plan.device, lambda batch: device.look_up(batch, table))
+                    BatchReader(dataset, images, plan.device, lambda batch: device.look_up(batch, table))
                 )
             else:
-                drawers.append(Drawer(dataset, images, plan.device))
+                drawers.append(BatchReader(dataset, images, plan.device))
             drawers[0].draw(1)
             return images
 

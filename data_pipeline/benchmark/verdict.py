@@ -7,7 +7,7 @@ STARVED: Final = 0.03  # of a step's time; less is lost in what a shared machine
 
 
 @dataclass(frozen=True)
-class Situation:
+class StepProfile:
     """What the verdict follows from.
 
     Attributes:
@@ -53,7 +53,7 @@ class Verdict:
     advice: tuple[str, ...] = ()
 
 
-def judge(situation: Situation) -> Verdict:
+def diagnose(situation: StepProfile) -> Verdict:
     """Returns the verdict on a measured training step."""
     share = f"{max(0.0, situation.share):.0%}"
     doubt = (
@@ -72,7 +72,7 @@ def judge(situation: Situation) -> Verdict:
     return Verdict(f"Input takes {share} of each step{how}: try {first}.{doubt}", advice)
 
 
-def _advice(situation: Situation) -> tuple[str, ...]:
+def _advice(situation: StepProfile) -> tuple[str, ...]:
     """Returns what to try, the strongest first."""
     tier, encoded = situation.tier, situation.encoding != "raw"
     advice = []

@@ -8,7 +8,7 @@ another command: it searches for hyperparameters, which change the result.)
 
 from absl import flags
 
-from data_pipeline.fetch import is_remote, local, without_secrets
+from data_pipeline.fetch import is_remote, resolve_data, without_secrets
 from data_pipeline.options import CACHES, PipelineOptions
 from data_pipeline.quiet import quiet_start
 from tfrecords.command import define_path, run
@@ -40,7 +40,7 @@ def main(_: list[str]) -> None:
         raise InputError(
             f"--budget_seconds={_BUDGET.value:g}: must be {_LEAST_SECONDS} or more; 120 is usual"
         )
-    data = local(_DATA.value, [_SPLIT.value], cache_dir=_CACHE_DIR.value)
+    data = resolve_data(_DATA.value, [_SPLIT.value], cache_dir=_CACHE_DIR.value)
     shown = without_secrets(_DATA.value) if is_remote(_DATA.value) else _DATA.value
     manifest = Manifest.load(data, check_shards=False)
     manifest.check_shards(data, _SPLIT.value)

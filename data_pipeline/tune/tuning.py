@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from data_pipeline.damage import named_damage
 from data_pipeline.dataset import make_dataset, tier_of
-from data_pipeline.measuring import Drawer, timed
+from data_pipeline.measuring import BatchReader, timed
 from data_pipeline.options import PipelineOptions
 from data_pipeline.settings import in_words, save_settings
 from data_pipeline.tiers.choice import Tier
@@ -134,11 +134,11 @@ def images_per_second(
 ) -> float:
     """Returns the images/s of a run of `EPOCHS` epochs: its start measured, its epochs after `seconds`."""
     gc.collect()  # what was loaded before
-    drawers: list[Drawer] = []
+    drawers: list[BatchReader] = []
 
     def start() -> int:
         dataset = make_dataset(directory, manifest, split, options, training=True)
-        drawers.append(Drawer(dataset, options.global_batch_size))
+        drawers.append(BatchReader(dataset, options.global_batch_size))
         drawers[0].draw(1)
         return options.global_batch_size
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_pipeline.measuring import Cost, Drawer, PeakMemory, copy_limit, median_cost, timed
+from data_pipeline.measuring import BatchReader, Cost, PeakMemory, copy_limit, median_cost, timed
 
 
 def test_a_cost_in_the_units_that_are_shown():
@@ -44,7 +44,7 @@ def test_each_batch_is_drawn_once_and_counted(device):
         seen.append(batch)
         return batch
 
-    drawer = Drawer(counter, 4, device, arrive)
+    drawer = BatchReader(counter, 4, device, arrive)
     drawer.draw(5)
     cost = drawer.draw_for(0.01)
     assert cost.images % 4 == 0

@@ -3,9 +3,9 @@ from dataclasses import asdict
 
 import pytest
 
-from tfrecords.quality import Trust, largest_groups, shard_shares, size_counts
+from tfrecords.quality import SplitQuality, largest_groups, shard_shares, size_counts
 
-TRUST = Trust(
+TRUST = SplitQuality(
     duplicates="keep", exact_sets=2, exact_images=5, sets_across_splits=1, sets_across_labels=2, dropped=1,
     near_pairs=1200, largest_groups={"train": 30, "test": 2},
     shard_shares={"train": ((0.2, 0.3), (0.7, 0.8)), "test": ((0.25, 0.25), (0.75, 0.75))},
@@ -14,8 +14,8 @@ TRUST = Trust(
 
 
 def test_json_and_back():
-    assert Trust.from_json(json.loads(json.dumps(asdict(TRUST)))) == TRUST
-    assert Trust.from_json(json.loads(json.dumps(asdict(Trust())))) == Trust()
+    assert SplitQuality.from_json(json.loads(json.dumps(asdict(TRUST)))) == TRUST
+    assert SplitQuality.from_json(json.loads(json.dumps(asdict(SplitQuality())))) == SplitQuality()
 
 
 @pytest.mark.parametrize("key", ["exact_sets", "unknown"])
@@ -24,9 +24,9 @@ def test_other_fields_are_refused(key):
     values["more" if key == "unknown" else key] = None
     if key == "unknown":
         with pytest.raises(TypeError):
-            Trust.from_json(values)
+            SplitQuality.from_json(values)
     else:
-        assert Trust.from_json(values) != TRUST
+        assert SplitQuality.from_json(values) != TRUST
 
 
 def test_in_words():
@@ -40,11 +40,11 @@ def test_in_words():
         "near duplicates: 1,200 pairs of images in two splits look the same (perceptual hashes differ in at "
         "most 3 of 64 bits)",
     ]
-    assert Trust().describe({}, [])[1:] == [
+    assert SplitQuality().describe({}, [])[1:] == [
         "duplicates: no two images are the same to the pixel",
         "near duplicates: no two images in different splits look the same",
     ]
-    assert Trust().describe_duplicates() == []
+    assert SplitQuality().describe_duplicates() == []
 
 
 def test_the_largest_group_of_each_split():

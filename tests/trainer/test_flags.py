@@ -131,15 +131,15 @@ def test_pipeline_json_is_used_and_flags_win_over_it(parse, tuned):
 def test_a_run_keeps_its_tier_whatever_becomes_of_pipeline_json(parse, tuned, tmp_path, before, after, cache):
     manifest = Manifest.load(tuned)
 
-    def settle(value):
+    def apply_duplicate_policy(value):
         settings = {"prefetch": 2} if value is None else {"prefetch": 9, "cache": value}
         save_settings(tuned, manifest, settings, {})
 
-    settle(before)
+    apply_duplicate_policy(before)
     begun = parse("--data", tuned, "--run_dir=run")
     config = replace(begun, run_dir=str(tmp_path / "run"))
     Run.open(config, manifest, {}, write=True)
-    settle(after)
+    apply_duplicate_policy(after)
     again = parse("--data", tuned, "--run_dir=run")
     assert again.cache == begun.cache == cache
     assert again.prefetch == (2 if after is None else 9)  # changes the speed only

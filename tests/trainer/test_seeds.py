@@ -5,7 +5,7 @@ from itertools import pairwise
 import keras
 import numpy as np
 
-from trainer.seeds import differ_by_replica, seed_generators
+from trainer.seeds import decorrelate_replicas, seed_generators
 
 
 def build():
@@ -24,7 +24,7 @@ def test_random_layers_are_found_in_nested_models_too():
 
 def test_a_single_device_draws_what_keras_draws():
     plain, changed, ones = build(), build(), np.ones((4, 64), np.float32)
-    differ_by_replica(changed)
+    decorrelate_replicas(changed)
     drawn = [np.asarray(changed(ones, training=True)) for _ in range(3)]
     for values in drawn:
         assert np.array_equal(values, plain(ones, training=True))
@@ -33,7 +33,7 @@ def test_a_single_device_draws_what_keras_draws():
 
 def test_a_model_that_differs_by_replica_is_saved_as_any(tmp_path):
     model = build()
-    differ_by_replica(model)
+    decorrelate_replicas(model)
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     ones = np.ones((4, 64), np.float32)

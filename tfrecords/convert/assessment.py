@@ -4,16 +4,16 @@ import hashlib
 from collections.abc import Sequence
 
 from tfrecords.convert.shards import ShardJob, ShardResult
-from tfrecords.duplicates.after_split import Duplicates, find_duplicates, told_apart
+from tfrecords.duplicates.after_split import Duplicates, confirm_duplicates, find_duplicates
 from tfrecords.duplicates.sets import crossing
 from tfrecords.duplicates.table import table
 from tfrecords.images.planes import Target
 from tfrecords.pool import Pool
-from tfrecords.quality import Trust, largest_groups, shard_shares, size_counts
+from tfrecords.quality import SplitQuality, largest_groups, shard_shares, size_counts
 from tfrecords.sources.listing import SPLITS, Listing
 
 
-def assess(
+def summarize_quality(
     policy: str,
     listing: Listing,
     splits: Sequence[str],
@@ -23,7 +23,7 @@ def assess(
     *,
     target: Target,
     pool: Pool,
-) -> tuple[Duplicates, Trust, bytes]:
+) -> tuple[Duplicates, SplitQuality, bytes]:
     """Returns the duplicates, the trust report and the content of duplicates.csv (b"" for none).
 
     Args:
@@ -37,29 +37,29 @@ def assess(
         pool: who decodes what may be the same.
     """
     count = len(listing.sources)
-    hashes, looks = [""] * count, [0] * count
+    hashes, perceptual_hashes = [""] * count, [0] * count
     heights, widths = [], []
     labels: dict[str, list[list[int]]] = {}
     for job, result in zip(jobs, results, strict=True):
         own = labels.setdefault(job.split, [])
         own.append([])
-        found = zip(job.images, result.hashes, result.looks, result.sizes, strict=True)
+        found = zip(job.images, result.hashes, result.perceptual_hashes, result.sizes, strict=True)
         for image, content, look, (height, width) in found:
             if content:
-                hashes[image.source], looks[image.source] = content, look
+                hashes[image.source], perceptual_hashes[image.source] = content, look
                 heights.append(height)
                 widths.append(width)
                 own[-1].append(image.label)
     there = [number for number in range(count) if hashes[number]]
-    hashes = told_apart(listing, hashes, target=target, pool=pool)
-    duplicates = find_duplicates(splits, hashes, looks, dropped)
+    hashes = confirm_duplicates(listing, hashes, target=target, pool=pool)
+    duplicates = find_duplicates(splits, hashes, perceptual_hashes, dropped)
     two_labels, across = crossing(duplicates.exact, listing, splits)
     listed = table(duplicates, listing, splits)
     largest = largest_groups([splits[n] for n in there], [listing.sources[n].group for n in there])
     classes = len(listing.class_names)
     return (
         duplicates,
-        Trust(
+        SplitQuality(
             duplicates=policy,
             exact_sets=len(duplicates.exact),
             exact_images=sum(map(len, duplicates.exact)),

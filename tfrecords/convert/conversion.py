@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from tfrecords.convert.assessment import assess
+from tfrecords.convert.assessment import summarize_quality
 from tfrecords.convert.balance import balanced_copies
 from tfrecords.convert.changed import SourceFiles, notes_on_record
 from tfrecords.convert.engines import jobs_of, require_all, write_with_beam
@@ -22,7 +22,7 @@ from tfrecords.convert.plan import plan_content
 from tfrecords.convert.sealing import hashed_group, manifest_of, render_sources
 from tfrecords.convert.shards import ImageJob, Rendering, ShardJob, ShardResult, plan_split, write_shards
 from tfrecords.convert.value_range import settled
-from tfrecords.duplicates.before_split import Sets, settle
+from tfrecords.duplicates.before_split import Sets, apply_duplicate_policy
 from tfrecords.duplicates.sets import refuse_crossing
 from tfrecords.duplicates.table import DROPPED, DUPLICATES_NAME
 from tfrecords.errors import InputError
@@ -112,7 +112,7 @@ def _listed_and_planned(
     chosen_class(listing.class_names, options.positive)  # one that is no class is told before the work
     options = replace(options, value_range=settled(options.value_range, listing, pool))
     target = _rendering(options).target
-    listing, same, dropped = settle(options.duplicates, listing, target=target, pool=pool)
+    listing, same, dropped = apply_duplicate_policy(options.duplicates, listing, target=target, pool=pool)
     splits = _splits(options, listing, dropped)
     if options.duplicates == "refuse":
         refuse_crossing(same, listing, splits)
@@ -155,7 +155,7 @@ def _convert(
     manifest = manifest_of(
         options, _name(options), listing, jobs, shards, sources_csv, rejected, plan["plan"]
     )
-    found, trust, listed = assess(
+    found, trust, listed = summarize_quality(
         options.duplicates,
         listing,
         splits,

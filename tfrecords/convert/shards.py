@@ -110,7 +110,7 @@ class ShardResult:
         shard: as it was written.
         rejected: (source, reason) of each image left out, in the job's order.
         hashes: of each image in the job's order, `Decoded.fingerprint`; "" for one left out.
-        looks: of each likewise, `perceptual_hash` of its resized pixels; 0 for one left out.
+        perceptual_hashes: of each likewise, `perceptual_hash` of its resized pixels; 0 for one left out.
         sizes: of each likewise, `Decoded.size`; (0, 0) for one left out.
         findings: what else was seen of them; nothing, where a version before it was there wrote the result.
         digests: of each likewise, `file_digest` of what was read, in hex; of one left out too.
@@ -119,7 +119,7 @@ class ShardResult:
     shard: Shard
     rejected: tuple[tuple[int, str], ...]
     hashes: tuple[str, ...]
-    looks: tuple[int, ...] = ()
+    perceptual_hashes: tuple[int, ...] = ()
     sizes: tuple[tuple[int, int], ...] = ()
     findings: Findings = field(default_factory=Findings)
     digests: tuple[str, ...] = ()
@@ -223,7 +223,7 @@ def finished(out: Path, job: ShardJob) -> ShardResult | None:
             Shard(**values["shard"]),
             tuple((int(source), str(reason)) for source, reason in values["rejected"]),
             tuple(values["hashes"]),
-            tuple(values["looks"]),
+            tuple(values["perceptual_hashes"]),
             tuple((height, width) for height, width in values["sizes"]),
             Findings.from_json(values["findings"]) if "findings" in values else Findings(),
             tuple(values["digests"]),
@@ -254,7 +254,7 @@ class _Seen:
 
     rejected: list[tuple[int, str]] = field(default_factory=list)
     hashes: list[str] = field(default_factory=list)
-    looks: list[int] = field(default_factory=list)
+    perceptual_hashes: list[int] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings)
     digests: list[str] = field(default_factory=list)
@@ -284,7 +284,7 @@ class _Writer:
                 shard,
                 tuple(seen.rejected),
                 tuple(seen.hashes),
-                tuple(seen.looks),
+                tuple(seen.perceptual_hashes),
                 tuple(seen.sizes),
                 seen.findings,
                 tuple(seen.digests),
@@ -370,11 +370,11 @@ class _Writer:
             if len(seen.rejected) > self.max_rejects:
                 raise _TooManyRejectedError from None
             seen.hashes.append("")
-            seen.looks.append(0)
+            seen.perceptual_hashes.append(0)
             seen.sizes.append((0, 0))
             return None
         seen.hashes.append(found.fingerprint)
-        seen.looks.append(perceptual_hash(found.pixels))
+        seen.perceptual_hashes.append(perceptual_hash(found.pixels))
         seen.sizes.append(found.size)
         seen.findings.add(image.source, found, target.value_range)
         return found.pixels

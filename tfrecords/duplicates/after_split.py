@@ -39,7 +39,7 @@ class Duplicates:
 def find_duplicates(
     splits: Sequence[str],
     hashes: Sequence[str],
-    looks: Sequence[int],
+    perceptual_hashes: Sequence[int],
     dropped: tuple[tuple[int, ...], ...] = (),
 ) -> Duplicates:
     """Finds the duplicates among images.
@@ -47,7 +47,7 @@ def find_duplicates(
     Args:
         splits: of each image.
         hashes: of each image's pixels; "" for an image that was left out: it is passed over.
-        looks: perceptual hash of each image.
+        perceptual_hashes: perceptual hash of each image.
         dropped: see `Duplicates`.
     """
     exact = exact_sets(hashes)
@@ -57,7 +57,7 @@ def find_duplicates(
             first.setdefault((content, split), number)
     by_look: dict[int, list[int]] = defaultdict(list)
     for number in first.values():
-        by_look[looks[number]].append(number)
+        by_look[perceptual_hashes[number]].append(number)
     values = np.array(sorted(by_look), np.uint64)
     close = [(int(values[i]), int(values[j])) for i, j in near_pairs(values)]
 
@@ -103,7 +103,9 @@ def _count_near(
     return total
 
 
-def told_apart(listing: Listing, fingerprints: Sequence[str], *, target: Target, pool: Pool) -> list[str]:
+def confirm_duplicates(
+    listing: Listing, fingerprints: Sequence[str], *, target: Target, pool: Pool
+) -> list[str]:
     """Returns for each image what is the same exactly for those that show the same.
 
     Images with one fingerprint are decoded once more, for it is of resized pixels; they are few.

@@ -136,7 +136,9 @@ def same_pixels(listing: Listing, *, target: Target, pool: Pool, progress: Count
     return sets
 
 
-def settle(policy: str, listing: Listing, *, target: Target, pool: Pool) -> tuple[Listing, Sets, Sets]:
+def apply_duplicate_policy(
+    policy: str, listing: Listing, *, target: Target, pool: Pool
+) -> tuple[Listing, Sets, Sets]:
     """Does what a policy asks for before the split.
 
     Returns:

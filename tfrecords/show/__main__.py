@@ -14,7 +14,7 @@ from tfrecords.command import define_path, run
 from tfrecords.errors import InputError
 from tfrecords.files import write_output
 from tfrecords.manifest import Manifest
-from tfrecords.show.contact_sheet import contact_sheet, dealt_families, sheet_names
+from tfrecords.show.contact_sheet import contact_sheet, dealt_variants, sheet_names
 from tfrecords.show.page import data_page
 from tfrecords.text.names import legend
 
@@ -66,8 +66,8 @@ def _draws(data: Path, manifest: Manifest) -> list[str]:
     spec = Augmentation(**manifest.augmentation)  # type: ignore[arg-type]  # as the manifest was written
     height, width, _ = manifest.image_shape
     lines = []
-    for family in dealt_families(data, manifest, _SPLIT.value, _COUNT.value):
-        for record in family:
+    for variants in dealt_variants(data, manifest, _SPLIT.value, _COUNT.value):
+        for record in variants:
             if record.copy:
                 record_id = record.id.decode()
                 drawn = draw(

@@ -34,43 +34,43 @@ def contact_sheet(directory: Path, manifest: Manifest, *, split: str, count: int
     """
     if count < 1:
         raise InputError(f"--count={count}: must be 1 or more")
-    families = dealt_families(directory, manifest, split, count)
+    variants = dealt_variants(directory, manifest, split, count)
     height, width, _ = manifest.image_shape
     scale = _TILE / max(height, width)
     tile = (max(1, round(width * scale)), max(1, round(height * scale)))
-    variants = max(len(family) for family in families)
-    step = (tile[0] + 4) * variants - 4 + 2 * _MARGIN
-    in_a_row = max(1, min(len(families), (_WIDEST - _MARGIN) // step))
-    rows = -(-len(families) // in_a_row)
+    most = max(len(image_variants) for image_variants in variants)
+    step = (tile[0] + 4) * most - 4 + 2 * _MARGIN
+    in_a_row = max(1, min(len(variants), (_WIDEST - _MARGIN) // step))
+    rows = -(-len(variants) // in_a_row)
     room, across = step - 2 * _MARGIN, in_a_row * step - 2 * _MARGIN
     names = [_fitted(name, room, 14) for name in sheet_names(manifest)]
-    title = f"split {split}: {len(families)} of {manifest.split(split).images:,} images"
+    title = f"split {split}: {len(variants)} of {manifest.split(split).images:,} images"
     if _is_drawn(manifest.name):
         title = f"{manifest.name}, {title}"
     titles = _fitted(title, across, 20)
-    kinds = "original" + (", then its augmented copies" if variants > 1 else ", without copies")
-    more = [_LINE * (len(names[family[0].label]) - 1) for family in families]
+    kinds = "original" + (", then its augmented copies" if most > 1 else ", without copies")
+    more = [_LINE * (len(names[image_variants[0].label]) - 1) for image_variants in variants]
     caption, header = _CAPTION + max(more), _HEADER + _TITLE_LINE * (len(titles) - 1)
     size = (in_a_row * step + 2 * _MARGIN, header + rows * (tile[1] + caption + _MARGIN) + _MARGIN)
-    sheet = Image.new("RGB", size, _PAPER)
-    pen = ImageDraw.Draw(sheet)
+    canvas = Image.new("RGB", size, _PAPER)
+    pen = ImageDraw.Draw(canvas)
     for number, line in enumerate(titles):
         _write(pen, (2 * _MARGIN, 12 + _TITLE_LINE * number), line, _INK, 20)
     _write(pen, (2 * _MARGIN, header - 22), f"Each: {kinds}.", _FAINT, 12)
-    for index, family in enumerate(families):
+    for index, image_variants in enumerate(variants):
         left = _MARGIN + index % in_a_row * step + _MARGIN
         top = header + index // in_a_row * (tile[1] + caption + _MARGIN)
-        for number, line in enumerate(names[family[0].label]):
+        for number, line in enumerate(names[image_variants[0].label]):
             _write(pen, (left, top + _LINE * number), line, _INK, 14)
-        shown = _shortened(_id(family[0]), room // 6)  # about six pixels a character
+        shown = _shortened(_id(image_variants[0]), room // 6)  # about six pixels a character
         _write(pen, (left, top + caption - _CAPTION + _LINE), shown, _FAINT, 10)
-        for turn, record in enumerate(family):
+        for turn, record in enumerate(image_variants):
             corner = (left + turn * (tile[0] + 4), top + caption)
-            sheet.paste(picture(record, manifest).resize(tile), corner)
+            canvas.paste(picture(record, manifest).resize(tile), corner)
             if record.copy:
                 box = (*corner, corner[0] + tile[0] - 1, corner[1] + tile[1] - 1)
                 pen.rectangle(box, outline=_COPY, width=2)
-    return sheet
+    return canvas
 
 
 def sheet_names(manifest: Manifest) -> list[str]:
@@ -125,7 +125,7 @@ def picture(record: Record, manifest: Manifest) -> Image.Image:
     return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
 
 
-def dealt_families(directory: Path, manifest: Manifest, split: str, count: int) -> list[list[Record]]:
+def dealt_variants(directory: Path, manifest: Manifest, split: str, count: int) -> list[list[Record]]:
     """Returns images of the split's first shards with all their variants, classes in turn."""
     by_source: dict[int, list[Record]] = defaultdict(list)
     for shard in manifest.split(split).shards:  # a shard may be small, and hold nothing
@@ -135,9 +135,9 @@ def dealt_families(directory: Path, manifest: Manifest, split: str, count: int) 
             record = decode(data)
             by_source[record.source].append(record)
     by_class: dict[int, list[list[Record]]] = defaultdict(list)
-    for family in by_source.values():
-        by_class[family[0].label].append(sorted(family, key=lambda record: record.copy))
-    turns = max(len(families) for families in by_class.values())
+    for image_variants in by_source.values():
+        by_class[image_variants[0].label].append(sorted(image_variants, key=lambda record: record.copy))
+    turns = max(len(variants) for variants in by_class.values())
     dealt = [by_class[c][i] for i in range(turns) for c in sorted(by_class) if i < len(by_class[c])]
     return dealt[:count]
 

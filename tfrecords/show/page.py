@@ -13,7 +13,7 @@ from tfrecords.duplicates.table import DUPLICATES_NAME, read_sets
 from tfrecords.example import Record, decode
 from tfrecords.manifest import Manifest
 from tfrecords.records import read_records
-from tfrecords.show.contact_sheet import dealt_families, picture
+from tfrecords.show.contact_sheet import dealt_variants, picture
 
 _SHOWN_SETS: Final = 24  # sets of duplicates with their images, of each kind
 _SHOWN_OF_SET: Final = 4
@@ -81,13 +81,13 @@ def data_page(directory: Path, manifest: Manifest, *, count: int) -> bytes:
         _histogram("height, pixels", manifest.trust.heights),
     ]
     for name, split in manifest.splits.items():
-        shown = dealt_families(directory, manifest, name, count)
+        shown = dealt_variants(directory, manifest, name, count)
         copies = " Copies have a coloured border." if manifest.copies and name == "train" else ""
         parts += [
             f"<h2>Split {_text(name)}</h2>",
             f"<p class=faint>{len(shown)} of {split.images:,} images.{copies}</p>",
             "<div class=images>",
-            *(_figure([(record, "") for record in family], manifest) for family in shown),
+            *(_figure([(record, "") for record in variants], manifest) for variants in shown),
             "</div>",
         ]
     parts += _duplicates(directory, manifest)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
-from data_pipeline.fetch import is_remote, local, without_secrets
+from data_pipeline.fetch import is_remote, resolve_data, without_secrets
 from data_pipeline.quiet import quiet_start
 from tfrecords.command import define_path, run
 from tfrecords.manifest import Manifest
@@ -68,7 +68,7 @@ _JOBS = flags.DEFINE_integer(
 def main(_: list[str]) -> None:
     """Parses the flags and fits."""
     if _DATA.value:
-        data = local(
+        data = resolve_data(
             _DATA.value,
             ("train", "val", "test"),
             cache_dir=_CACHE_DIR.value,

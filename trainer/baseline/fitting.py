@@ -39,7 +39,7 @@ from trainer.run import DataFacts, Result, Run
 SEARCH_NAME: Final = "search.json"  # what each setting reached, kept while the search runs
 
 
-def fit_baseline(options: BaselineOptions, say: Callable[[str], None] = print) -> Evaluation:
+def fit_baseline(options: BaselineOptions, log: Callable[[str], None] = print) -> Evaluation:
     """Searches, fits and evaluates; a run that is there and finished is not made again.
 
     Raises:
@@ -52,14 +52,14 @@ def fit_baseline(options: BaselineOptions, say: Callable[[str], None] = print) -
     positive_of(options.config, manifest)  # one that is no class is told now, not after the search
     skops_io()  # hours before it is needed
     if there := _finished(options, manifest):
-        return _again(there, manifest, say)
-    with RunLock(Path(options.run_dir), say) as lock:
+        return _again(there, manifest, log)
+    with RunLock(Path(options.run_dir), log) as lock:
         if there := _finished(options, manifest):  # while the lock was waited for
-            return _again(there, manifest, say)
+            return _again(there, manifest, log)
         run = Run(options.config, DataFacts.of(manifest), _facts(options, manifest), baseline=options.own)
         jobs = allowed_jobs(options, manifest, cores=len(os.sched_getaffinity(0)), free=free_memory())
-        say("\n".join(f"{name:10} {value}" for name, value in run.facts.items()))
-        say(f"reading {manifest.split('train').images:,} train images")
+        log("\n".join(f"{name:10} {value}" for name, value in run.facts.items()))
+        log(f"reading {manifest.split('train').images:,} train images")
         train = read_train(Path(options.data), manifest, options.pixels)
         folds = group_folds(
             train.labels,
@@ -79,10 +79,10 @@ def fit_baseline(options: BaselineOptions, say: Callable[[str], None] = print) -
             jobs=jobs,
             known=journal.scores,
             keep=journal.keep,
-            say=say,
+            log=log,
         )
         chosen = f"{in_words(best.setting)}: AUROC {best.auroc:.4f} over {len(folds)} folds of train by group"
-        say(f"best setting {chosen}; fitting it on all {len(train.labels):,} images")
+        log(f"best setting {chosen}; fitting it on all {len(train.labels):,} images")
         pipeline, calibration = fit(train, folds, options.model, best.setting, seed=options.seed, jobs=jobs)
         del train
         run = replace(run, facts={**run.facts, "chosen": chosen})
@@ -181,9 +181,9 @@ def _difference(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
     )
 
 
-def _again(run: Run, manifest: Manifest, say: Callable[[str], None]) -> Evaluation:
-    say(f"finished; validation loss {run.result().val_loss:.4f}")
-    choose_anew(run, manifest, say)
+def _again(run: Run, manifest: Manifest, log: Callable[[str], None]) -> Evaluation:
+    log(f"finished; validation loss {run.result().val_loss:.4f}")
+    choose_anew(run, manifest, log)
     split = headline_split(manifest)
     return finished_evaluation(run, split) or evaluate_run(run, split=split)
 

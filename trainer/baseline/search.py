@@ -94,7 +94,7 @@ def search(
     jobs: int,
     known: Mapping[str, Sequence[float]],
     keep: Callable[[str, list[float]], None],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Best:
     """Compares the settings of a model's grid; of equally good ones the first is taken.
 
@@ -106,7 +106,7 @@ def search(
         jobs: fits at the same time; they change no result.
         known: scores of settings that an earlier start kept.
         keep: called with each setting and its scores on the folds.
-        say: told each setting's score.
+        log: told each setting's score.
     """
     grid = GRIDS[model]
     with _workers(jobs) as start:
@@ -131,7 +131,7 @@ def search(
                 keep(name, list(best.aurocs))
             tried.append(best)
             reached = f"AUROC {best.auroc:.4f} over {len(folds)} folds"
-            say(f"setting {number} of {len(grid)}: {name}: {reached}, {note}")
+            log(f"setting {number} of {len(grid)}: {name}: {reached}, {note}")
     return max(tried, key=lambda best: best.auroc)
 
 

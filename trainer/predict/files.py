@@ -20,7 +20,7 @@ _MOST_WAITING: Final = 1024  # files, of which most are left out, that wait for 
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """The model's answer for one file.
 
     Attributes:
@@ -56,7 +56,7 @@ class PassedOver:
     file: Path
 
 
-Outcome = Answer | LeftOut | PassedOver
+Outcome = Prediction | LeftOut | PassedOver
 
 
 def predict_files(run: Run, paths: Sequence[Path]) -> Iterator[Outcome]:
@@ -94,7 +94,7 @@ def predict_listed(run: Run, files: Sequence[Found]) -> Iterator[Outcome]:
             label = int(row.argmax())
             if threshold is not None:
                 label = positive if row[positive] >= threshold else 1 - positive
-            yield Answer(file, run.data.class_names[label], row)
+            yield Prediction(file, run.data.class_names[label], row)
         waiting.clear()
         images.clear()
 

@@ -14,7 +14,7 @@ from tfrecords.command import LEFT_OUT
 from tfrecords.errors import EndedEarly, InputError
 from tfrecords.files import open_output
 from tfrecords.images.kinds import HEAD_BYTES, DecodeError, check_kind
-from trainer.predict.files import Answer, LeftOut, predict_listed
+from trainer.predict.files import LeftOut, Prediction, predict_listed
 from trainer.predict.listing import ending_of, list_files
 from trainer.run import Run
 
@@ -45,7 +45,7 @@ def write_answers(run: Run, paths: Sequence[Path], table_name: str = "") -> None
             table.write(header(names))
         for outcome in predict_listed(run, files):
             bar.update()
-            if isinstance(outcome, Answer):
+            if isinstance(outcome, Prediction):
                 answers += 1
                 probability = outcome.probabilities[names.index(outcome.predicted)]
                 print(f"{outcome.file}\t{outcome.predicted}\t{probability:.4f}", file=out, flush=True)
@@ -76,7 +76,7 @@ def header(class_names: Sequence[str]) -> bytes:
     return _line(["file", "predicted", *(f"probability_{name}" for name in class_names), "error"])
 
 
-def row(class_names: Sequence[str], outcome: Answer | LeftOut) -> bytes:
+def row(class_names: Sequence[str], outcome: Prediction | LeftOut) -> bytes:
     """Returns a file's line of the table; of one that was left out only `file` and `error` are filled."""
     if isinstance(outcome, LeftOut):
         return _line([outcome.file, "", *("" for _ in class_names), outcome.reason])

@@ -31,7 +31,7 @@ class _Local:
 
     number: int
     process: subprocess.Popen[bytes]
-    log: Path
+    log_file: Path
     read_from: int
     began: float
 
@@ -61,13 +61,13 @@ def run_workers(search: Search, count: int, gpus: Sequence[str], max_minutes: fl
     workers: list[_Local] = []
 
     def start(number: int) -> _Local:
-        log = search.folder / "logs" / f"worker-{number}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
+        log_file = search.folder / "logs" / f"worker-{number}.log"
+        log_file.parent.mkdir(parents=True, exist_ok=True)
         environment = dict(os.environ) | _devices(number, count, gpus)
         command = [sys.executable, "-m", "trainer.tune", "--worker", f"--search_dir={search.folder}"]
         if max_minutes:
             command.append(f"--max_minutes={max_minutes}")
-        with log.open("ab") as file:
+        with log_file.open("ab") as file:
             os.sched_setaffinity(0, _share(cores, number, count))  # the child inherits it
             try:
                 process = subprocess.Popen(
@@ -80,7 +80,7 @@ def run_workers(search: Search, count: int, gpus: Sequence[str], max_minutes: fl
                 )
             finally:
                 os.sched_setaffinity(0, cores)
-            return _Local(number, process, log, file.tell(), time.monotonic())
+            return _Local(number, process, log_file, file.tell(), time.monotonic())
 
     with signals.deferred():
         try:
@@ -88,7 +88,7 @@ def run_workers(search: Search, count: int, gpus: Sequence[str], max_minutes: fl
             told, looked = False, 0.0
             while any(worker.process.poll() is None or (worker.lost and not told) for worker in workers):
                 if not told and (number := signals.heard()):
-                    live.say("stopping: trials are saved")
+                    live.log("stopping: trials are saved")
                     for worker in workers:
                         worker.process.send_signal(number)  # does nothing to one that has ended
                     told = True
@@ -98,7 +98,7 @@ def run_workers(search: Search, count: int, gpus: Sequence[str], max_minutes: fl
                 for place, worker in enumerate(workers):
                     if worker.lost and not told and time.monotonic() - worker.began >= _SOON_SECONDS:
                         code = worker.process.returncode
-                        live.say(f"worker {worker.number}: ended by signal {-code}; it is started again")
+                        live.log(f"worker {worker.number}: ended by signal {-code}; it is started again")
                         workers[place] = start(worker.number)
                 time.sleep(0.1)
         finally:
@@ -120,14 +120,14 @@ def _raise_for(workers: Sequence[_Local]) -> None:
         code = worker.process.returncode
         if not code:
             continue
-        with worker.log.open("rb") as file:
+        with worker.log_file.open("rb") as file:
             file.seek(worker.read_from)
             text = file.read().decode(errors="replace").strip()
         if code in (STOPPED, INTERRUPTED):
             raise EndedEarly(text.rpartition("\n")[2], code)
         if code == BAD_INPUT:
             raise InputError(text.rpartition("error: ")[2])
-        raise EndedEarly(f"worker {worker.number}, {worker.log}:\n{text[-4000:]}", code)
+        raise EndedEarly(f"worker {worker.number}, {worker.log_file}:\n{text[-4000:]}", code)
 
 
 def _share(cores: Sequence[int], number: int, count: int) -> set[int]:

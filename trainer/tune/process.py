@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from data_pipeline.fetch import end_process, local
+from data_pipeline.fetch import end_process, resolve_data
 from data_pipeline.quiet import quiet_start
 from tfrecords.command import run
 from tfrecords.files import write_atomically
@@ -71,7 +71,7 @@ def _with_data_here(search: Search) -> Search:
     if not config.data_url:
         return search
     splits = () if config.direct else ("train", "val", "test")
-    data = local(config.data_url, splits, cache_dir=config.cache_dir)
+    data = resolve_data(config.data_url, splits, cache_dir=config.cache_dir)
     return replace(search, config=replace(config, data=str(data)))
 
 

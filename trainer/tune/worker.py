@@ -37,12 +37,12 @@ class Worker:
 
     Args:
         folder: of the search.
-        say: told what it does.
+        log: told what it does.
         max_minutes: after so many it stops, saved; 0: never.
     """
 
-    def __init__(self, folder: Path, say: Callable[[str], None] = print, *, max_minutes: float = 0) -> None:
-        self._folder, self._say = folder, say
+    def __init__(self, folder: Path, log: Callable[[str], None] = print, *, max_minutes: float = 0) -> None:
+        self._folder, self._log = folder, log
         self._until = time.monotonic() + 60 * max_minutes if max_minutes else float("inf")
         self._max_minutes = max_minutes
         self._watches: dict[str, LockWatch] = {}
@@ -114,24 +114,24 @@ class Worker:
             return True
         folder = run_dir(search, number, execution)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        log = folder.with_suffix(".log")
+        log_file = folder.with_suffix(".log")
         starts = Starts(search.claim(claim_name(number, execution)), folder)
         starts.begin(time.time())
         if starts.starts > _MOST_STARTS:
             why = (
                 f"was started {_MOST_STARTS} times without saving anything new; its worker is lost each time"
             )
-            self._failed(search, number, execution, starts.seconds, f"{why}\n{_last_lines(log)}")
+            self._failed(search, number, execution, starts.seconds, f"{why}\n{_last_lines(log_file)}")
             return True
         how = f"goes on after {starts.saved}" if starts.saved else "begins"
-        self._say(f"trial {number}, execution {execution}: {how}")
+        self._log(f"trial {number}, execution {execution}: {how}")
         began = time.monotonic()
         code = self._child(
-            process.command(process.EXECUTION, search.folder, number, execution, starts.seconds), log
+            process.command(process.EXECUTION, search.folder, number, execution, starts.seconds), log_file
         )
         seconds = time.monotonic() - began
         if code == 0:
-            self._say(f"trial {number}, execution {execution}: done")
+            self._log(f"trial {number}, execution {execution}: done")
             return True
         starts.end(seconds, killed=code < 0)
         self._leave_if_told()
@@ -139,13 +139,14 @@ class Worker:
             return True
         if code == BAD_INPUT and not _works_here(search):
             raise InputError(
-                f"trial {number}: {_last_lines(log).rpartition('error: ')[2]}\nNo trial of this search has "
-                f"been done on this machine yet: look at the machine, the data and the flags; the trial waits"
+                f"trial {number}: {_last_lines(log_file).rpartition('error: ')[2]}\nNo trial of this "
+                f"search has been done on this machine yet: look at the machine, the data and the flags; "
+                f"the trial waits"
             )
         if code < 0 and starts.killed < _MOST_KILLED:
-            self._say(f"trial {number}: ended by signal {-code}; it goes on from its last checkpoint")
+            self._log(f"trial {number}: ended by signal {-code}; it goes on from its last checkpoint")
             return True
-        self._failed(search, number, execution, starts.seconds, _why(code, log))
+        self._failed(search, number, execution, starts.seconds, _why(code, log_file))
         return True
 
     def _failed(self, search: Search, number: int, execution: int, seconds: float, message: str) -> None:
@@ -154,7 +155,7 @@ class Worker:
         with search.journal.lease() as lease:
             if execution not in search.order(lease.events).trials[number].ends:
                 lease.append([process.ended(number, execution, end)])
-        self._say(f"trial {number}: failed: {message.splitlines()[0]}")
+        self._log(f"trial {number}: failed: {message.splitlines()[0]}")
         process.write_table(search)
 
     def _run(self, search: Search, what: str) -> None:
@@ -163,26 +164,26 @@ class Worker:
         Raises:
             EndedEarly: it ended with another code than 0.
         """
-        log = search.folder / "logs" / f"{what}.log"
-        log.parent.mkdir(exist_ok=True)
-        began = log.stat().st_size if log.exists() else 0
-        code = self._child(process.command(what, search.folder), log)
+        log_file = search.folder / "logs" / f"{what}.log"
+        log_file.parent.mkdir(exist_ok=True)
+        began = log_file.stat().st_size if log_file.exists() else 0
+        code = self._child(process.command(what, search.folder), log_file)
         if code == 0:
             return
         self._leave_if_told()
         if code < 0:
-            self._say(f"{what}: ended by signal {-code}; it is started again")
+            self._log(f"{what}: ended by signal {-code}; it is started again")
             return
-        with log.open("rb") as file:
+        with log_file.open("rb") as file:
             file.seek(began)
             text = file.read().decode(errors="replace").strip()
         if code == BAD_INPUT:
             raise InputError(text.rpartition("error: ")[2])
         raise EndedEarly(text, code)
 
-    def _child(self, command: list[str], log: Path) -> int:
+    def _child(self, command: list[str], log_file: Path) -> int:
         """Runs a process to its end, and passes on what ends this worker; returns its code."""
-        with log.open("ab") as file:
+        with log_file.open("ab") as file:
             child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -234,9 +235,9 @@ def _works_here(search: Search) -> bool:
     )
 
 
-def _why(code: int, log: Path) -> str:
+def _why(code: int, log_file: Path) -> str:
     """Returns what went wrong, first in one line, then with the last lines that the run printed."""
-    lines = _last_lines(log)
+    lines = _last_lines(log_file)
     if code < 0:
         name = signal.Signals(-code).name
         memory = ": most likely it ran out of memory" if -code == signal.SIGKILL else ""
@@ -247,9 +248,9 @@ def _why(code: int, log: Path) -> str:
     return f"{last or 'it printed nothing'} (exit code {code})\n{lines}"
 
 
-def _last_lines(log: Path) -> str:
+def _last_lines(log_file: Path) -> str:
     try:
-        with log.open("rb") as file:
+        with log_file.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - (1 << 16)))
             lines = file.read().decode(errors="replace").rstrip().splitlines()
     except OSError:

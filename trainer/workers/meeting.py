@@ -31,7 +31,7 @@ Facts = dict[str, Any]
 def meet(
     cluster: Cluster,
     facts: Facts,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     *,
     ready: Callable[[], Facts] = dict,
     deadline: float = JOIN_SECONDS,
@@ -41,7 +41,7 @@ def meet(
     Args:
         cluster: of one, it returns at once.
         facts: plain values that must be the same on all, by name.
-        say: told for whom it waits.
+        log: told for whom it waits.
         ready: called on the chief when all are there; what it raises ends all of them.
         deadline: seconds.
 
@@ -56,7 +56,7 @@ def meet(
         return ready()
     end = time.monotonic() + deadline
     with _own_port(cluster) as server:
-        waiting = _Waiting(cluster, say, deadline)
+        waiting = _Waiting(cluster, log, deadline)
         if cluster.chief:
             return _Gathering(cluster, server, facts, waiting).to_the_end(ready, end)
         return _join(cluster, facts, waiting, end)
@@ -65,8 +65,8 @@ def meet(
 class _Waiting:
     """Says for whom this worker waits, now and then."""
 
-    def __init__(self, cluster: Cluster, say: Callable[[str], None], deadline: float) -> None:
-        self._cluster, self._say, self._deadline = cluster, say, deadline
+    def __init__(self, cluster: Cluster, log: Callable[[str], None], deadline: float) -> None:
+        self._cluster, self._log, self._deadline = cluster, log, deadline
         self._began = time.monotonic()
         self._said = self._began - _SAY_SECONDS + _FIRST_SECONDS
 
@@ -76,7 +76,7 @@ class _Waiting:
         if not now and time_now - self._said < _SAY_SECONDS:
             return False
         self._said = time_now
-        self._say(
+        self._log(
             f"waiting for {self._names(ranks)}: {time_now - self._began:.0f} s so far, at most "
             f"{self._deadline:.0f} s"
         )

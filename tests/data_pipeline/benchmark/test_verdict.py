@@ -1,6 +1,6 @@
 import pytest
 
-from data_pipeline.benchmark.verdict import STARVED, Situation, judge
+from data_pipeline.benchmark.verdict import STARVED, StepProfile, diagnose
 
 MEMORY = "--cache=memory: the split is decoded once and gathered by index"
 DISK = "--cache=disk: the split is decoded once into a file and gathered by index"
@@ -16,7 +16,7 @@ def situation(share, **changes):
         "share": share, "lowest": share, "highest": share, "waited": share, "tier": "stream",
         "encoding": "raw", "fits_memory": True, "fits_disk": True, "fits_device": False,
     }  # fmt: skip
-    return Situation(**values | changes)
+    return StepProfile(**values | changes)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def situation(share, **changes):
     ],
 )
 def test_the_sentence_by_the_share(share, sentence):
-    verdict = judge(situation(share))
+    verdict = diagnose(situation(share))
     assert verdict.sentence == sentence
     assert bool(verdict.advice) == (share > STARVED)
 
@@ -50,13 +50,13 @@ def test_the_sentence_by_the_share(share, sentence):
     ],
 )
 def test_what_to_try_the_strongest_first(changes, advice):
-    verdict = judge(situation(0.5, **changes))
+    verdict = diagnose(situation(0.5, **changes))
     assert verdict.advice == advice
     assert verdict.sentence == f"Input takes 50% of each step: try {advice[0].split(':')[0]}."
 
 
 def test_cores_taken_are_told_from_waiting():
-    verdict = judge(situation(0.3, waited=0.01, tier="memory"))
+    verdict = diagnose(situation(0.3, waited=0.01, tier="memory"))
     assert verdict.sentence == (
         "Input takes 30% of each step, by using cores that the step needs too: try --global_batch_size."
     )
@@ -66,6 +66,6 @@ def test_cores_taken_are_told_from_waiting():
     ("lowest", "highest", "certain"), [(-0.2, 0.3, False), (0.0, 0.02, True), (0.1, 0.4, True)]
 )
 def test_repeats_that_do_not_agree_are_told(lowest, highest, certain):
-    sentence = judge(situation(0.01 if highest < 0.1 else 0.2, lowest=lowest, highest=highest)).sentence
+    sentence = diagnose(situation(0.01 if highest < 0.1 else 0.2, lowest=lowest, highest=highest)).sentence
     doubt = f"({'The repeats do not agree, -20% to 30%: measure again when the machine does nothing else.'})"
     assert sentence.endswith(doubt) != certain

@@ -301,15 +301,15 @@ class TestNear:
     def test_pairs_across_splits_are_counted_without_the_same_pixels(self):
         splits = ["train", "train", "test", "test", "val", "test", "train"]
         hashes = ["a", "b", "c", "a", "d", "", "e"]
-        looks = [0b0, 0b1, 0b11, 0b0, 1 << 40, 0b0, 0b111111111]
-        found = find_duplicates(splits, hashes, looks)
+        perceptual_hashes = [0b0, 0b1, 0b11, 0b0, 1 << 40, 0b0, 0b111111111]
+        found = find_duplicates(splits, hashes, perceptual_hashes)
         expected = [
             (i, j)
             for i, j in combinations(range(7), 2)
             if splits[i] != splits[j]
             and hashes[i] != hashes[j]
             and "" not in (hashes[i], hashes[j])
-            and (looks[i] ^ looks[j]).bit_count() <= NEAR_BITS
+            and (perceptual_hashes[i] ^ perceptual_hashes[j]).bit_count() <= NEAR_BITS
         ]
         assert found.near == tuple(expected)
         assert found.near_count == len(expected) == 7
@@ -320,13 +320,13 @@ class TestNear:
         random = np.random.default_rng(seed)
         splits = [("train", "val", "test")[i] for i in random.integers(0, 3, 80)]
         hashes = [str(i) for i in random.integers(0, 60, 80)]
-        looks = [int(hashes[i]) % 7 * 3 for i in range(80)]  # the same pixels look the same
-        found = find_duplicates(splits, hashes, looks)
+        perceptual_hashes = [int(hashes[i]) % 7 * 3 for i in range(80)]  # the same pixels look the same
+        found = find_duplicates(splits, hashes, perceptual_hashes)
         pairs = {
             tuple(sorted([(hashes[i], splits[i]), (hashes[j], splits[j])]))
             for i, j in combinations(range(80), 2)
             if splits[i] != splits[j] and hashes[i] != hashes[j]
-            and (looks[i] ^ looks[j]).bit_count() <= NEAR_BITS
+            and (perceptual_hashes[i] ^ perceptual_hashes[j]).bit_count() <= NEAR_BITS
         }  # fmt: skip
         assert found.near_count == len(pairs) == len(found.near)
         assert len(pairs) > 100

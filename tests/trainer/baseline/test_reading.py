@@ -58,7 +58,7 @@ def test_the_search_reads_no_val_and_no_test(converted, manifest, tmp_path):
     out = np.sort(np.concatenate([held for _, held in folds]))
     assert out.tolist() == list(range(len(train.labels)))  # each train record is held out once
     best = search(
-        train, folds, "logistic", seed=0, jobs=1, known={}, keep=lambda *_: None, say=lambda _: None
+        train, folds, "logistic", seed=0, jobs=1, known={}, keep=lambda *_: None, log=lambda _: None
     )
     assert 0 <= best.auroc <= 1
 

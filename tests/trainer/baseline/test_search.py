@@ -85,7 +85,7 @@ def test_the_result_is_the_same_for_any_number_of_jobs(model, classes):
         folds = group_folds(train.labels, train.groups, most=3, seed=0, class_names=NAMES[:classes])
         kept, said = {}, []
         best = search(
-            train, folds, model, seed=0, jobs=jobs, known={}, keep=kept.__setitem__, say=said.append
+            train, folds, model, seed=0, jobs=jobs, known={}, keep=kept.__setitem__, log=said.append
         )
         assert len(said) == len(kept) == len(GRIDS[model])
         assert best.auroc == max(np.mean(each) for each in kept.values())
@@ -102,12 +102,12 @@ def test_what_is_known_is_not_fitted_again():
     train, model = drawn(), "logistic"
     folds = group_folds(train.labels, train.groups, most=3, seed=0, class_names=NAMES[:2])
     kept, said = {}, []
-    first = search(train, folds, model, seed=0, jobs=1, known={}, keep=kept.__setitem__, say=said.append)
+    first = search(train, folds, model, seed=0, jobs=1, known={}, keep=kept.__setitem__, log=said.append)
     stored = json.loads(json.dumps(kept))  # as the file has it
     last = in_words(GRIDS[model][-1])
     known = {name: scores for name, scores in stored.items() if name != last}
     again = {}
-    second = search(train, folds, model, seed=0, jobs=1, known=known, keep=again.__setitem__, say=said.append)
+    second = search(train, folds, model, seed=0, jobs=1, known=known, keep=again.__setitem__, log=said.append)
     assert first == second
     assert again == {last: kept[last]}
 
@@ -129,4 +129,4 @@ def test_an_error_in_a_fit_is_raised_at_once():
     bad = TrainSplit(train.features, np.zeros_like(train.labels), train.groups)
     folds = group_folds(train.labels, train.groups, most=3, seed=0, class_names=NAMES[:2])
     with pytest.raises(ValueError, match="class"):
-        search(bad, folds, "logistic", seed=0, jobs=2, known={}, keep=lambda *_: None, say=lambda _: None)
+        search(bad, folds, "logistic", seed=0, jobs=2, known={}, keep=lambda *_: None, log=lambda _: None)

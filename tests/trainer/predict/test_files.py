@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tfrecords.errors import InputError
-from trainer.predict.files import Answer, LeftOut, PassedOver, predict_files, predict_listed
+from trainer.predict.files import LeftOut, PassedOver, Prediction, predict_files, predict_listed
 from trainer.predict.listing import Found
 from trainer.run import Run
 
@@ -106,7 +106,7 @@ def test_files_that_cannot_be_used_are_named_in_their_place(run, image_folder, t
     alone = list(predict_files(run, whole))
     found = list(predict_files(run, [bad[0], whole[0], bad[1], *whole[1:], *bad[2:]]))
     kinds = [type(one) for one in found]
-    assert kinds == [LeftOut, Answer, LeftOut, Answer, Answer, LeftOut, LeftOut, LeftOut]
+    assert kinds == [LeftOut, Prediction, LeftOut, Prediction, Prediction, LeftOut, LeftOut, LeftOut]
     left_out = [one for one in found if isinstance(one, LeftOut)]
     assert [one.file for one in left_out] == bad
     assert [one.shown for one in left_out] == [str(path) for path in bad]
@@ -116,7 +116,7 @@ def test_files_that_cannot_be_used_are_named_in_their_place(run, image_folder, t
         strict=True,
     ):
         assert reason in one.reason
-    answers = [one for one in found if isinstance(one, Answer)]
+    answers = [one for one in found if isinstance(one, Prediction)]
     for one, other in zip(answers, alone, strict=True):
         assert np.array_equal(one.probabilities, other.probabilities)
 
@@ -137,7 +137,7 @@ def test_what_stands_beside_images_in_a_folder_is_passed_over(run, image_folder,
     assert sorted(found, key=lambda one: one[1]) == [
         (PassedOver, "README"),
         (PassedOver, "a.json"),
-        (Answer, "a.png"),
+        (Prediction, "a.png"),
         (PassedOver, "classes.txt"),
         (LeftOut, "pointer.jpeg"),
         (LeftOut, "scan"),
@@ -158,7 +158,7 @@ def test_many_that_are_left_out_do_not_wait_for_a_full_batch(run, image_folder, 
         __iter__ = lambda _: each()  # noqa: E731
 
     outcomes = predict_listed(run, Files([None] * 8))
-    assert isinstance(next(outcomes), Answer)
+    assert isinstance(next(outcomes), Prediction)
     assert len(looked_at) == 3
     assert len(list(outcomes)) == 7
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfrecords.errors import EndedEarly, InputError
-from trainer.predict.files import Answer, LeftOut
+from trainer.predict.files import LeftOut, Prediction
 from trainer.predict.writing import header, row, write_answers
 from trainer.run import Run
 
@@ -36,9 +36,9 @@ def test_the_table_has_full_precision_and_any_name():
     probabilities = np.array([1 / 3, 2 / 3])
     lines = [
         header(("A", "B")),
-        row(("A", "B"), Answer(Path('a,"b".png'), "B", probabilities)),
+        row(("A", "B"), Prediction(Path('a,"b".png'), "B", probabilities)),
         row(("A", "B"), LeftOut(Path("c.png"), "c.png", "cut, damaged")),
-        row(("A", "B"), Answer(Path("caf\udce9.png"), "B", probabilities)),
+        row(("A", "B"), Prediction(Path("caf\udce9.png"), "B", probabilities)),
     ]
     assert b"".join(lines) == (
         b"file,predicted,probability_A,probability_B,error\n"

@@ -132,16 +132,16 @@ class Live:
         if self._first:
             self._told |= {(row.number, row.state) for row in ended}
             self._first = False
-            self.say(summary_line(overview))
+            self.log(summary_line(overview))
         for row in sorted(ended, key=lambda row: (row.ended or 0.0, row.number)):
             if self._is_new(row):
-                self.say(trial_line(overview, row))
-                self.say(summary_line(overview))
+                self.log(trial_line(overview, row))
+                self.log(summary_line(overview))
         for row in overview.rows:
             if row.state == RUNNING and self._is_new(row):
-                self.say(trial_line(overview, row))
+                self.log(trial_line(overview, row))
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Prints a line, on a terminal above the table."""
         if self._live is None:
             print(text, file=self._out, flush=True)

@@ -138,7 +138,7 @@ def test_lines_tell_each_start_and_end_once():
         for pair in states:
             rows = [row(i, state, 0.5 if state == "done" else None) for i, state in enumerate(pair)]
             shown.update(search(*rows))
-        shown.say("[bold]said")
+        shown.log("[bold]said")
     lines = out.getvalue().splitlines()
     starts = [line.split(",")[0] for line in lines if line.startswith("trial")]
     assert starts == ["trial 0 running", "trial 1 running", "trial 0 done", "trial 1 failed"]
@@ -168,7 +168,7 @@ def test_a_terminal_is_redrawn_without_a_thread(monkeypatch):
         before = threading.active_count()
         with Live(out) as shown:
             shown.update(search(row(0, "running")))
-            shown.say("[bold]said")
+            shown.log("[bold]said")
             shown.update(search(row(0, score=0.25)))
             assert threading.active_count() == before
         text = os.read(main, 1 << 16).decode()

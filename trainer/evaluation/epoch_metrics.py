@@ -11,7 +11,7 @@ import tensorflow as tf
 Logs = dict[str, float]
 
 
-class Meters:
+class EpochMetrics:
     """Loss, accuracy and AUC over a pass, of each real record alike: padding counts nothing.
 
     AUC is of class 1 for two classes, else the mean of each class against the rest; Keras

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from trainer.evaluation.meters import Meters
+from trainer.evaluation.epoch_metrics import EpochMetrics
 
 
 def of_two(weighted_loss):
-    """Meters of three records and a filling one, of which the second class weighs three times as much."""
-    meters = Meters(2, weighted_loss=weighted_loss)
+    """Three records and one of padding; the second class weighs three times as much."""
+    meters = EpochMetrics(2, weighted_loss=weighted_loss)
     logits = np.array([[2, 0], [0, 2], [2, 0], [0, 0]], np.float32)  # right, right, wrong
     weight = np.array([1, 1, 1, 0], np.float32)
     loss = np.array([0.5, 1.0, 3.0, 9.0], np.float32)
