@@ -1,10 +1,11 @@
-"""Every Python snippet of README.md and docs/ is run, as it stands, over a data set made as the page says."""
+"""README.md and docs/: snippets run as they stand; flags, links and the tests of tables exist."""
 
 import ast
 import re
 import shutil
 from collections import Counter
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,6 +78,66 @@ shards = Manifest.load(folder).split("train").shards
 records = [decode(data) for shard in shards for data in read_records(folder / shard.name)]
 train = Counter((record.image, record.label) for record in records)
 """
+
+# Which rows of the tables of docs/images.md each test exercises: {first heading of the table: {test: rows}}.
+POLICIES = {
+    "image": {
+        "test_the_content_tells_an_image_not_its_extension": ("kind",),
+        "test_a_kind_is_told_by_its_first_bytes": ("other kinds",),
+        "test_a_jpegs_own_luma_is_taken": ("grayscale from colour",),
+        "test_pixels_by_the_kind_of_image": (
+            "RGB from grayscale",
+            "palette",
+            "1, 2 and 4 bits",
+            "9 to 16-bit grayscale",
+            "12-bit grayscale",
+            "16-bit grayscale",
+            "white is zero",
+            "alpha",
+        ),
+        "test_an_interlaced_png_is_as_any_other": ("interlaced PNG",),
+        "test_a_progressive_jpeg_is_as_any_other": ("progressive JPEG",),
+        "test_a_large_jpeg_is_nearly_its_full_decoding": ("large JPEG",),
+        "test_what_libjpeg_calls_damaged_is_refused": ("damaged JPEG",),
+        "test_jpeg_pixels": ("CMYK",),
+        "test_the_value_range": ("`--value_range`",),
+        "test_colour_of_16_bits_is_told_and_refused_with_a_range": ("16 bits, more channels",),
+        "test_numbers_whose_range_is_not_known_are_refused": ("other numbers",),
+        "test_jpeg_2000_numbers_whose_range_is_not_known_are_refused": ("JPEG 2000 numbers",),
+        "test_a_bmp_whose_alpha_is_0_everywhere_is_opaque": ("BMP without alpha",),
+        "test_exif_orientation_is_applied": ("EXIF orientation",),
+        "test_large_text_is_passed_over": ("large text in a PNG",),
+        "test_animations_are_refused": ("animation",),
+        "test_the_first_picture_of_an_mpo_is_the_one": ("several pictures",),
+        "test_the_page_that_is_no_thumbnail_and_no_mask": ("TIFF pages",),
+        "test_a_cameras_raw_file_is_called_so": ("camera RAW",),
+        "test_what_is_not_read_is_called_by_its_name": ("any other file",),
+        "test_pixels": ("DICOM",),
+        "test_other_huge_images_are_refused_from_their_headers": ("more than `MAX_PIXELS`",),
+    },
+    "`--resize`": {
+        "test_stretch_takes_each_side_by_itself": ("stretch",),
+        "test_pad_shows_all_of_it_between_black_bars": ("pad",),
+        "test_crop_shows_the_middle": ("crop",),
+    },
+    "what": {
+        "test_files_without_a_preamble_are_read": ("told by", "no transfer syntax"),
+        "test_what_is_missing_has_the_standards_default": ("no number", "no bits"),
+        "test_what_is_refused": ("else missing", "other numbers", "Rows x Columns", "burned in"),
+        "test_pixels": ("photometric", "stored values", "rescale", "window"),
+        "test_colours": ("colours",),
+        "test_a_jpeg_tells_its_own_colours": ("colours in a JPEG",),
+        "test_a_palette": ("palette",),
+        "test_lookup_tables": ("VOI LUT",),
+        "test_without_a_window_the_1st_to_the_99th_percentile_are_shown": ("neither",),
+        "test_functional_groups_of_one_frame": ("functional groups",),
+        "test_frames_that_no_number_tells": ("several frames",),
+        "test_every_transfer_syntax_gives_the_same_pixels": ("compression",),
+        "test_what_is_no_image_is_called_what_it_is": ("no image",),
+        "test_padding_behind_the_pixels": ("length of pixels",),
+        "test_overlays_the_aspect_ratio_and_the_presentation_are_not_applied": ("not applied",),
+    },
+}
 
 
 class Block(NamedTuple):
@@ -168,3 +229,60 @@ def test_the_flags_that_the_pages_name_exist(run_command):
         text = run_command(command, "--help").stdout
         for flag in sorted(flag for of, flag in named if of == command):
             assert re.search(rf"^ +--(\[no\])?{flag}: ", text, re.MULTILINE), (command, flag)
+
+
+def tables(text):
+    """Returns the tables of a page or docstring, {first heading: [cells of a row, ...]}, without headings."""
+    found, rows = {}, None
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not line.strip().startswith("|"):
+            rows = None
+        elif rows is None:
+            rows = found.setdefault(cells[0], [])
+        elif set(cells[0]) != {"-"}:
+            rows.append(cells)
+    return found
+
+
+def test_the_tables_on_images_are_those_of_the_modules():
+    modules = (ROOT / "tfrecords" / "images" / f"{name}.py" for name in ("decode", "dicom"))
+    in_code = [tables(ast.get_docstring(ast.parse(module.read_text()))) for module in modules]
+    assert tables((ROOT / "docs" / "images.md").read_text()) == in_code[0] | in_code[1]
+
+
+def test_each_row_on_images_has_its_test():
+    page = tables((ROOT / "docs" / "images.md").read_text())
+    rows = {heading: [cells[0] for cells in table] for heading, table in page.items()}
+    assert {heading: sorted(chain(*tests.values())) for heading, tests in POLICIES.items()} == {
+        heading: sorted(names) for heading, names in rows.items()
+    }
+    there = {
+        node.name
+        for path in (ROOT / "tests" / "tfrecords").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert set(chain(*POLICIES.values())) <= there
+
+
+def test_the_readme_fits_on_a_page():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 100
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "BUILD.md", ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name
+)
+def test_what_a_page_points_to_is_there(page):
+    text = page.read_text()
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) if "://" not in link]
+    names = re.findall(r"(?<![\w/.-])(?:docs/\w+\.md|(?:README|BUILD|CONTRIBUTING|CHANGELOG)\.md)", text)
+    names += re.findall(r"(?<![\w/.-])(?:tests|benchmarks)/[\w/]+\.py", text)
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert missing + [name for name in names if not (ROOT / name).exists()] == []
+
+
+def test_each_fragment_says_its_kind():
+    for path in sorted((ROOT / "changelog.d").iterdir()):
+        assert re.fullmatch(r"[a-z0-9_]+\.(added|changed|fixed|removed)\.md", path.name), path.name
+        assert path.read_text().strip()
