@@ -1,5 +1,6 @@
-"""The same command on many processes and machines; imports no TensorFlow and nothing of the other packages.
+"""Runs one command in many processes and on many machines; imports neither TensorFlow nor the other packages.
 
-`local` starts processes on this machine, `worker` is what a cluster starts in each place. Both turn ranks
-into TF_CONFIG by `cluster`, run what they start by `processes`, and know by `exits` what a code asks for.
+`local` starts processes on this machine. `slurm` and `kubernetes` make batch jobs. `worker` is what each
+place of a job runs. All turn ranks into TF_CONFIG with `cluster`, run children with `processes`, and decide
+by `exits` what an exit code means.
 """

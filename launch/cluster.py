@@ -1,4 +1,4 @@
-"""Hosts and processes to TF_CONFIG; pure functions."""
+"""Makes TF_CONFIG from hosts and ranks; pure functions."""
 
 import json
 import re
@@ -8,21 +8,21 @@ from typing import Final, Self
 
 from launch.command import LaunchError
 
-# Below the ports that Linux gives to outgoing connections, which begin at 32768.
+# Linux uses ports from 32768 for outgoing connections; these are below.
 FIRST_PORT: Final = 10000
 LAST_PORT: Final = 32767
 DEFAULT_PORT: Final = 12345
-LONGEST_VARIABLE: Final = 131072  # bytes of NAME=VALUE with its end, MAX_ARG_STRLEN of Linux
+LONGEST_VARIABLE: Final = 131072  # bytes of NAME=VALUE with its final 0, MAX_ARG_STRLEN of Linux
 _REPEATED: Final = re.compile(r"(\d+)(?:\(x(\d+)\))?")
 
 
 @dataclass(frozen=True)
 class Place:
-    """One process among those that train together.
+    """One of the processes that train together.
 
     Attributes:
-        addresses: HOST:PORT of each, by rank.
-        rank: of this one.
+        addresses: HOST:PORT of each process, in the order of ranks.
+        rank: rank of this process, from 0.
     """
 
     addresses: tuple[str, ...]
@@ -31,34 +31,38 @@ class Place:
     def __post_init__(self) -> None:
         if not 0 <= self.rank < len(self.addresses):
             raise LaunchError(
-                f"rank {self.rank}: there are {len(self.addresses)} processes, so it must be from 0 to "
-                f"{len(self.addresses) - 1}"
+                f"rank {self.rank}: must be from 0 to {len(self.addresses) - 1}, because there are "
+                f"{len(self.addresses)} processes"
             )
 
     @property
     def tf_config(self) -> str:
-        """What TensorFlow reads from the environment.
+        """The value of the environment variable TF_CONFIG, which TensorFlow reads.
 
         Raises:
-            LaunchError: it is longer than Linux lets one variable be.
+            LaunchError: it is longer than Linux allows for one variable.
         """
         task = {"type": "worker", "index": self.rank}
         text = json.dumps({"cluster": {"worker": self.addresses}, "task": task}, separators=(",", ":"))
         if len("TF_CONFIG=") + len(text) >= LONGEST_VARIABLE:
             raise LaunchError(
                 f"{len(self.addresses)} processes: their addresses take {len(text)} bytes in TF_CONFIG, and "
-                f"Linux lets a variable have {LONGEST_VARIABLE}; start one process on each machine, to train "
-                f"on all of its GPUs"
+                f"Linux limits a variable to {LONGEST_VARIABLE} bytes; start one process on each machine, "
+                f"which trains on all of its GPUs"
             )
         return text
 
     @property
     def hosts(self) -> list[str]:
-        """The names of all machines, each once, in order."""
+        """The names of all machines, each once, in the order of ranks."""
         return list(dict.fromkeys(address.rpartition(":")[0].strip("[]") for address in self.addresses))
 
     def renamed(self, names: Mapping[str, str]) -> Self:
-        """Returns it with other names for some hosts."""
+        """Returns the same place with other names for some hosts.
+
+        Args:
+            names: {name of a host: its new name}.
+        """
         parts = [address.rpartition(":") for address in self.addresses]
         return replace(self, addresses=tuple(f"{names.get(host, host)}:{port}" for host, _, port in parts))
 
@@ -66,18 +70,19 @@ class Place:
     def in_slurm(cls, environment: Mapping[str, str]) -> Self:
         """Returns the place of a task of a Slurm job step.
 
-        Several nodes may share one address, so each task has a port of its own, by its rank.
+        Several nodes may share one address, so each task gets its own port, counted by rank.
 
         Raises:
-            LaunchError: a variable is missing or not understood.
+            LaunchError: a variable is missing, or its value is invalid.
         """
         count, rank = (_number(environment, name) for name in ("SLURM_NTASKS", "SLURM_PROCID"))
         nodes = expand_nodes(_of_step(environment, "SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST"))
         tasks = tasks_per_node(_of_step(environment, "SLURM_STEP_TASKS_PER_NODE", "SLURM_TASKS_PER_NODE"))
         if len(nodes) != len(tasks) or sum(tasks) != count:
             raise LaunchError(
-                f"Slurm's environment does not agree with itself: {len(nodes)} nodes, tasks on {len(tasks)} "
-                f"of them, {sum(tasks)} tasks, SLURM_NTASKS={count}"
+                f"Slurm's environment contradicts itself: it lists {len(nodes)} nodes, tasks for "
+                f"{len(tasks)} nodes, {sum(tasks)} tasks in all, and SLURM_NTASKS={count}; start this with "
+                f"srun, and set no SLURM_ variable yourself"
             )
         base = base_port(_number(environment, "SLURM_JOB_ID"), count)
         hosts = [node for node, times in zip(nodes, tasks, strict=True) for _ in range(times)]
@@ -88,7 +93,7 @@ class Place:
         """Returns the place of a pod of an Indexed Job behind a headless Service.
 
         Raises:
-            LaunchError: a variable is missing or not understood.
+            LaunchError: a variable is missing, or its value is invalid.
         """
         rank = _number(environment, "JOB_COMPLETION_INDEX")
         count = _number(environment, "LAUNCH_PROCESSES")
@@ -97,13 +102,13 @@ class Place:
 
     @classmethod
     def in_hosts(cls, lines: Sequence[str], rank: int, port: int = DEFAULT_PORT) -> Self:
-        """Returns a place in a list of hosts, one a line: `HOST`, `HOST:PORT` or `HOST slots=N`.
+        """Returns the place of a rank in a list of hosts, one a line: `HOST`, `HOST:PORT` or `HOST slots=N`.
 
-        What follows a # is a comment. Processes of one host that are given no port get this port and those
-        after it.
+        A # starts a comment. Hosts without a port use `port`; further processes of the same host use the
+        ports after it.
 
         Raises:
-            LaunchError: a line is not understood.
+            LaunchError: a line has another form, or there is no host.
         """
         addresses: list[str] = []
         taken: dict[str, int] = {}
@@ -122,15 +127,15 @@ class Place:
                 taken[words[0]] = at + 1
                 addresses.append(f"{host}:{(int(own) if colon else port) + at}")
         if not addresses:
-            raise LaunchError("the list of hosts is empty: write one host a line")
+            raise LaunchError("the list of hosts is empty; write one host a line")
         return cls(tuple(addresses), rank)
 
 
 def expand_nodes(text: str) -> list[str]:
-    """Returns the nodes of a Slurm node list, in its order: `rack[0-1]n[08-10,3],login`.
+    """Returns the nodes of a Slurm node list such as `rack[0-1]n[08-10,3],login`, in the same order.
 
     Raises:
-        LaunchError: it is not understood.
+        LaunchError: the text is not a node list.
     """
     nodes: list[str] = []
     for part in _split_outside_brackets(text):
@@ -140,40 +145,43 @@ def expand_nodes(text: str) -> list[str]:
             choices = _ranges(piece, text) if number % 2 else [piece]
             names = [name + choice for name in names for choice in choices]
         if not part or any(set(name) & set("[]") for name in names):
-            raise LaunchError(f"node list {text!r}: is not understood")
+            raise LaunchError(f"node list {text!r}: is invalid; it must be as rack[0-1]n[08-10,3],login")
         nodes += names
     return nodes
 
 
 def tasks_per_node(text: str) -> list[int]:
-    """Returns the tasks of each node from Slurm's short form: `2(x3),1` is 2, 2, 2, 1.
+    """Returns the number of tasks of each node from Slurm's short form: `2(x3),1` is 2, 2, 2, 1.
 
     Raises:
-        LaunchError: it is not understood.
+        LaunchError: the text has another form.
     """
     counts: list[int] = []
     for part in text.split(","):
         match = _REPEATED.fullmatch(part.strip())
         if not match:
-            raise LaunchError(f"tasks per node {text!r}: is not understood; it must be as 2(x3),1")
+            raise LaunchError(f"tasks per node {text!r}: is invalid; it must be as 2(x3),1")
         counts += [int(match[1])] * int(match[2] or 1)
     return counts
 
 
 def base_port(job: int, count: int) -> int:
-    """Returns the first of `count` ports of a job, so that two jobs on one node seldom meet.
+    """Returns the first of `count` ports of a job; two jobs on one node seldom get the same ports.
 
     Raises:
-        LaunchError: there are not so many ports.
+        LaunchError: there are fewer ports than processes.
     """
     room = LAST_PORT - FIRST_PORT + 2 - count
     if room < 1:
-        raise LaunchError(f"{count} processes: at most {LAST_PORT - FIRST_PORT + 1} have a port of their own")
+        raise LaunchError(
+            f"{count} processes: each needs its own port, and there are {LAST_PORT - FIRST_PORT + 1}; start "
+            f"fewer processes"
+        )
     return FIRST_PORT + job * count % room
 
 
 def shares(items: Sequence[str], count: int) -> list[list[str]]:
-    """Returns as even shares as can be, in order; with fewer items than shares, items are shared in turn."""
+    """Returns shares of the items, as even as possible and in order; too few items are given out in turn."""
     if len(items) < count:
         return [[items[number % len(items)]] if items else [] for number in range(count)]
     ends = [len(items) * number // count for number in range(count + 1)]
@@ -189,7 +197,7 @@ def _ranges(text: str, whole: str) -> list[str]:
     for part in text.split(","):
         first, dash, last = part.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise LaunchError(f"node list {whole!r}: [{text}] is not understood; it must be as [2,08-10]")
+            raise LaunchError(f"node list {whole!r}: [{text}] is invalid; it must be as [2,08-10]")
         found += [f"{n:0{len(first)}d}" for n in range(int(first), int(last or first) + 1)]
     return found
 
@@ -203,7 +211,7 @@ def _of_step(environment: Mapping[str, str], *names: str) -> str:
     for name in names:
         if environment.get(name):
             return environment[name]
-    raise LaunchError(f"Slurm's environment has no {' and no '.join(names)}: start this with srun")
+    raise LaunchError(f"Slurm's environment has no {' and no '.join(names)}; start this with srun")
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:

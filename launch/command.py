@@ -1,4 +1,4 @@
-"""What all commands of this package share: their own flags, then `--`, then the command to run."""
+"""The command line of every launcher: its own flags, then `--`, then the command to run."""
 
 import io
 import os
@@ -15,21 +15,21 @@ from launch.exits import BAD_INPUT, INTERRUPTED
 _ENV_NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
-flags.disclaim_key_flags()  # those defined by `define_path` are the command's, and stand in its --help
+flags.disclaim_key_flags()  # flags made by `define_path` belong to the command and are in its --help
 
 
 class LaunchError(ValueError):
-    """Bad input: a flag, a file or an environment. The message names it, what is allowed, and the fix."""
+    """Bad input in a flag, a file or the environment; its message has the name, the value and the fix."""
 
 
 class _PathParser(flags.ArgumentParser[str]):
-    """Takes a path, and puts the home folder in the place of `~`: a shell leaves it in `--flag=~/folder`."""
+    """Parses a path and replaces `~` by the home folder; a shell does not do that in `--flag=~/folder`."""
 
     def parse(self, argument: str) -> str:
         path = os.path.expanduser(argument)  # noqa: PTH111 - raises nothing
         if argument.startswith("~") and path == argument:
             raise ValueError(
-                f"there is no home folder {argument.partition('/')[0]!r}; for a folder of this name write "
+                f"no home folder {argument.partition('/')[0]!r} exists; for a folder of this name write "
                 f"./{argument}"
             )
         return path
@@ -39,10 +39,10 @@ def define_path(name: str, default: str | None, text: str, *, allow_override: bo
     """Defines a flag whose value is a path; `~` and `~user` at its start are home folders.
 
     Args:
-        name: of the flag.
-        default: its value where it is not given; None or a path.
-        text: its help.
-        allow_override: whether it takes the place of a flag of this name.
+        name: name of the flag.
+        default: value without the flag; None or a path.
+        text: help of the flag.
+        allow_override: whether it may replace an existing flag of this name.
 
     Returns:
         what `flags.DEFINE_string` returns.
@@ -52,11 +52,11 @@ def define_path(name: str, default: str | None, text: str, *, allow_override: bo
 
 
 def run(main: Callable[[list[str]], int], without_command: Callable[[list[str]], int] | None = None) -> None:
-    """Parses the command line, calls `main(command)` and exits with its code; 2 for bad input.
+    """Parses the command line, calls `main(command)` and exits with its code; bad input exits with 2.
 
     Args:
-        main: gets the command to run.
-        without_command: gets the words that stand there where there is no `--`, for what else this one does.
+        main: gets the command to run: all words after the first `--`.
+        without_command: gets the positional words of a command line without `--`, such as `status JOB`.
     """
     _prepare_output()
     own, command = split(sys.argv)
@@ -67,7 +67,7 @@ def run(main: Callable[[list[str]], int], without_command: Callable[[list[str]],
                 sys.exit(without_command(rest[1:]))
             if rest[1:]:
                 raise LaunchError(
-                    f"unexpected argument {rest[1]!r}: flags of this command come first, then `--`, then the "
+                    f"unexpected argument {rest[1]!r}: write the flags of this command, then `--`, then the "
                     f"command to run; see --help"
                 )
             if not command:
@@ -86,7 +86,7 @@ def run(main: Callable[[list[str]], int], without_command: Callable[[list[str]],
         app.run(guarded, argv=own, flags_parser=_parse)
     except SystemExit as end:
         code = end.code
-    except BrokenPipeError:  # who reads the output has seen enough
+    except BrokenPipeError:  # the reader of the output has left
         code = 0
     try:
         sys.stdout.flush()
@@ -99,15 +99,15 @@ def run(main: Callable[[list[str]], int], without_command: Callable[[list[str]],
 
 
 def _prepare_output() -> None:
-    """Escapes what the output's encoding does not have.
+    """Escapes characters that the encoding of the output lacks, and opens closed outputs on /dev/null.
 
-    Where an output is closed, nothing is printed, and no file that is opened later gets its number.
+    So no file that is opened later gets the number of a closed output and receives what is printed.
     """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -117,7 +117,7 @@ def _prepare_output() -> None:
 
 
 def split(argv: list[str]) -> tuple[list[str], list[str]]:
-    """Returns what comes before the first `--`, and what comes after it, untouched."""
+    """Returns the words before the first `--` and the words after it, unchanged."""
     if "--" not in argv:
         return argv, []
     at = argv.index("--")
@@ -128,13 +128,16 @@ def parse_environment(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Returns NAME=VALUE texts as pairs.
 
     Raises:
-        LaunchError: one is none.
+        LaunchError: a text is not of this form.
     """
     pairs = []
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not _ENV_NAME.fullmatch(name):
-            raise LaunchError(f"--env={text}: must be NAME=VALUE, and NAME of letters, digits and _")
+            raise LaunchError(
+                f"--env={text}: must be NAME=VALUE; NAME may have letters, digits and _, and starts with no "
+                f"digit"
+            )
         pairs.append((name, value))
     return tuple(pairs)
 
@@ -144,7 +147,7 @@ def _parse(argv: list[str]) -> list[str]:
         return flags.FLAGS(argv)
     except flags.Error as error:
         _refuse(f"{error}\nSee --help for the flags and their values.")
-    except SystemExit:  # only the help flags exit while parsing, and absl lets them exit with 1
+    except SystemExit:  # only the help flags exit while parsing, and absl makes them exit with 1
         sys.exit(0)
 
 

@@ -1,10 +1,11 @@
-"""Starts a command in several processes on this machine, as the workers of one training.
+"""Runs a command in several processes on this machine, as the workers of one training.
 
     python -m launch.local --processes=2 -- python -m trainer.main --strategy=multi_worker --data=DATA
 
-Each process gets TF_CONFIG, its share of the GPUs and of the CPU cores. If one fails, all others are stopped
-and its exit code is returned; if one is lost (killed, frozen), all are started again and go on where they
-were saved. Everything after the first `--` is the command, untouched.
+Each process gets TF_CONFIG, its share of the GPUs and its share of the CPU cores. If a process fails, the
+launcher stops the others and returns its exit code. If a process is lost (killed or frozen), the launcher
+starts all of them again, and they continue from their last checkpoint. Everything after the first `--` is
+the command; it is passed on unchanged.
 """
 
 import os
@@ -27,48 +28,50 @@ from launch.exits import INTERRUPTED, STOPPED, exit_code, in_words, starts_again
 from launch.processes import Child, Children, Output, signals_noted
 
 _PROCESSES = flags.DEFINE_integer(
-    "processes", None, "How many processes run the command.", lower_bound=1, required=True
+    "processes", None, "Number of processes that run the command.", lower_bound=1, required=True
 )
 _DEVICES = flags.DEFINE_integer(
     "devices_per_process",
     None,
-    "GPUs of each process, from those in CUDA_VISIBLE_DEVICES, or from all of this machine. Default: all are "
-    "divided evenly, unless CUDA_VISIBLE_DEVICES is set: then each process gets it as it is.",
+    "Number of GPUs of each process. They are taken from CUDA_VISIBLE_DEVICES, or from all GPUs of this "
+    "machine if it is not set. Default: all GPUs are divided evenly; if CUDA_VISIBLE_DEVICES is set, each "
+    "process gets it unchanged.",
     lower_bound=0,
 )
 _MAX_RESTARTS = flags.DEFINE_integer(
     "max_restarts",
     3,
-    "How often all processes are started again after one was lost: it was ended by a signal, or says by exit "
-    "code 76 that another one was lost. Every other code ends the launch with that code.",
+    "How many times all processes are started again after one was lost. A process is lost if a signal ended "
+    "it, or if it reports by exit code 76 that another one was lost. Every other exit code ends the launch "
+    "with that code.",
     lower_bound=0,
 )
 _LOG_DIR = define_path(
     "log_dir",
     None,
-    "Folder that gets rank-N.log, all that process N prints. Default: launch/local-TIME.",
+    "Folder for the logs. rank-N.log has all output of process N. Default: launch/local-TIME.",
     allow_override=True,  # absl's logging has a flag of this name that is not used here
 )
 _GRACE = flags.DEFINE_float(
     "grace",
     60.0,
-    "Seconds that the other processes have to save and leave after one has failed; then they are killed.",
+    "Seconds that the other processes have to save and end after one has failed. After that they are killed.",
     lower_bound=0.0,
 )
-_QUIET_LINES: Final = 8  # of the process that failed first, shown at the end
+_SHOWN_LINES: Final = 8  # of the output of the process that failed first
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What is to be started, how often.
+    """The options of one launch.
 
     Attributes:
         command: what each process runs.
-        processes: how many.
+        processes: number of processes.
         log_dir: folder of their logs.
-        devices: of each process the value of CUDA_VISIBLE_DEVICES; None leaves it as it is.
-        cores: of each process.
-        max_restarts: of all processes together.
+        devices: CUDA_VISIBLE_DEVICES of each process; None leaves it unchanged.
+        cores: CPU cores of each process.
+        max_restarts: how many times all processes may be started again.
         grace: seconds between SIGTERM and SIGKILL.
     """
 
@@ -82,9 +85,9 @@ class Launch:
 
 
 def main(command: list[str]) -> int:
-    """Parses the flags and launches."""
+    """Turns the flags into options and launches."""
     if not shutil.which(command[0]):
-        raise LaunchError(f"{command[0]}: there is no such program; check the spelling, or give its path")
+        raise LaunchError(f"{command[0]}: no such program; check the spelling, or give its path")
     count = _PROCESSES.value
     stamp = time.strftime("%Y%m%d-%H%M%S")
     return launch(
@@ -104,11 +107,15 @@ def main(command: list[str]) -> int:
 
 
 def launch(options: Launch) -> int:
-    """Runs the processes until all are done, and returns the exit code of this command."""
+    """Runs the processes until all have ended, and returns the exit code of the launcher.
+
+    Raises:
+        LaunchError: the folder of the logs cannot be made.
+    """
     try:
         options.log_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LaunchError(f"--log_dir={options.log_dir}: cannot be made: {error.strerror}") from None
+        raise LaunchError(f"--log_dir={options.log_dir}: cannot be created: {error.strerror}") from None
     _log(f"{options.processes} processes, logs: {options.log_dir}/rank-N.log")
     restarts = 0
     with signals_noted() as (noted, wakeup):
@@ -121,19 +128,23 @@ def launch(options: Launch) -> int:
                 return 0
             cause = min(failed, key=lambda child: child.ended)
             code = cause.code or 0
-            lines = "".join(f"\n  {line}" for line in list(cause.last)[-_QUIET_LINES:])
-            _log(f"rank {cause.rank} {in_words(code)}{', as the first' * (options.processes > 1)}:{lines}")
+            lines = "".join(f"\n  {line}" for line in list(cause.last)[-_SHOWN_LINES:])
+            first = ", before the others" * (options.processes > 1)
+            _log(f"rank {cause.rank} {in_words(code)}{first}; its last lines:{lines}")
             if noted or not starts_again(code):
                 return exit_code(code)
             if restarts == options.max_restarts:
-                _log(f"not started again: {restarts} restarts were allowed (--max_restarts)")
+                _log(f"not started again after {restarts} restarts (--max_restarts={options.max_restarts})")
                 return exit_code(code)
             restarts += 1
             _log(f"restart {restarts} of {options.max_restarts}")
 
 
 def _run_once(options: Launch, noted: list[signal.Signals], wakeup: int) -> list[Child]:
-    """Starts all processes and waits for their ends; of those that follow a signal or a failure too."""
+    """Starts all processes and waits until all have ended.
+
+    Passes signals on. After the first failure it stops the other processes.
+    """
     children = Children(Output())
     addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(options.processes))
     passed, stopping_since = 0, None
@@ -175,10 +186,10 @@ def _run_once(options: Launch, noted: list[signal.Signals], wakeup: int) -> list
 
 
 def free_ports(count: int) -> list[int]:
-    """Returns ports that are free now, outside those that Linux gives to outgoing connections.
+    """Returns ports that are free now, outside the range that Linux uses for outgoing connections.
 
     Raises:
-        LaunchError: there are not so many.
+        LaunchError: too few ports are free.
     """
     candidates = list(range(FIRST_PORT, LAST_PORT + 1))
     random.SystemRandom().shuffle(candidates)
@@ -193,7 +204,7 @@ def free_ports(count: int) -> list[int]:
                 continue
         found.append(port)
     if len(found) < count:
-        raise LaunchError(f"--processes={count}: only {len(found)} ports are free")
+        raise LaunchError(f"--processes={count}: only {len(found)} ports are free; start fewer processes")
     return found
 
 

@@ -1,6 +1,6 @@
-"""Child processes that a launcher looks after: their output, their ends, and that none outlives it.
+"""Runs child processes for a launcher: passes on their output, notes their ends, and leaves no orphan.
 
-One thread does all of it: whatever happens, a line, an end, a signal, wakes one `select`.
+One thread does everything: each line of output, each end and each signal wakes one `select`.
 """
 
 import ctypes
@@ -29,12 +29,13 @@ class Child:
     """A process that was started.
 
     Attributes:
-        rank: of it.
-        process: itself, the leader of a session of its own.
-        log: file of all that it prints; None: it prints to the launcher's own output.
+        rank: rank of the process.
+        process: the process, which leads its own session.
+        log: file that gets all of its output; None: it prints to the launcher's own output.
         last: its last lines.
-        code: how it ended, as `subprocess` counts; None: it runs.
-        ended: when, in seconds since the epoch.
+        code: its exit code, as `subprocess` gives it; None while it runs.
+        ended: when it ended, in seconds since the epoch.
+        rest: start of a line whose end has not been read yet.
     """
 
     rank: int
@@ -43,14 +44,14 @@ class Child:
     last: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
     code: int | None = None
     ended: float = 0.0
-    rest: bytes = b""  # of a line that is not ended
+    rest: bytes = b""
 
 
 class Children:
     """The processes of one start of a command.
 
     Args:
-        out: where their lines go, each with its rank in front.
+        out: gets the rank and the text of each line that they print.
     """
 
     def __init__(self, out: Callable[[int, str], None]) -> None:
@@ -71,18 +72,18 @@ class Children:
         """Starts a process.
 
         Args:
-            rank: of it.
-            command: its arguments.
-            environment: all of it.
-            log: file that gets all it prints, at its end; None: it prints to the launcher's own output.
-            cores: that it may use; none: those of the launcher.
+            rank: rank of the process.
+            command: program and arguments.
+            environment: the whole environment of the process.
+            log: file to which all of its output is appended; None: it prints to the launcher's own output.
+            cores: CPU cores that it may use; empty: those of the launcher.
 
         Raises:
-            OSError: it cannot be started.
+            OSError: the process cannot be started.
         """
         parent = os.getpid()
 
-        def prepare() -> None:  # in the child, before the command
+        def prepare() -> None:  # runs in the child, before the command
             _LIBC.prctl(_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
                 os._exit(1)
@@ -109,15 +110,15 @@ class Children:
 
     @property
     def running(self) -> list[Child]:
-        """Those that have not ended."""
+        """The processes that have not ended."""
         return [child for child in self.all if child.code is None]
 
     def wait(self, seconds: float, wakeup: int) -> None:
-        """Passes output on and notes ends, for so long at most; ends early when something happens.
+        """Waits until something happens; passes output on and notes which processes have ended.
 
         Args:
-            seconds: at most.
-            wakeup: a descriptor that is read when a signal came, SIGCHLD too.
+            seconds: the longest wait.
+            wakeup: a descriptor that becomes readable at each signal, SIGCHLD included.
         """
         self._selector.register(wakeup, selectors.EVENT_READ)
         try:
@@ -135,7 +136,7 @@ class Children:
                 child.code, child.ended = code, time.time()
 
     def signal(self, number: signal.Signals) -> None:
-        """Sends a signal to all that run; a process that is stopped is woken for it."""
+        """Sends a signal to all running processes, then SIGCONT, so that suspended ones handle it too."""
         for child in self.running:
             with suppress(ProcessLookupError):
                 if number == signal.SIGKILL:
@@ -145,11 +146,10 @@ class Children:
                     child.process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
-        """Ends all that is left of them, reads what they have printed, closes files."""
+        """Kills whatever still runs, reads the rest of the output, and closes all files."""
         for child in self.all:
-            with suppress(
-                ProcessLookupError, PermissionError
-            ):  # what the process has started and left behind
+            # The session may hold processes that the child started and left behind.
+            with suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.process.pid, signal.SIGKILL)
             child.process.wait()
             if child.process.stdout:
@@ -163,7 +163,7 @@ class Children:
         self._guardian.close()
 
     def _read(self, child: Child) -> None:
-        """Passes on what a child has printed up to now."""
+        """Passes on what a child has printed so far."""
         pipe = child.process.stdout
         assert pipe is not None
         assert child.log is not None
@@ -188,14 +188,14 @@ class Children:
 
 
 class Output:
-    """Lines of several processes on one output, each with its rank in front, coloured on a terminal."""
+    """Prints lines of several processes, each with its rank in front, coloured on a terminal."""
 
     def __init__(self, out: Any = None) -> None:
         self._out = out or sys.stdout
         self._coloured = self._out.isatty() and "NO_COLOR" not in os.environ
 
     def __call__(self, rank: int, line: str) -> None:
-        """Prints a line; a reader that has gone is no reason to end a training."""
+        """Prints a line; a training does not end because the reader of its output has left."""
         prefix = f"[{rank}]"
         if self._coloured:
             prefix = f"\033[{_COLOURS[rank % len(_COLOURS)]}m{prefix}\033[0m"
@@ -205,7 +205,7 @@ class Output:
 
 @contextmanager
 def signals_noted() -> Iterator[tuple[list[signal.Signals], int]]:
-    """Inside, SIGTERM and SIGINT are noted in a list; a descriptor is readable after these and SIGCHLD."""
+    """Collects SIGTERM and SIGINT in a list; yields it with a descriptor that each signal makes readable."""
     noted: list[signal.Signals] = []
     read, write = os.pipe()
     for descriptor in (read, write):
@@ -228,7 +228,7 @@ def signals_noted() -> Iterator[tuple[list[signal.Signals], int]]:
 
 
 class _Guardian:
-    """A process that ends the children, with all that they have started, when the launcher is killed."""
+    """A process that ends the children, and whatever they started, when the launcher is killed."""
 
     def __init__(self) -> None:
         read, self._write = os.pipe()
@@ -242,7 +242,7 @@ class _Guardian:
         os.write(self._write, f"{pid}\n".encode())
 
     def close(self) -> None:
-        """Ends it first, so that it finds nobody to end."""
+        """Ends the guardian before its pipe closes, so that it kills nobody."""
         with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)

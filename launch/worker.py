@@ -1,13 +1,13 @@
-"""Runs a command as one worker of a training whose other workers run elsewhere: where ranks become TF_CONFIG.
+"""Runs a command as one worker of a training whose other workers run elsewhere, and sets its TF_CONFIG.
 
     srun python -m launch.worker -- python -m trainer.main --strategy=multi_worker     (in a Slurm job)
     python -m launch.worker --hosts=hosts.txt --rank=0 -- python -m trainer.main --strategy=multi_worker
 
-Who the workers are is read from TF_CONFIG if it is there, else from --hosts with --rank, else from Slurm's
-environment, else from that of a Kubernetes Indexed Job (JOB_COMPLETION_INDEX with LAUNCH_PROCESSES,
-LAUNCH_JOB and LAUNCH_SERVICE). All names must resolve before the command starts. In Kubernetes the command
-takes this process's place; elsewhere it is a child: signals are passed on to it, and with --log_dir the
-rank's log and how it ended are kept.
+The list of workers comes from TF_CONFIG if it is set, else from --hosts with --rank, else from Slurm's
+environment, else from the environment of a Kubernetes Indexed Job (JOB_COMPLETION_INDEX with
+LAUNCH_PROCESSES, LAUNCH_JOB and LAUNCH_SERVICE). The command starts after all host names resolve. On
+Kubernetes it replaces this process. Elsewhere it is a child process: signals are passed on to it, and with
+--log_dir its output and its end are written to files.
 """
 
 import json
@@ -35,33 +35,40 @@ from launch.processes import Children, signals_noted
 _HOSTS = define_path(
     "hosts",
     None,
-    "File with one host a line, in the order of ranks: HOST, HOST:PORT or HOST slots=N. For schedulers other "
-    "than Slurm and Kubernetes, and for MPI's host files.",
+    "File that lists the hosts of all workers, one a line, in the order of ranks. HOST is one worker on "
+    "--port; HOST:PORT is one worker on its own port; HOST slots=N, as in MPI's host files, is N workers on "
+    "that host. Use it with schedulers other than Slurm and Kubernetes.",
 )
 _RANK = flags.DEFINE_integer(
     "rank",
     None,
-    "This process's place in --hosts, from 0. Default: what MPI says (OMPI_COMM_WORLD_RANK, PMI_RANK).",
+    "Rank of this process: its position in --hosts, from 0. Default: the rank that MPI sets "
+    "(OMPI_COMM_WORLD_RANK, PMI_RANK or PMIX_RANK).",
     lower_bound=0,
 )
 _PORT = flags.DEFINE_integer(
-    "port", DEFAULT_PORT, "Port of the hosts that name none, and in Kubernetes.", 1, 65535
+    "port", DEFAULT_PORT, "TCP port of the hosts in --hosts without a port, and of all pods.", 1, 65535
 )
 _JOIN_MINUTES = flags.DEFINE_float(
-    "join_minutes", 10.0, "How long the names of the other workers may take to resolve.", lower_bound=0.0
+    "join_minutes",
+    10.0,
+    "Minutes to wait until the host names of all workers resolve. After that this worker ends with exit code "
+    "76.",
+    lower_bound=0.0,
 )
 _LOG_DIR = define_path(
     "log_dir",
     None,
-    "Folder that gets rank-N.log, all that the command prints, and rank-N.json, how it ended; what rank 0 "
-    "prints is printed too. Default: none, and all is printed.",
+    "Folder for two files of this rank: rank-N.log has all output of the command, rank-N.json has its exit "
+    "code, time and last lines. Only rank 0 prints its output too. Default: no files, and each rank prints "
+    "its output.",
     allow_override=True,  # absl's logging has a flag of this name that is not used here
 )
 _DEVICES = flags.DEFINE_integer(
     "devices_per_process",
     None,
-    "GPUs of each process of this machine, in the order of CUDA_VISIBLE_DEVICES, or of all. Default: "
-    "CUDA_VISIBLE_DEVICES as it is.",
+    "Number of GPUs of each process on this machine. They are taken in the order of CUDA_VISIBLE_DEVICES, or "
+    "from all GPUs if it is not set. Default: CUDA_VISIBLE_DEVICES stays unchanged.",
     lower_bound=0,
 )
 _MPI_RANKS: Final = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
@@ -70,14 +77,14 @@ _SAY_SECONDS: Final = 15.0
 
 
 def main(command: list[str]) -> int:
-    """Parses the flags and runs the command."""
+    """Finds this process's place among the workers and runs the command."""
     log_dir = Path(_LOG_DIR.value) if _LOG_DIR.value else None
     began = time.time()
     try:
         if not shutil.which(command[0]):
             raise LaunchError(
-                f"{command[0]}: there is no such program on {socket.gethostname()}; check the spelling, or "
-                f"give its path"
+                f"{command[0]}: no such program on {socket.gethostname()}; check the spelling, or give its "
+                f"path"
             )
         place = place_of(os.environ)
         rank = place.rank if place else _rank_in_tf_config(os.environ)
@@ -93,7 +100,10 @@ def main(command: list[str]) -> int:
         _write_end(log_dir, _rank_in(os.environ), BAD_INPUT, "was refused", began, str(error).splitlines())
         raise
     if missing:
-        why = f"{', '.join(missing)}: did not resolve within {_JOIN_MINUTES.value:g} minutes"
+        why = (
+            f"{', '.join(missing)}: did not resolve within {_JOIN_MINUTES.value:g} minutes; start the "
+            f"missing workers, or give a higher --join_minutes"
+        )
         _log(why)
         _write_end(log_dir, rank, PEER_LOST, "found others missing", began, [why])
         return PEER_LOST
@@ -103,10 +113,10 @@ def main(command: list[str]) -> int:
 
 
 def place_of(environment: Mapping[str, str]) -> Place | None:
-    """Returns this process's place among all, None if TF_CONFIG says it already.
+    """Returns this process's place among the workers; None if TF_CONFIG is set already.
 
     Raises:
-        LaunchError: nothing says it, or what says it is not understood.
+        LaunchError: nothing lists the workers, or the list is invalid.
     """
     if environment.get("TF_CONFIG"):
         return None
@@ -121,16 +131,15 @@ def place_of(environment: Mapping[str, str]) -> Place | None:
     if "JOB_COMPLETION_INDEX" in environment:
         return Place.in_kubernetes(environment, _PORT.value)
     raise LaunchError(
-        "nothing says who the workers are: neither TF_CONFIG, nor Slurm (start this with srun), nor "
-        "Kubernetes (an Indexed Job); give --hosts=FILE and --rank=N"
+        "nothing lists the workers: TF_CONFIG is not set, and this is neither a Slurm job step (start it "
+        "with srun) nor a pod of a Kubernetes Indexed Job; give --hosts=FILE and --rank=N"
     )
 
 
 def reachable(place: Place, seconds: float) -> tuple[Place, list[str]]:
-    """Returns a place whose names resolve, and the names that do not in time.
+    """Waits until all host names resolve; returns the place and the names that do not resolve in time.
 
-    Names of Slurm's nodes need not be those of machines: where one does not resolve, Slurm is asked for the
-    addresses.
+    A node name of Slurm need not be a host name: if one does not resolve, Slurm is asked for the addresses.
     """
     if "SLURM_PROCID" in os.environ and not all(_resolves(host) for host in place.hosts):
         place = place.renamed(slurm_addresses(place.hosts))
@@ -138,7 +147,7 @@ def reachable(place: Place, seconds: float) -> tuple[Place, list[str]]:
 
 
 def slurm_addresses(nodes: Sequence[str]) -> dict[str, str]:
-    """Returns the addresses that Slurm has for its nodes; none of those that it does not know."""
+    """Returns the addresses of Slurm's nodes, {name: address}, without the nodes that Slurm does not know."""
     try:
         command = ["scontrol", "show", "node", "-o", ",".join(nodes)]
         shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -148,9 +157,9 @@ def slurm_addresses(nodes: Sequence[str]) -> dict[str, str]:
 
 
 def wait_for_names(hosts: Sequence[str], seconds: float) -> list[str]:
-    """Waits until all host names resolve; returns those that do not in time.
+    """Waits until all host names resolve; returns the names that do not resolve in time.
 
-    A name server lags behind the machines that a cluster starts.
+    A name server learns of new machines some time after a cluster has started them.
     """
     end, said = time.monotonic() + seconds, 0.0
     missing = [host for host in hosts if not _resolves(host)]
@@ -165,10 +174,10 @@ def wait_for_names(hosts: Sequence[str], seconds: float) -> list[str]:
 
 
 def run_child(command: Sequence[str], environment: Mapping[str, str], rank: int, log_dir: Path | None) -> int:
-    """Runs the command in a session of its own, passes signals on, and returns the exit code of this one.
+    """Runs the command in its own session, passes signals on, and returns the exit code of this process.
 
     Raises:
-        LaunchError: the folder of logs cannot be written.
+        LaunchError: the folder of the logs cannot be created.
     """
     _make(log_dir)
     log = log_dir / f"rank-{rank}.log" if log_dir else None
@@ -198,7 +207,7 @@ def run_child(command: Sequence[str], environment: Mapping[str, str], rank: int,
 
 
 def print_line(_: int, line: str) -> None:
-    """Prints a line of the command; a reader that has gone is no reason to end it."""
+    """Prints a line of the command, which does not end because the reader of its output has left."""
     with suppress(OSError, ValueError):
         print(line, flush=True)
 
@@ -208,7 +217,7 @@ def _make(log_dir: Path | None) -> None:
         if log_dir:
             log_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LaunchError(f"--log_dir={log_dir}: cannot be made: {error.strerror}") from None
+        raise LaunchError(f"--log_dir={log_dir}: cannot be created: {error.strerror}") from None
 
 
 def _write_end(
@@ -220,9 +229,9 @@ def _write_end(
     last_lines: Sequence[str],
     ended: float | None = None,
 ) -> None:
-    """Writes how a rank ended: `srun --kill-on-bad-exit` changes the codes that Slurm itself reports.
+    """Writes rank-N.json: how a rank ended. Slurm cannot tell: `srun --kill-on-bad-exit` changes the codes.
 
-    The batch script of `launch.slurm` reads it with sed: one line, time and code first.
+    The batch script of `launch.slurm` reads the file with sed, so it is one line, with time and code first.
     """
     if not log_dir:
         return
@@ -248,11 +257,11 @@ def _mpi_rank(environment: Mapping[str, str]) -> int:
     for name in _MPI_RANKS:
         if environment.get(name, "").isdecimal():
             return int(environment[name])
-    raise LaunchError(f"--hosts={_HOSTS.value}: needs --rank=N, this process's place in it, from 0")
+    raise LaunchError(f"--hosts={_HOSTS.value}: needs --rank=N, the position of this process in it, from 0")
 
 
 def _rank_in_tf_config(environment: Mapping[str, str]) -> int:
-    """Returns the rank in a TF_CONFIG that was there before, for the names of files; 0 if it has none."""
+    """Returns the rank in a TF_CONFIG that is set already, for file names; 0 if it has none."""
     try:
         value = json.loads(environment.get("TF_CONFIG", ""))
         before = len(value["cluster"].get("chief", ())) if value["task"]["type"] == "worker" else 0
@@ -262,7 +271,7 @@ def _rank_in_tf_config(environment: Mapping[str, str]) -> int:
 
 
 def _rank_in(environment: Mapping[str, str]) -> int:
-    """Returns the rank that a scheduler gives, where no place could be made of it; 0 if there is none."""
+    """Returns the rank that a scheduler sets, even if its other variables are invalid; 0 if it sets none."""
     names = ("SLURM_PROCID", "JOB_COMPLETION_INDEX", *_MPI_RANKS)
     return next((int(environment[name]) for name in names if environment.get(name, "").isdecimal()), 0)
 
@@ -272,8 +281,8 @@ def _local_rank(environment: Mapping[str, str]) -> int:
         if environment.get(name, "").isdecimal():
             return int(environment[name])
     raise LaunchError(
-        f"--devices_per_process={_DEVICES.value}: nothing says which process of this machine this is "
-        f"({', '.join(_LOCAL_RANKS)}); set CUDA_VISIBLE_DEVICES instead"
+        f"--devices_per_process={_DEVICES.value}: needs the local rank of this process, and none of "
+        f"{', '.join(_LOCAL_RANKS)} is set; leave the flag out and set CUDA_VISIBLE_DEVICES instead"
     )
 
 

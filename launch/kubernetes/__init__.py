@@ -1,1 +1,1 @@
-"""A training on Kubernetes: a headless Service and an Indexed Job, rendered, checked and applied."""
+"""Jobs of Kubernetes: a headless Service and an Indexed Job, rendered as YAML, checked and applied."""

@@ -1,14 +1,14 @@
-r"""Starts a command as a Job of Kubernetes, one pod or many that train together, and shows what to type next.
+r"""Starts a command as a Job of Kubernetes, in one pod or in many that train together.
 
     python -m launch.kubernetes --image=IMAGE --nodes=2 --gpus=1 --memory=32Gi --volume=datasets:/data \
         -- python -m trainer.main --strategy=multi_worker --data=/data/chest_xray --run_dir=/data/runs/a
-    python -m launch.kubernetes --image=IMAGE --dry_run -- COMMAND > job.yaml     prints the manifest alone
+    python -m launch.kubernetes --image=IMAGE --dry_run -- COMMAND > job.yaml     only prints the manifest
 
-A headless Service gives each pod a name and an Indexed Job gives it its rank; in each pod `launch.worker`
-makes TF_CONFIG of them and runs the command. A pod that leaves with code 75 (stopped and saved), or that
-Kubernetes evicts, is started again and does not count. One that is lost is started again up to --max_restarts
-times. One that leaves with 1, 2 or 77 ends the job. Everything after the first `--` is the command,
-untouched: no shell reads it. Kubernetes 1.29 or newer is needed.
+A headless Service gives each pod a name, and an Indexed Job gives it a rank. In each pod `launch.worker`
+makes TF_CONFIG from these and runs the command. A pod that ends with code 75 (stopped and saved), or that
+Kubernetes evicts, is started again; this does not count as a restart. A pod that is lost is started again
+up to --max_restarts times. A pod that ends with 1, 2 or 77 ends the job. Everything after the first `--` is
+the command; it is passed on unchanged, and no shell reads it. Kubernetes 1.29 or newer is needed.
 """
 
 import shlex
@@ -23,65 +23,67 @@ from launch.kubernetes.options import MOST_NODES, Job, Volume, default_name
 _IMAGE = flags.DEFINE_string(
     "image",
     "",
-    "Image that all pods run, as the nodes pull it: registry.example.com/team/shardlight:0.1.0. It must be "
-    "given. The Dockerfile makes one.",
+    "Container image of all pods, by the name under which the nodes pull it, as "
+    "registry.example.com/team/shardlight:0.1.0. This flag is required. BUILD.md says how to build an image.",
 )
 _NAME = flags.DEFINE_string(
     "name",
     None,
-    "Name of the Job and of its Service: lower-case letters, digits and -. Default: made of the command's "
-    "name, trainer-main for python -m trainer.main.",
+    "Name of the Job and of its Service, in lower-case letters, digits and -. Default: the name of the "
+    "command, as trainer-main for python -m trainer.main.",
 )
 _NODES = flags.DEFINE_integer(
-    "nodes", 1, "How many pods run the command, spread over as many machines as there are.", 1, MOST_NODES
+    "nodes", 1, "Number of pods that run the command, each on its own machine if possible.", 1, MOST_NODES
 )
 _GPUS = flags.DEFINE_integer(
     "gpus",
     0,
-    "NVIDIA GPUs of each pod (nvidia.com/gpu). With GPUs /dev/shm is memory, for NCCL.",
+    "Number of NVIDIA GPUs of each pod (nvidia.com/gpu). A pod with GPUs gets /dev/shm in memory, for NCCL.",
     lower_bound=0,
 )
 _CPU = flags.DEFINE_string(
     "cpu",
     None,
-    "CPU cores that each pod asks for, as 8 or 500m; it may use more while they are idle. Default: none are "
-    "asked for.",
+    "CPU cores that each pod requests: 8 is eight cores, 500m is half a core. A pod may use more cores while "
+    "they are idle. Default: no request.",
 )
 _MEMORY = flags.DEFINE_string(
     "memory",
     None,
-    "Memory of each pod, as 16Gi: it asks for this much, and is ended if it uses more. Default: no limit.",
+    "Memory that each pod requests, and its limit: 16Gi is 16 GiB. A pod that uses more is killed. Default: "
+    "no request and no limit.",
 )
 _NAMESPACE = flags.DEFINE_string(
-    "namespace", None, "Namespace of the Job. Default: that of kubectl's context."
+    "namespace", None, "Namespace of the Job. Default: the namespace of kubectl's current context."
 )
 _VOLUME = flags.DEFINE_multi_string(
     "volume",
     [],
-    "CLAIM:/path[:ro] shows a PersistentVolumeClaim at /path in every pod; with several nodes the claim must "
-    "allow ReadWriteMany. /host/path:/path[:ro] shows a folder of the node: user 1000 must be able to write "
-    "there, and many clusters forbid it. :ro makes it read-only. Repeat the flag for more.",
+    "Mounts a volume at /path in every pod. CLAIM:/path mounts a PersistentVolumeClaim; with several nodes "
+    "it must allow ReadWriteMany. /host/path:/path mounts a folder of the node; user 1000 must be able to "
+    "write there, and many clusters forbid it. :ro at the end makes the volume read-only. Repeat the flag "
+    "for more.",
 )
 _ENV = flags.DEFINE_multi_string(
     "env",
     [],
-    "NAME=VALUE for the command's environment; repeat it for more. It stands in the manifest for all to "
-    "read: no place for a password.",
+    "NAME=VALUE: sets a variable in the environment of the command. Repeat the flag for more. Everybody who "
+    "can read the manifest can read the value, so give no password.",
 )
 _MAX_RESTARTS = flags.DEFINE_integer(
     "max_restarts",
     3,
-    "How often each pod is started again after it was lost: it was ended by a signal, or says by exit code "
-    "76 that another one was lost.",
+    "How many times each pod is started again after it was lost. A pod is lost if a signal ended it, or if "
+    "it reports by exit code 76 that another one was lost.",
     lower_bound=0,
 )
 _DRY_RUN = flags.DEFINE_bool(
-    "dry_run", False, "Prints the manifest, one YAML of two documents, and starts nothing."
+    "dry_run", False, "Prints the manifest, one YAML file with two documents, and starts nothing."
 )
 
 
 def main(command: list[str]) -> int:
-    """Parses the flags, makes a job of them and submits it."""
+    """Turns the flags into a job and submits it."""
     job = Job(
         command=tuple(command),
         image=_IMAGE.value,

@@ -1,4 +1,4 @@
-"""A job to a headless Service and an Indexed Job; pure functions."""
+"""Makes a headless Service and an Indexed Job from the options of a job; pure functions."""
 
 from typing import Any, Final
 
@@ -8,49 +8,49 @@ from launch.kubernetes.yaml_text import in_comment, render
 
 LABEL: Final = "app.kubernetes.io/instance"
 GRACE_SECONDS: Final = 120
-USER_ID: Final = 1000  # of the Dockerfile
+USER_ID: Final = 1000  # the user of the Dockerfile
 GPU: Final = "nvidia.com/gpu"
 _SHARED_MEMORY_VOLUME: Final = "shared-memory"
 _POD: Final = "spec.template.spec"
 _SERVICE_COMMENTS: Final = {
-    "spec.clusterIP": "Each pod has a name of its own, NAME-INDEX.NAME; nothing is balanced between them.",
+    "spec.clusterIP": "Each pod gets its own name, NAME-INDEX.NAME; there is no load balancing.",
     "spec.publishNotReadyAddresses": "The pods look for each other before any of them is ready.",
 }
 _JOB_COMMENTS: Final = {
-    "spec.completions": "All pods train together, so there are always as many as are to be completed.",
+    "spec.completions": "All pods train together, so completions and parallelism are equal.",
     "spec.backoffLimitPerIndex": (
-        "Restarts of each pod. One limit for all would be used up at once: where one pod is lost, all\n"
-        "others leave with code 76 and are started again."
+        "Restarts of each pod. One limit for all pods would be used up at once: if one pod is lost, all\n"
+        "others end with code 76 and are started again."
     ),
-    "spec.maxFailedIndexes": "A training that lacks one pod for good cannot go on.",
-    "spec.podReplacementPolicy": "A new pod starts when the old one has ended: no rank is there twice.",
-    "spec.podFailurePolicy": "The first rule that fits decides; other ends count as a restart.",
-    "spec.podFailurePolicy.rules[0].onPodConditions": "Preempted, drained or evicted: not its own fault.",
-    "spec.podFailurePolicy.rules[1].onExitCodes": f"{STOPPED}: stopped and saved; the same command goes on.",
+    "spec.maxFailedIndexes": "A training cannot continue after one pod has failed for good.",
+    "spec.podReplacementPolicy": "A new pod starts after the old one has ended, so no rank exists twice.",
+    "spec.podFailurePolicy": "The first rule that matches decides; any other end counts as a restart.",
+    "spec.podFailurePolicy.rules[0].onPodConditions": "Preempted, drained or evicted: not the pod's fault.",
+    "spec.podFailurePolicy.rules[1].onExitCodes": f"{STOPPED}: stopped, saved; the same command continues.",
     "spec.podFailurePolicy.rules[2].onExitCodes": (
         f"{BUG}: a bug. {BAD_INPUT}: bad input. {NOT_FINITE}: the loss is not finite. Another start would\n"
         "end the same way."
     ),
-    f"{_POD}.subdomain": "The Service: gives the pods their names.",
-    f"{_POD}.terminationGracePeriodSeconds": "Seconds between SIGTERM and SIGKILL: time to save.",
+    f"{_POD}.subdomain": "The name of the Service, which gives the pods their names.",
+    f"{_POD}.terminationGracePeriodSeconds": "Seconds from SIGTERM to SIGKILL: time to save.",
     f"{_POD}.shareProcessNamespace": (
-        "The kernel keeps SIGTERM from a process with the number 1 until it handles it; so the command\n"
+        "The kernel ignores SIGTERM for process number 1 until it has a handler. With this line the command\n"
         "gets another number."
     ),
-    f"{_POD}.securityContext.fsGroup": "Group of the files in claimed volumes, so that they can be written.",
-    f"{_POD}.securityContext.fsGroupChangePolicy": "Not every file of a data set is looked at at each start.",
-    f"{_POD}.containers[0].command": "No shell: words are handed on as they are. Kubernetes reads $$ as $.",
+    f"{_POD}.securityContext.fsGroup": "Group of the files in volumes, so that the command can write.",
+    f"{_POD}.securityContext.fsGroupChangePolicy": "Saves a look at every file of the volume at each start.",
+    f"{_POD}.containers[0].command": "No shell: words are passed on unchanged. Kubernetes reads $$ as $.",
 }
-_SPREAD_COMMENT: Final = "One pod on each machine, if there are as many."
-_GPU_COMMENT: Final = "GPU machines are often closed to all that does not ask for one."
+_SPREAD_COMMENT: Final = "Each pod on its own machine, if there are enough machines."
+_GPU_COMMENT: Final = "GPU machines often refuse pods that request no GPU."
 
 
 def render_job(job: Job, made_by: str) -> str:
-    """Returns both documents as one text of YAML; the command that made it is at its top.
+    """Returns both documents as one YAML text; the command that made it stands at the top.
 
     Args:
-        job: to render.
-        made_by: the command line.
+        job: the job to render.
+        made_by: the command line that made it.
     """
     service, indexed = documents(job)
     comments = _JOB_COMMENTS | {
@@ -61,7 +61,7 @@ def render_job(job: Job, made_by: str) -> str:
     return "".join(
         (
             in_comment(
-                f"Made by:\n  {made_by}\nNeeds Kubernetes 1.29 or newer. What it does: docs/launching.md"
+                f"Made by:\n  {made_by}\nNeeds Kubernetes 1.29 or newer. Explained in docs/launching.md."
             ),
             render(service, _SERVICE_COMMENTS),
             "---\n",
@@ -100,9 +100,9 @@ def documents(job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def literal(text: str) -> str:
-    """Returns text that Kubernetes makes this text of, whatever is in it.
+    """Returns a text in which Kubernetes replaces nothing, so that the container gets the original text.
 
-    In a command and in values of the environment it replaces $(NAME) by a variable and $$ by $.
+    In a command and in values of the environment Kubernetes replaces $(NAME) by a variable and $$ by $.
     Source: https://kubernetes.io/docs/tasks/inject-data-application/define-command-argument-container/
     """
     return text.replace("$", "$$")
@@ -113,7 +113,7 @@ def _failure_rules() -> list[dict[str, Any]]:
         return {"operator": "In", "values": list(codes)}
 
     return [
-        # Kubernetes 1.30 to 1.33 do not take a condition without its status.
+        # Kubernetes 1.30 to 1.33 refuse a condition without its status.
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
         {"action": "Ignore", "onExitCodes": ended_with(STOPPED)},
         {"action": "FailJob", "onExitCodes": ended_with(BUG, BAD_INPUT, NOT_FINITE)},
@@ -125,7 +125,7 @@ def _pod(job: Job) -> dict[str, Any]:
     names = [f"volume-{number}" for number in range(len(job.volumes))]
     mounts = [_mount(name, volume) for name, volume in zip(names, job.volumes, strict=True)]
     volumes = [_volume(name, volume) for name, volume in zip(names, job.volumes, strict=True)]
-    if job.gpus:  # NCCL needs more than the 64 MB that a container has by default
+    if job.gpus:  # NCCL needs more than a container's default of 64 MB
         mounts.append({"name": _SHARED_MEMORY_VOLUME, "mountPath": SHARED_MEMORY})
         volumes.append({"name": _SHARED_MEMORY_VOLUME, "emptyDir": {"medium": "Memory"}})
     container = {

@@ -1,4 +1,4 @@
-"""What a Job of Kubernetes asks for, checked before Kubernetes sees it."""
+"""The options of a Job of Kubernetes, checked before Kubernetes sees them."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from launch.command import LaunchError
 from launch.kubernetes.quantity import value_of
 
 LONGEST_LABEL: Final = 63
-MOST_NODES: Final = 100_000  # of a Job with a limit of restarts for each index
+MOST_NODES: Final = 100_000  # limit of a Job with backoffLimitPerIndex
 SHARED_MEMORY: Final = "/dev/shm"
 # A Service's name may not start with a digit; a Job's may.
 DNS_LABEL: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -22,18 +22,18 @@ _IMAGE: Final = re.compile(
     re.ASCII,
 )
 _LEAST_MEMORY: Final = 64 * 1024**2
-# Variables that say who the workers are.
+# Variables that tell launch.worker the list of workers.
 _OURS: Final = ("TF_CONFIG", "JOB_COMPLETION_INDEX", "LAUNCH_PROCESSES", "LAUNCH_JOB", "LAUNCH_SERVICE")
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A folder that all pods see.
+    """A volume that is mounted in all pods.
 
     Attributes:
-        source: name of a PersistentVolumeClaim, or an absolute path of the node.
-        path: where the command finds it.
-        read_only: whether it may not be written.
+        source: name of a PersistentVolumeClaim, or an absolute path on the node.
+        path: where it is mounted in the pods.
+        read_only: whether the pods may not write to it.
     """
 
     source: str
@@ -42,15 +42,15 @@ class Volume:
 
     @property
     def on_host(self) -> bool:
-        """Whether it is a folder of the node."""
+        """Whether the volume is a folder of the node."""
         return self.source.startswith("/")
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Returns what `CLAIM:/path[:ro]` or `/host/path:/path[:ro]` says.
+        """Returns the volume that `CLAIM:/path[:ro]` or `/host/path:/path[:ro]` describes.
 
         Raises:
-            LaunchError: it is not understood.
+            LaunchError: the text has another form.
         """
         parts = text.split(":")
         read_only = len(parts) == 3 and parts[2] == "ro"
@@ -82,17 +82,17 @@ class Job:
     """An Indexed Job behind a headless Service; both have the same name.
 
     Attributes:
-        command: what each pod runs, untouched.
-        image: of all pods.
-        name: of the Job and the Service.
-        nodes: pods that train together, each on a machine of its own if there are as many.
-        gpus: of each pod.
-        cpu: cores that each pod asks for, as Kubernetes writes them; None: none are asked for.
-        memory: of each pod, asked for and its limit, as Kubernetes writes it; None: neither.
-        namespace: None leaves it to kubectl.
-        volumes: folders that all pods see.
-        environment: NAME, VALUE for the command.
-        max_restarts: of each pod.
+        command: what each pod runs, unchanged.
+        image: container image of all pods.
+        name: name of the Job and of the Service.
+        nodes: number of pods, each on its own machine if possible.
+        gpus: number of GPUs of each pod.
+        cpu: cores that each pod requests, in Kubernetes' notation; None: no request.
+        memory: memory that each pod requests, and its limit, in Kubernetes' notation; None: neither.
+        namespace: namespace of the Job; None leaves it to kubectl.
+        volumes: volumes mounted in all pods.
+        environment: NAME, VALUE pairs for the command.
+        max_restarts: restarts of each pod after it was lost.
     """
 
     command: tuple[str, ...]
@@ -134,7 +134,7 @@ class Job:
             _check_text("--volume", volume.source + volume.path)
             path = str(PurePosixPath(volume.path))
             if path in taken:
-                why = "this command puts memory there for NCCL" if path == SHARED_MEMORY else "is there twice"
+                why = "is used for shared memory of NCCL" if path == SHARED_MEMORY else "is given twice"
                 raise LaunchError(
                     f"--volume={volume.source}:{volume.path}: {path} {why}; choose another path"
                 )
@@ -146,7 +146,7 @@ class Job:
             _check_text(f"--env={name}", value)
             if name in _OURS:
                 raise LaunchError(
-                    f"--env={name}={value}: must be left out: Kubernetes, this command and launch.worker set "
+                    f"--env={name}={value}: leave it out; Kubernetes, this command and launch.worker set "
                     f"{name}, which differs between the pods or follows from --nodes and --name"
                 )
             if name in taken:
@@ -155,7 +155,7 @@ class Job:
 
 
 def default_name(command: Sequence[str], nodes: int) -> str:
-    """Returns a name made of the command's: `python -m trainer.main` gives trainer-main."""
+    """Returns a name for a Job from its command: `python -m trainer.main` gives trainer-main."""
     program = PurePosixPath(command[0]).name
     if program.startswith("python"):
         program = _run_by_python(command[1:]) or program
@@ -166,12 +166,12 @@ def default_name(command: Sequence[str], nodes: int) -> str:
 
 
 def longest_name(nodes: int) -> int:
-    """Returns how many characters leave room for the last index in the host name NAME-INDEX."""
+    """Returns the greatest length of a name, so that the host name NAME-INDEX fits for every index."""
     return LONGEST_LABEL - len(f"-{max(nodes, 1) - 1}")
 
 
 def _run_by_python(arguments: Sequence[str]) -> str:
-    """Returns the module or the script that an interpreter runs; empty where it is neither."""
+    """Returns the module or the script that an interpreter runs; empty if it runs neither."""
     for word, after in pairwise([*arguments, ""]):
         if word == "-m":
             return after
@@ -185,9 +185,9 @@ def _run_by_python(arguments: Sequence[str]) -> str:
 def _check_image(image: str) -> None:
     if not _IMAGE.fullmatch(image):
         raise LaunchError(
-            f"--image={image}: {'must be' if image else 'is needed: it must be'} the name of an image that "
-            f"the nodes can pull, as in --image=registry.example.com/team/shardlight:0.1.0; BUILD.md says "
-            f"how one is built"
+            f"--image={image}: {'must be' if image else 'is required; it must be'} the name of an image that "
+            f"the nodes can pull, as --image=registry.example.com/team/shardlight:0.1.0; BUILD.md says how "
+            f"to build one"
         )
 
 
@@ -216,7 +216,7 @@ def _check_memory(memory: str) -> None:
     if value is None or not _MEMORY.fullmatch(memory):
         better = re.sub(r"(?i)([kmgtpe])i?b?$", lambda match: f"{match[1].upper()}i", memory)
         likely = f", as in --memory={better if _MEMORY.fullmatch(better) else '16Gi'}"
-        raise LaunchError(f"--memory={memory}: is not understood; {allowed}{likely}")
+        raise LaunchError(f"--memory={memory}: is invalid; {allowed}{likely}")
     if value < _LEAST_MEMORY:
         raise LaunchError(f"--memory={memory}: is {value:,} bytes, less than 64Mi; {allowed}")
 
@@ -225,4 +225,6 @@ def _check_text(what: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise LaunchError(f"{what}: {text!r} is not UTF-8, and Kubernetes takes no other text") from None
+        raise LaunchError(
+            f"{what}: {text!r} is not UTF-8, and Kubernetes accepts no other text; change it"
+        ) from None

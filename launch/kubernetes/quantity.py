@@ -1,4 +1,4 @@
-"""Quantities as Kubernetes writes them: `4`, `500m`, `0.5`, `16Gi`, `2e9`."""
+"""Reads quantities in Kubernetes' notation: `4`, `500m`, `0.5`, `16Gi`, `2e9`."""
 
 import re
 from decimal import Decimal
@@ -10,7 +10,7 @@ _BINARY: Final = ("Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 
 
 def value_of(text: object) -> Decimal | None:
-    """Returns a quantity as a number, of bytes or cores; None if Kubernetes would not read it.
+    """Returns a quantity as a number, of bytes or cores; None if it is invalid.
 
     Source: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
     """

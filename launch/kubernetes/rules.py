@@ -1,8 +1,9 @@
-"""What must hold of a Service and a Job that no schema says: why a job would hang, or train wrongly.
+"""Checks rules for a Service and a Job that no schema has: a job that breaks one hangs or trains wrongly.
 
-A schema knows names and types of fields. It takes a completionMode in the wrong case, a quantity of 4GB, a
-volume that is nowhere declared; and it cannot know that a Service and a Job belong together. Most of what is
-refused here an API server would refuse too; the rest it would accept, and the pods would wait for each other.
+A schema knows the names and types of fields. It accepts a completionMode in the wrong case, a quantity of
+4GB, or a volume that is not declared, and it does not know that a Service and a Job belong together. An API
+server would refuse most of what is refused here. It would accept the rest, and the pods would wait for each
+other for ever.
 """
 
 import re
@@ -18,15 +19,15 @@ _ACTIONS: Final = ("Ignore", "Count", "FailIndex", "FailJob")
 
 
 def violations(documents: Sequence[Any]) -> list[str]:
-    """Returns what is wrong with a Service and a Job: each with its field, its value and the fix.
+    """Returns the broken rules of a Service and a Job, each with its field, its value and the fix.
 
     Args:
-        documents: as a reader of YAML gives them.
+        documents: the two documents, as a YAML reader returns them.
     """
     kinds = [document.get("kind") if isinstance(document, Mapping) else None for document in documents]
     if sorted(map(str, kinds)) != ["Job", "Service"]:
         there = ", ".join(map(str, kinds)) or "nothing"
-        return [f"kind: there is {there}; there must be one Service and one Job, as two documents"]
+        return [f"kind: is {there}; there must be two documents, one Service and one Job"]
     service, job = (Document(documents[kinds.index(kind)], kind) for kind in ("Service", "Job"))
     return [
         message
@@ -36,7 +37,7 @@ def violations(documents: Sequence[Any]) -> list[str]:
 
 
 class Document:
-    """A document whose fields are asked for by their path; what is not there is None."""
+    """A document with fields that are read by their path; a missing field is None."""
 
     def __init__(self, values: Mapping[str, Any], kind: str) -> None:
         self._values, self._kind = values, kind
@@ -53,12 +54,12 @@ class Document:
         return value
 
     def mapping(self, path: str) -> Mapping[str, Any]:
-        """Returns a field's mapping, empty where there is none."""
+        """Returns the mapping in a field; empty if there is none."""
         value = self[path]
         return value if isinstance(value, Mapping) else {}
 
     def paths(self, path: str) -> list[str]:
-        """Returns the paths of a list's items."""
+        """Returns the paths of all items of a list."""
         value = self[path]
         return [f"{path}[{number}]" for number in range(len(value))] if isinstance(value, list) else []
 
@@ -69,7 +70,7 @@ class Document:
         return f"{self._kind} {path}: {is_now}; {must}"
 
     def must_be(self, path: str, value: Any, why: str) -> Iterator[str]:
-        """Yields a message if a field has another value, or one of another type."""
+        """Yields a message if a field has another value or another type."""
         there = self[path]
         if there != value or isinstance(there, bool) != isinstance(value, bool):
             fix = "leave it out" if value is None else f"set it to {value!r}"
@@ -98,11 +99,11 @@ def _names(service: Document, job: Document) -> Iterator[str]:
 def _service(service: Document, job: Document) -> Iterator[str]:
     yield from service.must_be("spec.clusterIP", "None", "only a headless Service names each pod")
     yield from service.must_be(
-        "spec.publishNotReadyAddresses", True, "the pods look for each other before they are ready"
+        "spec.publishNotReadyAddresses", True, "the pods must find each other before they are ready"
     )
     labels, selector = job.mapping("spec.template.metadata.labels"), service.mapping("spec.selector")
     if not selector or any(labels.get(key) != value for key, value in selector.items()):
-        yield service.wrong("spec.selector", f"it must be among the labels of the pods, {dict(labels)}")
+        yield service.wrong("spec.selector", f"it must be a subset of the labels of the pods, {dict(labels)}")
     for document, path in (
         (service, "metadata.labels"),
         (job, "metadata.labels"),
@@ -122,11 +123,13 @@ def _indices(job: Document) -> Iterator[str]:
     count = job["spec.completions"]
     if not _is_count(count) or not count:
         yield job.wrong("spec.completions", "set it to the number of pods, 1 or more")
-    yield from job.must_be("spec.parallelism", count, "that of spec.completions: all pods train together")
+    yield from job.must_be(
+        "spec.parallelism", count, "all pods train together, so it equals spec.completions"
+    )
     if not _is_count(job["spec.backoffLimitPerIndex"]):
         yield job.wrong("spec.backoffLimitPerIndex", "set it to how often a pod may be restarted, 0 or more")
     yield from job.must_be("spec.maxFailedIndexes", 0, "a training that lacks a pod cannot go on")
-    yield from job.must_be("spec.podReplacementPolicy", "Failed", "else a rank is there twice for a while")
+    yield from job.must_be("spec.podReplacementPolicy", "Failed", "otherwise a rank exists twice for a while")
     yield from job.must_be(f"{POD}.restartPolicy", "Never", "spec.podFailurePolicy needs it")
 
 
@@ -141,9 +144,10 @@ def _failures(job: Document) -> Iterator[str]:
     ):
         yield job.wrong(
             rules[0],
-            "make Ignore of the condition DisruptionTarget the first rule, for the first that fits decides",
+            "make Ignore of the condition DisruptionTarget the first rule: the first rule that matches "
+            "decides",
         )
-    again: set[int] = {STOPPED, PEER_LOST}  # that no rule has decided yet
+    again: set[int] = {STOPPED, PEER_LOST}  # codes that no rule has matched yet
     for rule in rules:
         if job[f"{rule}.action"] not in _ACTIONS:
             yield job.wrong(f"{rule}.action", f"it must be one of {', '.join(_ACTIONS)}")
@@ -155,22 +159,23 @@ def _failures(job: Document) -> Iterator[str]:
             codes = {code for code in again if code in _listed(job[f"{rule}.onExitCodes.values"])}
             if job[f"{rule}.action"] != "Ignore" and codes:
                 yield job.wrong(
-                    f"{rule}.onExitCodes.values", f"leave out {sorted(codes)}: these pods start again"
+                    f"{rule}.onExitCodes.values",
+                    f"leave out {sorted(codes)}: pods with these codes must start again",
                 )
             again -= codes
     if STOPPED in again:
         yield job.wrong(
             "spec.podFailurePolicy.rules",
-            f"add Ignore of {STOPPED}, saved: else each stop counts as a restart",
+            f"add a rule that ignores {STOPPED} (stopped and saved): otherwise each stop counts as a restart",
         )
 
 
 def _exit_codes(job: Document, rule: str) -> Iterator[str]:
     codes = _listed(job[f"{rule}.onExitCodes.values"])
     if not codes or not all(_is_count(code) and 1 <= code <= 255 for code in codes):
-        yield job.wrong(f"{rule}.onExitCodes.values", "write codes from 1 to 255; 0 is no failure")
+        yield job.wrong(f"{rule}.onExitCodes.values", "write exit codes from 1 to 255; 0 is no failure")
     elif sorted(set(codes)) != codes:
-        yield job.wrong(f"{rule}.onExitCodes.values", "write each once, in ascending order")
+        yield job.wrong(f"{rule}.onExitCodes.values", "write each code once, in ascending order")
     if job[f"{rule}.onExitCodes.operator"] != "In":
         yield job.wrong(f"{rule}.onExitCodes.operator", "set it to 'In'")
 
@@ -178,7 +183,7 @@ def _exit_codes(job: Document, rule: str) -> Iterator[str]:
 def _containers(job: Document) -> Iterator[str]:
     containers = job.paths(f"{POD}.containers")
     if len(containers) != 1:
-        yield job.wrong(f"{POD}.containers", "there must be one, which runs launch.worker")
+        yield job.wrong(f"{POD}.containers", "write exactly one container, which runs launch.worker")
     for container in containers:
         if not job[f"{container}.image"]:
             yield job.wrong(f"{container}.image", "write the name of an image")
@@ -203,7 +208,7 @@ def _containers(job: Document) -> Iterator[str]:
 
 
 def _who(job: Document, service: Document) -> Iterator[str]:
-    """What tells the pods who they are."""
+    """Checks the variables that tell each pod the list of workers."""
     for container in job.paths(f"{POD}.containers")[:1]:
         names = [job[f"{path}.name"] for path in job.paths(f"{container}.env")]
         for name, value in (
@@ -215,7 +220,9 @@ def _who(job: Document, service: Document) -> Iterator[str]:
                 yield f"Job {container}.env: has {name} {names.count(name)} times; add it once, as {value!r}"
                 continue
             yield from job.must_be(
-                f"{container}.env[{names.index(name)}].value", value, f"{name} must agree, and be a text"
+                f"{container}.env[{names.index(name)}].value",
+                value,
+                f"{name} must agree with the rest, and be a text",
             )
         if "TF_CONFIG" in names:
             yield f"Job {container}.env: has TF_CONFIG; leave it out: launch.worker gives each pod its own"

@@ -1,24 +1,24 @@
-"""Plain values to YAML in block style, with comments, which PyYAML cannot write."""
+"""Writes plain values as YAML in block style, with comments, which PyYAML cannot write."""
 
 import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-# Text that no reader of YAML 1.1 or 1.2 takes for anything else: no number, no key, no mark of YAML.
+# Text that needs no quotes: no reader of YAML 1.1 or 1.2 takes it for a number, a key or a YAML sign.
 _PLAIN: Final = re.compile(r"[A-Za-z/](?:[A-Za-z0-9._/:-]*[A-Za-z0-9._/-])?")
 _WORDS: Final = {"true", "false", "yes", "no", "on", "off", "y", "n", "null"}
 
 
 def render(value: Mapping[str, Any], comments: Mapping[str, str]) -> str:
-    """Returns a document.
+    """Returns a YAML document.
 
     Args:
-        value: of dicts, lists, texts, numbers, True and False.
-        comments: texts that stand above a key, by its path: `spec.template`, `spec.containers[0].env`.
+        value: a mapping of dicts, lists, texts, numbers, True and False.
+        comments: {path of a key: text above it}; paths are as `spec.template` or `spec.containers[0].env`.
 
     Raises:
-        KeyError: there is no such path for a comment.
+        KeyError: a comment has a path that does not exist.
     """
     left = dict(comments)
     text = "".join(f"{line}\n" for line in _mapping(value, "", left))
@@ -28,7 +28,7 @@ def render(value: Mapping[str, Any], comments: Mapping[str, str]) -> str:
 
 
 def in_comment(text: str) -> str:
-    """Returns lines of comment; what cannot be printed is written as in a quoted text."""
+    """Returns a text as comment lines; characters that cannot be printed are escaped."""
     return "".join(f"# {_printable(line)}\n" for line in text.split("\n"))
 
 
@@ -68,5 +68,5 @@ def _scalar(value: Any) -> str:
 
 
 def _printable(text: str) -> str:
-    """Writes what YAML takes for the end of a line, or does not take at all, as its number."""
+    """Escapes characters that end a line in YAML, or that YAML does not allow."""
     return "".join(char if char.isprintable() else f"\\U{ord(char):08X}" for char in text)

@@ -1,1 +1,1 @@
-"""Batch jobs of Slurm: a script that restarts itself, its submission, and what became of it."""
+"""Batch jobs of Slurm: the script that restarts itself, its submission, and the state of a job."""

@@ -1,4 +1,4 @@
-"""Slurm's own commands, run and understood."""
+"""Runs Slurm's own commands and reads their output."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from typing import Final
 
 from launch.command import LaunchError
 
-# The states of a job that neither runs nor will.
+# The states of a job that does not run and will not run again.
 OVER: Final = frozenset(
     {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"}
     | {"PREEMPTED", "REVOKED", "TIMEOUT"}
@@ -20,19 +20,19 @@ _FIELD: Final = re.compile(r"(?:^| )([A-Z][\w:/]*)=")
 def ask(command: Sequence[str], *, text: str | None = None) -> subprocess.CompletedProcess[str]:
     """Runs a command of Slurm to its end.
 
-    Variables of a job that this process may be part of are not handed on, for sbatch takes options from them.
+    If this process is part of a job, that job's variables are left out: sbatch reads options from them.
 
     Args:
-        command: with its arguments.
+        command: program and arguments.
         text: its standard input.
 
     Raises:
-        LaunchError: it is not installed.
+        LaunchError: the program is not installed.
     """
     if not shutil.which(command[0]):
         raise LaunchError(
-            f"{command[0]}: there is no such program here; run this where Slurm is, on a login node "
-            f"(--dry_run prints the script without it)"
+            f"{command[0]}: no such program here; run this where Slurm is installed, on a login node "
+            f"(--dry_run prints the script without Slurm)"
         )
     return subprocess.run(
         list(command), input=text, env=outside_jobs(os.environ), capture_output=True, text=True, check=False
@@ -40,10 +40,10 @@ def ask(command: Sequence[str], *, text: str | None = None) -> subprocess.Comple
 
 
 def must(command: Sequence[str], why: str, *, text: str | None = None) -> str:
-    """Returns what a command of Slurm prints.
+    """Returns the output of a command of Slurm.
 
     Raises:
-        LaunchError: it fails; the message begins with `why` and has its own words.
+        LaunchError: the command fails; the message is `why` and what the command printed.
     """
     done = ask(command, text=text)
     if done.returncode:
@@ -61,14 +61,14 @@ def outside_jobs(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def fields(line: str) -> dict[str, str]:
-    """Returns a line of `scontrol show ... -o` as a dictionary; values may hold blanks and equals signs."""
+    """Returns a line of `scontrol show ... -o` as a dictionary; values may have blanks and equals signs."""
     matches = list(_FIELD.finditer(line))
     ends = [match.start() for match in matches[1:]] + [len(line)]
     return {match[1]: line[match.end() : end].strip() for match, end in zip(matches, ends, strict=True)}
 
 
 def remembered(job: int) -> list[dict[str, str]]:
-    """Returns what Slurm remembers of a job, of each task of an array; none some minutes after its end.
+    """Returns what Slurm knows of a job, of each task of an array; nothing some minutes after its end.
 
     Raises:
         LaunchError: Slurm does not answer.
@@ -82,7 +82,7 @@ def remembered(job: int) -> list[dict[str, str]]:
 
 
 def accounted(job: int) -> str | None:
-    """Returns the state that the accounting has of a job; None where there is no accounting."""
+    """Returns the state of a job in Slurm's accounting; None if there is no accounting."""
     if not shutil.which("sacct"):
         return None
     shown = ask(

@@ -1,11 +1,11 @@
-"""Ends a job for good: its tasks save and leave, and its script does not go on."""
+"""Ends a job for good: its tasks save and end, and its script does not continue."""
 
 from launch.slurm.asking import OVER, must, remembered
 from launch.slurm.folder import JobFolder
 
 
 def cancel(folder: JobFolder) -> str:
-    """Cancels a job and returns what was done.
+    """Cancels a job and returns a sentence that says what was done.
 
     Raises:
         LaunchError: Slurm does not answer.
@@ -15,6 +15,6 @@ def cancel(folder: JobFolder) -> str:
         return f"job {number} has ended already: python -m launch.slurm status {folder.job}"
     must(["scancel", str(number)], f"job {number} cannot be cancelled")
     return (
-        f"job {number} is cancelled: its tasks are told to save, and have as long as the site allows "
-        f"(KillWait); the same command again goes on from there"
+        f"job {number} is cancelled: its tasks are told to save, and have as much time as the site allows "
+        f"(KillWait); the same command continues from there"
     )

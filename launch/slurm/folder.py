@@ -1,12 +1,12 @@
-"""The folder of a job's state: what was submitted, how far it is, what its tasks printed and how they ended.
+"""The folder of a job: what was submitted, its state, and the logs and ends of its tasks.
 
-    job.sh       the script            job.json     what was asked for
-    batch.log    the script's words, and Slurm's
-    state        the script's last word on the job     starts       how often it started, and in vain
-    progress     how far the command has saved         jobs         the numbers of those submitted after it
-    rank-N.log   all that task N printed               rank-N.json  how it ended
+    job.sh       the batch script                      job.json     the options of the job
+    batch.log    messages of the script and of Slurm   state        the last state that the script wrote
+    starts       number of starts, and of those in a row that saved nothing new
+    progress     how far the command has saved         jobs         numbers under which it was submitted anew
+    rank-N.log   all output of task N                  rank-N.json  how task N ended
 
-Each task of an array has these, but for the first two, in a folder task-I of its own.
+In an array job.sh and job.json are in this folder; all other files are in the folder task-I of each task.
 """
 
 import json
@@ -22,7 +22,10 @@ from launch.slurm.asking import remembered
 SCRIPT_NAME: Final = "job.sh"
 JOB_NAME: Final = "job.json"
 BATCH_LOG: Final = "batch.log"
-_LAST_WORDS: Final = ("ended ", "cancelled")  # of those that the script writes into `state`
+_FINAL_STATES: Final = (
+    "ended ",
+    "cancelled",
+)  # the starts of those states after which the script does nothing
 _RANK: Final = re.compile(r"rank-(\d+)\.(log|json)")
 
 
@@ -31,15 +34,15 @@ class Part:
     """A job, or one task of an array.
 
     Attributes:
-        index: of the task in its array; None: the job is no array.
-        folder: of its state.
+        index: index of the task in its array; None: the job is no array.
+        folder: folder of its state and logs.
     """
 
     index: int | None
     folder: Path
 
     def text(self, name: str) -> str:
-        """Returns what a file of one line says; empty if it is not there yet."""
+        """Returns the text of a file of one line; empty if the file does not exist yet."""
         try:
             return (self.folder / name).read_text().strip()
         except FileNotFoundError:
@@ -47,26 +50,26 @@ class Part:
 
     @property
     def has_ended(self) -> bool:
-        """The script has said its last word on it."""
-        return self.text("state").startswith(_LAST_WORDS)
+        """Whether the script has written a final state."""
+        return self.text("state").startswith(_FINAL_STATES)
 
     @property
     def starts(self) -> int:
-        """How often the command was started."""
+        """Number of starts of the command."""
         words = self.text("starts").split()
         return int(words[0]) if words else 0
 
     @property
     def logs(self) -> dict[int, Path]:
-        """The logs of all ranks, in order."""
+        """The logs of all ranks, {rank: file}, in the order of ranks."""
         return self._of_ranks("log")
 
     @property
     def ends(self) -> list[dict[str, Any]]:
-        """How the tasks ended that have ended, in the order of their ends."""
+        """The contents of rank-N.json of all tasks that have ended, in the order of their ends."""
         ends = []
         for path in self._of_ranks("json").values():
-            with suppress(FileNotFoundError):  # the next start has just removed it
+            with suppress(FileNotFoundError):  # the next start has just removed the file
                 ends.append(json.loads(path.read_text()))
         return sorted(ends, key=lambda end: end["ended"])
 
@@ -82,13 +85,13 @@ class Part:
 
 @dataclass(frozen=True)
 class JobFolder:
-    """What is known of a job without asking Slurm.
+    """What its folder says about a job, without Slurm.
 
     Attributes:
-        job: its number.
+        job: number of the job.
         path: its folder.
-        processes: tasks of the job, or of each task of an array.
-        name: short.
+        processes: number of processes of the job, or of each task of an array.
+        name: short name.
         made_by: the command line that submitted it.
         parts: the job itself, or all tasks of an array.
     """
@@ -102,7 +105,7 @@ class JobFolder:
 
     @property
     def current(self) -> int:
-        """The number under which it goes on: with --resubmit another than the first."""
+        """The number under which the job runs now; with --resubmit it differs from the first one."""
         words = self.parts[0].text("jobs").split()
         return int(words[-1]) if words else self.job
 
@@ -111,7 +114,7 @@ def find(job: int, log_dir: Path | None) -> JobFolder:
     """Returns the folder of a job: --log_dir, else launch/JOB here, else where Slurm writes its output.
 
     Raises:
-        LaunchError: it is nowhere.
+        LaunchError: no folder is found, or it belongs to another job.
     """
     candidates = [log_dir] if log_dir else [Path.cwd() / "launch" / str(job), *_from_slurm(job)]
     for path in candidates:
@@ -129,15 +132,15 @@ def find(job: int, log_dir: Path | None) -> JobFolder:
             raise LaunchError(f"{path}: is the folder of job {found.job}, not of {job}")
         return found
     raise LaunchError(
-        f"job {job}: has no folder here ({candidates[0]}); run this in the folder in which it was submitted, "
+        f"job {job}: no folder {candidates[0]} exists; run this in the folder where the job was submitted, "
         f"or give its --log_dir"
     )
 
 
 def _from_slurm(job: int) -> list[Path]:
-    """Returns where Slurm writes the output of a job, if it remembers it."""
+    """Returns the folders in which Slurm writes the output of a job, if it still knows the job."""
     try:
         outputs = [Path(shown["StdOut"]) for shown in remembered(job) if shown.get("StdOut")]
     except LaunchError:
-        return []  # Slurm is not here, or does not answer: the caller says what is missing
+        return []  # Slurm is not installed, or does not answer: the caller's message says what is missing
     return [folder for output in outputs for folder in (output.parent, output.parent.parent)]

@@ -1,4 +1,4 @@
-"""What the tasks of a job print, from its folder; followed until it has ended."""
+"""Prints the logs of a job from its folder, and follows them until the job has ended."""
 
 import sys
 import time
@@ -10,21 +10,21 @@ from launch.command import LaunchError
 from launch.slurm.asking import OVER, remembered
 from launch.slurm.folder import BATCH_LOG, JobFolder
 
-_LOOK_SECONDS: Final = 0.5
-_ASK_SECONDS: Final = 30.0
+_READ_SECONDS: Final = 0.5  # between two looks at the logs
+_ASK_SECONDS: Final = 30.0  # between two questions to Slurm
 
 
 def show(folder: JobFolder, rank: int | None, *, follow: bool, out: Callable[[str], None]) -> None:
-    """Prints the logs of all ranks, or of one; where there are several, each line has its rank in front.
+    """Prints the logs of all ranks, or of one rank; with several ranks each line starts with its rank.
 
     Args:
-        folder: of the job.
-        rank: only this one.
-        follow: goes on until the job has ended.
+        folder: folder of the job.
+        rank: the only rank to print; None: all ranks.
+        follow: whether to print new lines until the job has ended.
         out: gets each line.
 
     Raises:
-        LaunchError: there is no such rank.
+        LaunchError: the job has no such rank.
     """
     if rank is not None and not 0 <= rank < folder.processes:
         raise LaunchError(f"--rank={rank}: the job has the ranks 0 to {folder.processes - 1}")
@@ -33,7 +33,7 @@ def show(folder: JobFolder, rank: int | None, *, follow: bool, out: Callable[[st
     if follow and not _logs(folder, rank):
         print(f"job {folder.current} has printed nothing yet; Ctrl-C ends this, not the job", file=sys.stderr)
     while True:
-        # Before the last look, so that nothing printed is missed.
+        # Asked before the logs are read for the last time, so that no line is missed.
         over = follow and all(part.has_ended for part in folder.parts)
         if follow and not over and time.monotonic() - asked >= _ASK_SECONDS:
             asked = time.monotonic()
@@ -44,19 +44,19 @@ def show(folder: JobFolder, rank: int | None, *, follow: bool, out: Callable[[st
                 out(f"{prefix}{line}")
         if not follow or over:
             break
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_READ_SECONDS)
     for prefix, path in _logs(folder, rank):
         if path in read and (rest := read[path].rest):
             out(f"{prefix}{rest.decode(errors='replace')}")
     if not any(tail.at for tail in read.values()):
         print(
-            f"nothing was printed; what Slurm and the script say: {folder.parts[0].folder / BATCH_LOG}",
+            f"nothing was printed; messages of Slurm and the script: {folder.parts[0].folder / BATCH_LOG}",
             file=sys.stderr,
         )
 
 
 class _Tail:
-    """The lines that a file has gained since the last look."""
+    """Reads the lines that were added to a file since the last call."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -76,7 +76,7 @@ class _Tail:
 
 
 def _logs(folder: JobFolder, rank: int | None) -> list[tuple[str, Path]]:
-    """Returns the logs that are there, each with what stands before its lines."""
+    """Returns the logs that exist, each as (prefix of its lines, file)."""
     found = []
     for part in folder.parts:
         for number, path in part.logs.items():
@@ -88,7 +88,7 @@ def _logs(folder: JobFolder, rank: int | None) -> list[tuple[str, Path]]:
 
 
 def _slurm_says_over(folder: JobFolder) -> bool:
-    """The job has ended without a last word of its script: it was killed, or never started."""
+    """Returns whether the job ended and its script wrote no final state: it was killed, or never started."""
     try:
         shown = remembered(folder.current)
     except LaunchError:

@@ -1,4 +1,4 @@
-"""What a batch job asks for, checked before Slurm sees it."""
+"""The options of a batch job, checked before Slurm sees them."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ _TIMES: Final = (
     (re.compile(r"(\d+)-(\d+):(\d+):(\d+)"), (86400, 3600, 60, 1)),
 )
 _ARRAY: Final = re.compile(r"\d+(-\d+(:\d+)?)?(,\d+(-\d+(:\d+)?)?)*(%\d+)?")
-# Options of sbatch that this command sets itself, and the flag to use instead.
+# Options of sbatch that this command sets itself: {option: flag to use instead}.
 _OURS: Final = {
     "--array": "--array",
     "-a": "--array",
@@ -44,25 +44,28 @@ class Job:
     """A batch job of Slurm.
 
     Attributes:
-        command: what each task runs, untouched.
-        folder: where the job runs, absolute.
-        python: the interpreter of `launch.worker`, absolute.
-        nodes: machines.
-        tasks_per_node: processes of the command on each.
-        gpus_per_node: of each machine, divided among its tasks.
-        cpus_per_task: cores; None leaves it to Slurm.
-        mem: memory of each machine, as Slurm writes it, `64G`.
-        time: limit, as Slurm writes it, minutes or `1-12:00:00`.
-        partition: likewise, with account, qos and constraint.
+        command: what each task runs, unchanged.
+        folder: working directory of the job, an absolute path.
+        python: interpreter of `launch.worker`, an absolute path.
+        nodes: number of machines.
+        tasks_per_node: number of processes on each machine.
+        gpus_per_node: GPUs of each machine; its tasks share them.
+        cpus_per_task: CPU cores of each task; None leaves it to Slurm.
+        mem: memory of each machine in Slurm's notation, `64G`.
+        time: time limit in Slurm's notation, minutes or `1-12:00:00`.
+        partition: partition of the job.
+        account: account that is charged.
+        qos: quality of service.
+        constraint: features that each machine must have.
         array: indices of an array, `0-7` or `0-99%10`.
-        after: jobs that must have succeeded before.
+        after: numbers of jobs that must succeed before this one starts.
         grace: seconds before the time limit at which the tasks are told to save.
-        max_restarts: starts in a row that may follow one that saved nothing new.
-        resubmit: a job that goes on is submitted anew instead of requeued.
-        environment: NAME=VALUE pairs for the command.
-        setup: lines of shell before it.
-        log_dir: folder of the job's state, absolute; None: launch/JOBID in `folder`.
-        sbatch_args: further options of sbatch, a line of the script each.
+        max_restarts: starts in a row that may follow a start that saved nothing new.
+        resubmit: whether the job is submitted anew instead of requeued.
+        environment: NAME, VALUE pairs for the command.
+        setup: lines of shell that run before the command.
+        log_dir: folder of the job, an absolute path; None: launch/JOBID in `folder`.
+        sbatch_args: further options of sbatch, each a line of the script.
     """
 
     command: tuple[str, ...]
@@ -91,20 +94,20 @@ class Job:
     def __post_init__(self) -> None:
         if self.processes > LAST_PORT - FIRST_PORT + 1:
             raise LaunchError(
-                f"--nodes={self.nodes} --tasks_per_node={self.tasks_per_node}: {self.processes} processes; "
-                f"at most {LAST_PORT - FIRST_PORT + 1} have a port of their own"
+                f"--nodes={self.nodes} --tasks_per_node={self.tasks_per_node}: {self.processes} processes "
+                f"need a port each, and there are {LAST_PORT - FIRST_PORT + 1}; give fewer"
             )
         if self.gpus_per_node % self.tasks_per_node:
             raise LaunchError(
                 f"--gpus_per_node={self.gpus_per_node}: must be a multiple of --tasks_per_node="
-                f"{self.tasks_per_node}, so that each task gets as many GPUs"
+                f"{self.tasks_per_node}, so that all tasks get the same number of GPUs"
             )
         if self.array is not None and not _ARRAY.fullmatch(self.array):
             raise LaunchError(f"--array={self.array}: must be as 0-7, 0-99%10 or 1,3,5")
         if self.array is not None and self.resubmit:
             raise LaunchError(
-                "--resubmit: cannot be had with --array, for a task that is submitted alone does not know "
-                "how many tasks there are; leave one of them out"
+                "--resubmit: does not work with --array, because a task that is submitted alone does not "
+                "know the number of tasks; leave one of the two flags out"
             )
         if self.time is not None and self.grace >= seconds(self.time):
             raise LaunchError(
@@ -119,12 +122,12 @@ class Job:
 
     @property
     def processes(self) -> int:
-        """All tasks of the job."""
+        """Number of all processes of the job."""
         return self.nodes * self.tasks_per_node
 
     @property
     def name(self) -> str:
-        """A short name: the module of `python -m MODULE`, else the program."""
+        """A short name: MODULE if the command is `python -m MODULE`, else the name of the program."""
         words = list(self.command)
         if "-m" in words[:-1]:
             return words[words.index("-m") + 1]
@@ -135,7 +138,7 @@ def seconds(time: str) -> int:
     """Returns a time limit in seconds.
 
     Raises:
-        LaunchError: it is not one of Slurm's forms, or no time at all.
+        LaunchError: the text has none of Slurm's forms, or the time is 0.
     """
     for form, units in _TIMES:
         if match := form.fullmatch(time):
@@ -151,7 +154,9 @@ def _check_sbatch_args(line: str) -> None:
     try:
         words = shlex.split(line)
     except ValueError as error:
-        raise LaunchError(f"--sbatch_args={line!r}: is not understood: {error}") from None
+        raise LaunchError(
+            f"--sbatch_args={line!r}: cannot be split into words: {error}; check the quotes"
+        ) from None
     if "\n" in line or not words or not words[0].startswith("-"):
         raise LaunchError(
             f"--sbatch_args={line!r}: must be options of sbatch, as --sbatch_args='--exclusive'"
@@ -159,4 +164,4 @@ def _check_sbatch_args(line: str) -> None:
     for word in words:
         option = word.partition("=")[0]
         if option in _OURS:
-            raise LaunchError(f"--sbatch_args={line!r}: {option} is set by this command: use {_OURS[option]}")
+            raise LaunchError(f"--sbatch_args={line!r}: {option} is set by this command; use {_OURS[option]}")

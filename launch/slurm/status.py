@@ -1,4 +1,4 @@
-"""What became of a job: from its folder, and from Slurm as long as Slurm remembers it."""
+"""Describes the state of a job: from its folder, and from Slurm as long as Slurm knows the job."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,23 +8,23 @@ from launch.slurm.asking import accounted, remembered
 from launch.slurm.folder import BATCH_LOG, JobFolder, Part
 
 _LAST_LINES: Final = 5
-# What Slurm's reasons mean to who waits; the others are shown as they are.
+# What Slurm's reasons mean; other reasons are shown as they are.
 _REASONS: Final = {
-    "BeginTime": "it was requeued; Slurm waits two minutes before it starts again",
+    "BeginTime": "it was requeued; Slurm starts it again after two minutes",
     "Dependency": "it waits for the jobs of --after",
     "DependencyNeverSatisfied": "a job of --after failed",
     "JobHeldUser": "it is held; scontrol release JOB lets it start",
-    "Priority": "others come first",
-    "QOSMaxJobsPerUserLimit": "you have as many jobs running as you may",
+    "Priority": "jobs with a higher priority come first",
+    "QOSMaxJobsPerUserLimit": "you have reached the limit of running jobs",
     "Resources": "it waits for free nodes",
 }
 
 
 def describe(folder: JobFolder) -> str:
-    """Returns the state of a job in some lines."""
+    """Returns the state of a job in a few lines of text."""
     lines = [f"job {folder.job} ({folder.name})", f"  made by: {folder.made_by}"]
     if folder.current != folder.job:
-        lines.append(f"  goes on as job {folder.current}")
+        lines.append(f"  continues as job {folder.current}")
     try:
         shown = remembered(folder.current)
         lines += _of_slurm(folder.current, shown)
@@ -41,7 +41,7 @@ def describe(folder: JobFolder) -> str:
 def _of_slurm(job: int, shown: Sequence[dict[str, str]]) -> list[str]:
     if not shown:
         kept = accounted(job)
-        return [f"  Slurm: {kept}" if kept else "  Slurm: does not remember it any more; it has ended"]
+        return [f"  Slurm: {kept}" if kept else "  Slurm: no longer knows the job; it has ended"]
     lines = []
     for each in shown:
         index = each.get("ArrayTaskId")
@@ -63,8 +63,8 @@ def _of_part(part: Part, processes: int) -> list[str]:
     state = part.text("state")
     if not state:
         return [
-            f"  script: has not started; if Slurm says it has, do its nodes see {part.folder}? "
-            f"See {BATCH_LOG} there"
+            f"  script: has not started; if Slurm says that it runs, check that its nodes see {part.folder}, "
+            f"and read {BATCH_LOG} there"
         ]
     lines = [f"  script: {state}"]
     if part.starts > 1:
@@ -76,13 +76,14 @@ def _of_part(part: Part, processes: int) -> list[str]:
         codes = ", ".join(f"rank {end['rank']}: {end['code']}" for end in ends[:8])
         more = f" and {len(ends) - 8} more" if len(ends) > 8 else ""
         lines.append(
-            f"  ended: {len(ends)} of {processes} tasks (codes, the first to end first: {codes}{more})"
+            f"  ended: {len(ends)} of {processes} tasks (exit codes, in the order of their ends: "
+            f"{codes}{more})"
         )
         failed = [end for end in ends if end["code"]]
         if failed:
             first = failed[0]
             lines.append(
-                f"  first to leave: rank {first['rank']} on {first['host']} {first['how']}; its last lines:"
+                f"  first failure: rank {first['rank']} on {first['host']} {first['how']}; its last lines:"
             )
             lines += [f"    {line}" for line in first["last_lines"][-_LAST_LINES:]]
     return lines
@@ -98,7 +99,7 @@ def _of_array(parts: Sequence[Part]) -> list[str]:
 
 
 def _short(indices: Sequence[int]) -> str:
-    """Returns indices as 0-4,7."""
+    """Returns indices in short form: 0-4,7."""
     spans: list[list[int]] = []
     for index in sorted(indices):
         if spans and index == spans[-1][1] + 1:

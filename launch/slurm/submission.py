@@ -1,4 +1,4 @@
-"""A batch script, submitted; or printed, or only tried."""
+"""Submits a batch script, or asks Slurm when it would start."""
 
 import json
 import os
@@ -18,10 +18,10 @@ from launch.slurm.script import render
 def submit(job: Job, made_by: str) -> int:
     """Submits a job and returns its number.
 
-    It is held until the folder of its state is there, with the script: so a job that runs always has both.
+    The job is held until its folder and script are written, so a running job always has both.
 
     Raises:
-        LaunchError: Slurm refuses it, or its folder cannot be written.
+        LaunchError: Slurm refuses the job, or its folder cannot be written.
     """
     script = render(job, made_by)
     base = job.log_dir or job.folder / "launch"
@@ -30,9 +30,11 @@ def submit(job: Job, made_by: str) -> int:
     try:
         base.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LaunchError(f"{base}: the folder of the job's state cannot be made: {error.strerror}") from None
+        raise LaunchError(f"{base}: the folder of the job cannot be created: {error.strerror}") from None
     if job.log_dir and (job.log_dir / JOB_NAME).exists():
-        raise LaunchError(f"--log_dir={job.log_dir}: is the folder of another job; give each job its own")
+        raise LaunchError(
+            f"--log_dir={job.log_dir}: is the folder of another job; give each job its own folder"
+        )
     said = must(["sbatch", "--parsable", "--hold", f"--output={log}"], "the job was refused", text=script)
     number = int(said.strip().splitlines()[-1].partition(";")[0])
     try:
@@ -49,10 +51,10 @@ def submit(job: Job, made_by: str) -> int:
 
 
 def try_out(job: Job, made_by: str) -> str:
-    """Returns Slurm's own words on when and where a job would start; nothing is submitted.
+    """Returns Slurm's own message on when and where a job would start; submits nothing.
 
     Raises:
-        LaunchError: Slurm would refuse it.
+        LaunchError: Slurm would refuse the job.
     """
     done = ask(["sbatch", "--test-only"], text=render(job, made_by))
     if done.returncode:
@@ -61,7 +63,7 @@ def try_out(job: Job, made_by: str) -> str:
 
 
 def explain(job: Job, number: int) -> str:
-    """Returns what was submitted, where its logs are, and what to type next."""
+    """Returns what was submitted, where its logs are, and which commands to run next."""
     folder = job.log_dir or job.folder / "launch" / str(number)
     where = f" --log_dir={shlex.quote(str(job.log_dir))}" if job.log_dir else ""
     door = f"{shlex.quote(_short(job.python))} -m launch.slurm"
@@ -100,7 +102,7 @@ def _write_state(folder: Path, job: Job, number: int, script: str, made_by: str)
 
 
 def task_indices(array: str) -> list[int]:
-    """Returns the indices of an array, `0-6:2,9%3` is 0, 2, 4, 6, 9."""
+    """Returns the indices of an array: `0-6:2,9%3` is 0, 2, 4, 6, 9."""
     found: set[int] = set()
     for part in array.partition("%")[0].split(","):
         span, _, step = part.partition(":")
@@ -110,7 +112,7 @@ def task_indices(array: str) -> list[int]:
 
 
 def _short(python: str) -> str:
-    """Returns the interpreter as one would type it here."""
+    """Returns the shortest name of the interpreter that works in the current folder."""
     name = Path(python).name
     if shutil.which(name) == python:
         return name
