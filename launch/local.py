@@ -130,7 +130,7 @@ def launch(options: Launch) -> int:
             code = cause.code or 0
             lines = "".join(f"\n  {line}" for line in list(cause.last)[-_SHOWN_LINES:])
             first = ", before the others" * (options.processes > 1)
-            _log(f"rank {cause.rank} {in_words(code)}{first}; its last lines:{lines}")
+            _log(f"rank {cause.rank} {in_words(code)}{first}{'; its last lines:' * bool(lines)}{lines}")
             if noted or not starts_again(code):
                 return exit_code(code)
             if restarts == options.max_restarts:

@@ -152,7 +152,7 @@ def test_names_that_do_not_resolve_are_named(work):
 @pytest.mark.parametrize(
     ("flags", "environment", "said"),
     [
-        ([], {}, "nothing says who the workers are"),
+        ([], {}, "--hosts=FILE and --rank=N"),
         (["--hosts=/no/such/file", "--rank=0"], {}, "--hosts=/no/such/file: cannot be read"),
         ([], SLURM | {"SLURM_NTASKS": "7"}, "SLURM_NTASKS=7"),
         ([], POD | {"LAUNCH_PROCESSES": "none"}, "LAUNCH_PROCESSES=none"),

@@ -1,6 +1,7 @@
 """A training that is stopped anywhere and started again ends as one that was not; real signals."""
 
 import json
+import re
 import signal
 import sys
 from pathlib import Path
@@ -249,9 +250,9 @@ def test_a_lost_worker_is_named_and_the_run_ends_as_if_it_had_not_been(train, wh
     assert done.returncode == 0, said
     assert "restart 1 of 1" in done.stderr
     if "KILL" in harm:
-        assert f"rank {rank} was ended by SIGKILL, as the first" in done.stderr
+        assert re.search(rf"rank {rank} .*SIGKILL", done.stderr)
     else:
-        assert "rank 0 left with code 76, as the first" in done.stderr
+        assert re.search(r"rank 0 .*\b76\b", done.stderr)
     assert f"worker {rank} (127.0.0.1:" in said
     assert "was lost" in said
     assert "Traceback" not in said

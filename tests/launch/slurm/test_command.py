@@ -46,7 +46,7 @@ def test_without_slurm_the_script_is_printed_and_nothing_else_works(run_command,
     assert not list(tmp_path.iterdir())
     done = run_command("launch.slurm", *flags, cwd=tmp_path, prefix=["env", "PATH=/nowhere"])
     assert (done.returncode, done.stdout) == (2, "")
-    assert "sbatch: there is no such program here" in done.stderr
+    assert "sbatch: no such program here" in done.stderr
 
 
 @pytest.fixture

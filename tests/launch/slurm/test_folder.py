@@ -43,7 +43,7 @@ def make(tmp_path, monkeypatch):
 
 
 def end(rank, code, ended, *lines):
-    values = {"ended": ended, "code": code, "rank": rank, "how": f"left with code {code}", "host": "n1"}
+    values = {"ended": ended, "code": code, "rank": rank, "how": f"ended with exit code {code}", "host": "n1"}
     return json.dumps(values | {"last_lines": list(lines)})
 
 
@@ -72,7 +72,7 @@ def test_status_names_the_first_to_fail(make):
         assert part in text
     assert "    no\n    luck" in text
     assert "told" not in text
-    assert "scontrol: there is no such program" in text  # and what the folder says is shown all the same
+    assert "scontrol: no such program" in text  # and what the folder says is shown all the same
 
 
 def test_status_of_an_array_counts(make):
