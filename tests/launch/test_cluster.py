@@ -109,7 +109,7 @@ def test_a_task_of_slurm():
         ({"SLURM_PROCID": "first"}, "SLURM_PROCID=first"),
         ({"SLURM_PROCID": "3"}, "rank 3"),
         ({"SLURM_JOB_NODELIST": ""}, "srun"),
-        ({"SLURM_TASKS_PER_NODE": "1(x3)"}, "2 nodes, tasks on 3"),
+        ({"SLURM_TASKS_PER_NODE": "1(x3)"}, "2 nodes, tasks for 3 nodes"),
         ({"SLURM_NTASKS": "4"}, "SLURM_NTASKS=4"),
     ],
 )
@@ -163,7 +163,7 @@ def test_a_list_of_hosts(lines, addresses):
         ([], 0, "is empty"),
         (["a slots=x"], 0, "line 1 of the hosts: 'a slots=x'"),
         (["a", "b c"], 0, "line 2 of the hosts: 'b c'"),
-        (["a", "b"], 2, "rank 2: there are 2 processes"),
+        (["a", "b"], 2, "rank 2: must be from 0 to 1"),
     ],
 )
 def test_a_list_of_hosts_that_is_not_understood_is_told(lines, rank, said):

@@ -105,6 +105,6 @@ def test_kubectl_itself_without_a_cluster(monkeypatch, tmp_path):
 def test_a_manifest_that_breaks_a_rule_is_not_applied(kubectl, monkeypatch):
     folder = kubectl(f"echo '{CREATED}'")
     monkeypatch.setattr("launch.kubernetes.manifest.STOPPED", 74)
-    with pytest.raises(LaunchError, match=r"Job spec\.podFailurePolicy\.rules: .*add Ignore of 75"):
+    with pytest.raises(LaunchError, match=r"Job spec\.podFailurePolicy\.rules: .*ignores 75"):
         submit(JOB, "made by", dry_run=False)
     assert not (folder / "arguments").exists()

@@ -44,7 +44,7 @@ MISSED_BY_SCHEMAS = [
     ("Job", f"{RULES}[2].onExitCodes.values", [1, 76], None, "leave out [76]"),
     ("Job", f"{RULES}[2].onExitCodes.operator", "in", None, "'In'"),
     ("Job", f"{RULES}[1].action", "ignore", None, "Ignore, Count, FailIndex, FailJob"),
-    ("Job", f"{RULES}[1].onExitCodes.values", [3], RULES, "add Ignore of 75"),
+    ("Job", f"{RULES}[1].onExitCodes.values", [3], RULES, "ignores 75"),
     ("Job", f"{RULES}[0].onPodConditions[0].type", "Ready", f"{RULES}[0]", "DisruptionTarget"),
     ("Job", f"{RULES}[0].onPodConditions[0].status", "true", None, "'True'"),
     ("Job", "spec.podFailurePolicy", REMOVED, RULES, "--dry_run"),

@@ -197,14 +197,15 @@ def test_who_was_lost_is_started_again_at_once(play, lost):
 @pytest.mark.parametrize("ends", [[(1, 75), (2, 75)], [(1, 75), (2, 137)], [(1, 143), (2, 143)]])
 def test_who_was_stopped_is_requeued(play, ends):
     _, state, calls = play(ends, nodes=2)
-    assert (state, calls) == ("requeued, to go on from what is saved", "requeue\n")
+    assert (state.partition(",")[0], calls) == ("requeued", "requeue\n")
 
 
 def test_where_it_cannot_be_requeued_the_way_on_is_told(play, tmp_path):
     (tmp_path / "state.never").touch()
     done, state, calls = play([(1, 75)])
     assert (done.returncode, state, calls) == (75, "ended with code 75", 3 * "requeue\n")
-    assert f"--resubmit, or go on by hand: sbatch {tmp_path}/launch/7/job.sh" in done.stdout
+    assert "--resubmit" in done.stdout
+    assert f"sbatch {tmp_path}/launch/7/job.sh" in done.stdout
 
 
 def test_where_srun_says_that_all_went_well_no_file_is_waited_for(play):
@@ -218,22 +219,19 @@ def test_where_srun_says_that_all_went_well_no_file_is_waited_for(play):
     [
         ("JobState=COMPLETING Reason=None Restarts=0 PreemptTime=None", "cancelled", ""),
         ("JobState=COMPLETING Reason=None Restarts=1", "requeued by Slurm", ""),
-        (
-            "JobState=COMPLETING Reason=TimeLimit Restarts=0",
-            "requeued, to go on from what is saved",
-            "requeue\n",
-        ),
+        ("JobState=COMPLETING Reason=TimeLimit Restarts=0", "requeued,", "requeue\n"),
         (
             "JobState=COMPLETING Reason=None Restarts=0 PreemptTime=2026-01-01T00:00:00",
-            "requeued, to go on from what is saved",
+            "requeued,",
             "requeue\n",
         ),
         ("", "cancelled", ""),
     ],
 )
 def test_slurms_word_on_the_job_decides(play, slurm, state, calls):
-    found = play([(1, 75), (2, 75)], nodes=2, state=f"JobId=7 {slurm} Comment=x")
-    assert found[1:] == (state, calls)
+    _, found, asked = play([(1, 75), (2, 75)], nodes=2, state=f"JobId=7 {slurm} Comment=x")
+    assert found.startswith(state)
+    assert asked == calls
 
 
 def test_a_task_that_is_lost_in_a_job_that_ends_is_not_started_again(play):
@@ -244,7 +242,7 @@ def test_a_task_that_is_lost_in_a_job_that_ends_is_not_started_again(play):
 def test_where_nothing_is_requeued_it_is_submitted_again(play, tmp_path):
     done, state, calls = play([(1, 75)], resubmit=True)
     assert done.returncode == 75
-    assert state == "submitted again as job 8, to go on from what job 7 has saved"
+    assert state.startswith("submitted again as job 8,")
     folder = tmp_path / "launch" / "7"
     assert calls.splitlines() == [
         f"sbatch --parsable --open-mode=append --output={folder}/batch.log {folder}/job.sh",
