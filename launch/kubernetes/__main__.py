@@ -61,14 +61,13 @@ _VOLUME = flags.DEFINE_multi_string(
     [],
     "Mounts a volume at /path in every pod. CLAIM:/path mounts a PersistentVolumeClaim; with several nodes "
     "it must allow ReadWriteMany. /host/path:/path mounts a folder of the node; user 1000 must be able to "
-    "write there, and many clusters forbid it. :ro at the end makes the volume read-only. Repeat the flag "
-    "for more.",
+    "write there, and many clusters forbid it. :ro at the end makes the volume read-only",
 )
 _ENV = flags.DEFINE_multi_string(
     "env",
     [],
-    "NAME=VALUE: sets a variable in the environment of the command. Repeat the flag for more. Everybody who "
-    "can read the manifest can read the value, so give no password.",
+    "NAME=VALUE: sets a variable in the environment of the command. Everybody who can read the manifest can "
+    "read the value, so give no password",
 )
 _MAX_RESTARTS = flags.DEFINE_integer(
     "max_restarts",

@@ -92,13 +92,13 @@ _RESUBMIT = flags.DEFINE_bool(
 _ENV = flags.DEFINE_multi_string(
     "env",
     [],
-    "NAME=VALUE: sets a variable in the environment of the command. Repeat the flag for more. The variables "
-    "that your shell exports are there anyway.",
+    "NAME=VALUE: sets a variable in the environment of the command. The variables that your shell exports are "
+    "there anyway",
 )
 _SETUP = flags.DEFINE_multi_string(
     "setup",
     [],
-    "A line of shell that runs before the command, as --setup='module load cuda'. Repeat it for more.",
+    "A line of shell that runs before the command, as --setup='module load cuda'",
 )
 _LOG_DIR = define_path(
     "log_dir",
@@ -110,7 +110,7 @@ _LOG_DIR = define_path(
 _SBATCH_ARGS = flags.DEFINE_multi_string(
     "sbatch_args",
     [],
-    "Further options of sbatch, as --sbatch_args='--exclusive --mail-type=END'. Repeat the flag for more.",
+    "Further options of sbatch, as --sbatch_args='--exclusive --mail-type=END'",
 )
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Prints the batch script and submits nothing.")
 _TEST_ONLY = flags.DEFINE_bool(
