@@ -92,8 +92,8 @@ _RESUBMIT = flags.DEFINE_bool(
 _ENV = flags.DEFINE_multi_string(
     "env",
     [],
-    "NAME=VALUE: sets a variable in the environment of the command. The variables that your shell exports are "
-    "there anyway",
+    "NAME=VALUE: sets a variable in the environment of the command. The variables that your shell exports "
+    "are there anyway",
 )
 _SETUP = flags.DEFINE_multi_string(
     "setup",
