@@ -277,7 +277,7 @@ def test_what_a_page_points_to_is_there(page):
     text = page.read_text()
     links = [link for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) if "://" not in link]
     names = re.findall(r"(?<![\w/.-])(?:docs/\w+\.md|(?:README|BUILD|CONTRIBUTING|CHANGELOG)\.md)", text)
-    names += re.findall(r"(?<![\w/.-])(?:tests|benchmarks)/[\w/]+\.py", text)
+    names += re.findall(r"(?<![\w/.-])(?:tests|benchmarks)/[a-z\d_/]+\.py", text)
     missing = [link for link in links if not (page.parent / link).exists()]
     assert missing + [name for name in names if not (ROOT / name).exists()] == []
 
