@@ -25,7 +25,7 @@ def exit_code(code: int) -> int:
     return 128 - code if code < 0 else code
 
 
-def in_words(code: int) -> str:
+def describe_exit(code: int) -> str:
     """Returns in words how a process ended, as in `rank 1 WORDS`."""
     if code < 0:
         return f"was ended by {signal.Signals(-code).name}"

@@ -24,8 +24,8 @@ from absl import flags
 from launch.cluster import FIRST_PORT, LAST_PORT, Place, shares
 from launch.command import LaunchError, define_path, run
 from launch.devices import divided_gpus
-from launch.exits import INTERRUPTED, STOPPED, exit_code, in_words, starts_again
-from launch.processes import Child, Children, Output, signals_noted
+from launch.exits import INTERRUPTED, STOPPED, describe_exit, exit_code, starts_again
+from launch.processes import Child, Children, Output, collect_signals
 
 _PROCESSES = flags.DEFINE_integer(
     "processes", None, "Number of processes that run the command.", lower_bound=1, required=True
@@ -118,11 +118,11 @@ def launch(options: Launch) -> int:
         raise LaunchError(f"--log_dir={options.log_dir}: cannot be created: {error.strerror}") from None
     _log(f"{options.processes} processes, logs: {options.log_dir}/rank-N.log")
     restarts = 0
-    with signals_noted() as (noted, wakeup):
+    with collect_signals() as (received, wakeup):
         while True:
-            ended = _run_once(options, noted, wakeup)
+            ended = _run_once(options, received, wakeup)
             if len(ended) < options.processes:  # a signal came before all were started
-                return INTERRUPTED if noted[0] == signal.SIGINT else STOPPED
+                return INTERRUPTED if received[0] == signal.SIGINT else STOPPED
             failed = [child for child in ended if child.code]
             if not failed:
                 return 0
@@ -130,8 +130,8 @@ def launch(options: Launch) -> int:
             code = cause.code or 0
             lines = "".join(f"\n  {line}" for line in list(cause.last)[-_SHOWN_LINES:])
             first = ", before the others" * (options.processes > 1)
-            _log(f"rank {cause.rank} {in_words(code)}{first}{'; its last lines:' * bool(lines)}{lines}")
-            if noted or not starts_again(code):
+            _log(f"rank {cause.rank} {describe_exit(code)}{first}{'; its last lines:' * bool(lines)}{lines}")
+            if received or not starts_again(code):
                 return exit_code(code)
             if restarts == options.max_restarts:
                 _log(f"not started again after {restarts} restarts (--max_restarts={options.max_restarts})")
@@ -140,17 +140,17 @@ def launch(options: Launch) -> int:
             _log(f"restart {restarts} of {options.max_restarts}")
 
 
-def _run_once(options: Launch, noted: list[signal.Signals], wakeup: int) -> list[Child]:
+def _run_once(options: Launch, received: list[signal.Signals], wakeup: int) -> list[Child]:
     """Starts all processes and waits until all have ended.
 
     Passes signals on. After the first failure it stops the other processes.
     """
     children = Children(Output())
     addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(options.processes))
-    passed, stopping_since = 0, None
+    forwarded, stopping_since = 0, None
     try:
         for rank in range(options.processes):
-            if noted:
+            if received:
                 break
             environment = {
                 "PYTHONUNBUFFERED": "1",
@@ -168,12 +168,12 @@ def _run_once(options: Launch, noted: list[signal.Signals], wakeup: int) -> list
                 cores=options.cores[rank],
             )
         while children.running:
-            for number in noted[passed:]:
+            for number in received[forwarded:]:
                 children.signal(number)
-            passed = len(noted)
+            forwarded = len(received)
             children.wait(0.2 if stopping_since else 60.0, wakeup)
             failed = [child for child in children.all if child.code]
-            if failed and children.running and not noted:
+            if failed and children.running and not received:
                 now = time.monotonic()
                 if stopping_since is None:
                     stopping_since = now

@@ -100,7 +100,7 @@ class Children:
             start_new_session=True,
             preexec_fn=prepare,  # noqa: PLW1509  # this process has one thread
         )
-        self._guardian.tell(process.pid)
+        self._guardian.watch(process.pid)
         child = Child(rank, process, file)
         self.all.append(child)
         if process.stdout:
@@ -204,9 +204,9 @@ class Output:
 
 
 @contextmanager
-def signals_noted() -> Iterator[tuple[list[signal.Signals], int]]:
+def collect_signals() -> Iterator[tuple[list[signal.Signals], int]]:
     """Collects SIGTERM and SIGINT in a list; yields it with a descriptor that each signal makes readable."""
-    noted: list[signal.Signals] = []
+    received: list[signal.Signals] = []
     read, write = os.pipe()
     for descriptor in (read, write):
         os.set_blocking(descriptor, False)
@@ -214,11 +214,11 @@ def signals_noted() -> Iterator[tuple[list[signal.Signals], int]]:
     before = {number: signal.getsignal(number) for number in (*numbers, signal.SIGCHLD)}
     for number in numbers:
         if before[number] is not signal.SIG_IGN:
-            signal.signal(number, lambda number, _: noted.append(signal.Signals(number)))
+            signal.signal(number, lambda number, _: received.append(signal.Signals(number)))
     signal.signal(signal.SIGCHLD, lambda *_: None)
     descriptor = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     try:
-        yield noted, read
+        yield received, read
     finally:
         signal.set_wakeup_fd(descriptor)
         for number, handler in before.items():
@@ -238,7 +238,7 @@ class _Guardian:
             os._exit(_guard(read))
         os.close(read)
 
-    def tell(self, pid: int) -> None:
+    def watch(self, pid: int) -> None:
         os.write(self._write, f"{pid}\n".encode())
 
     def close(self) -> None:

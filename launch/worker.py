@@ -29,8 +29,8 @@ from absl import flags
 from launch.cluster import DEFAULT_PORT, Place
 from launch.command import LaunchError, define_path, run
 from launch.devices import divided_gpus
-from launch.exits import BAD_INPUT, INTERRUPTED, PEER_LOST, STOPPED, exit_code, in_words
-from launch.processes import Children, signals_noted
+from launch.exits import BAD_INPUT, INTERRUPTED, PEER_LOST, STOPPED, describe_exit, exit_code
+from launch.processes import Children, collect_signals
 
 _HOSTS = define_path(
     "hosts",
@@ -73,7 +73,7 @@ _DEVICES = flags.DEFINE_integer(
 )
 _MPI_RANKS: Final = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
 _LOCAL_RANKS: Final = ("SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID")
-_SAY_SECONDS: Final = 15.0
+_LOG_SECONDS: Final = 15.0
 
 
 def main(command: list[str]) -> int:
@@ -161,11 +161,11 @@ def wait_for_names(hosts: Sequence[str], seconds: float) -> list[str]:
 
     A name server learns of new machines some time after a cluster has started them.
     """
-    end, said = time.monotonic() + seconds, 0.0
+    end, logged = time.monotonic() + seconds, 0.0
     missing = [host for host in hosts if not _resolves(host)]
     while missing and time.monotonic() < end:
-        if time.monotonic() - said >= _SAY_SECONDS:
-            said = time.monotonic()
+        if time.monotonic() - logged >= _LOG_SECONDS:
+            logged = time.monotonic()
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             _log(f"waiting for the names of {', '.join(missing[:3])}{more} to resolve")
         time.sleep(min(1.0, max(0.0, end - time.monotonic())))
@@ -181,25 +181,25 @@ def run_child(command: Sequence[str], environment: Mapping[str, str], rank: int,
     """
     _make(log_dir)
     log = log_dir / f"rank-{rank}.log" if log_dir else None
-    with signals_noted() as (noted, wakeup):
+    with collect_signals() as (received, wakeup):
         children = Children(print_line if rank == 0 or not log else lambda *_: None)
         began = time.time()
         try:
-            if noted:
-                code = INTERRUPTED if noted[0] == signal.SIGINT else STOPPED
+            if received:
+                code = INTERRUPTED if received[0] == signal.SIGINT else STOPPED
                 _write_end(log_dir, rank, code, "was stopped before it started", began, [])
                 return code
             child = children.start(rank, command, {"PYTHONUNBUFFERED": "1", **environment}, log=log)
-            passed = 0
+            forwarded = 0
             while children.running:
-                for number in noted[passed:]:
+                for number in received[forwarded:]:
                     children.signal(number)
-                passed = len(noted)
+                forwarded = len(received)
                 children.wait(60.0, wakeup)
         finally:
             children.close()
     code = exit_code(child.code or 0)
-    how = in_words(child.code or 0)
+    how = describe_exit(child.code or 0)
     _write_end(log_dir, rank, code, how, began, list(child.last), child.ended)
     if child.code:
         _log(f"rank {rank} {how}")

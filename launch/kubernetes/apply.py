@@ -23,13 +23,13 @@ def submit(job: Job, made_by: str, *, dry_run: bool) -> int:
     if dry_run:
         print(text, end="")
         return 0
-    said = _apply(job, text)
-    if f"job.batch/{job.name} created" not in said:
+    printed = _apply(job, text)
+    if f"job.batch/{job.name} created" not in printed:
         raise LaunchError(
             f"--name={job.name}: a Job with this name exists already, so nothing new was started; kubectl "
-            f"says: {said.strip()}\n  {_other_name(job)}"
+            f"says: {printed.strip()}\n  {_other_name(job)}"
         )
-    print(said, end="", flush=True)
+    print(printed, end="", flush=True)
     print(explain(job), file=sys.stderr)
     return 0
 

@@ -161,7 +161,7 @@ def main(command: list[str]) -> int:
     return 0
 
 
-def of_a_job(words: list[str]) -> int:
+def manage_job(words: list[str]) -> int:
     """Runs `status JOB`, `logs JOB` or `cancel JOB` on a job that exists."""
     verb, *rest = words
     if verb in _OF_SCONTROL:
@@ -205,4 +205,4 @@ def _log_dir() -> Path | None:
 
 
 if __name__ == "__main__":
-    run(main, without_command=of_a_job)
+    run(main, without_command=manage_job)

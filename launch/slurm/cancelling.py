@@ -1,6 +1,6 @@
 """Ends a job for good: its tasks save and end, and its script does not continue."""
 
-from launch.slurm.asking import OVER, must, remembered
+from launch.slurm.commands import ENDED_STATES, show_job, slurm_output
 from launch.slurm.folder import JobFolder
 
 
@@ -11,9 +11,9 @@ def cancel(folder: JobFolder) -> str:
         LaunchError: Slurm does not answer.
     """
     number = folder.current
-    if all(each.get("JobState") in OVER for each in remembered(number)):
+    if all(each.get("JobState") in ENDED_STATES for each in show_job(number)):
         return f"job {number} has ended already: python -m launch.slurm status {folder.job}"
-    must(["scancel", str(number)], f"job {number} cannot be cancelled")
+    slurm_output(["scancel", str(number)], f"job {number} cannot be cancelled")
     return (
         f"job {number} is cancelled: its tasks are told to save, and have as much time as the site allows "
         f"(KillWait); the same command continues from there"

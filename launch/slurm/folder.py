@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from launch.command import LaunchError
-from launch.slurm.asking import remembered
+from launch.slurm.commands import show_job
 
 SCRIPT_NAME: Final = "job.sh"
 JOB_NAME: Final = "job.json"
@@ -140,7 +140,7 @@ def find(job: int, log_dir: Path | None) -> JobFolder:
 def _from_slurm(job: int) -> list[Path]:
     """Returns the folders in which Slurm writes the output of a job, if it still knows the job."""
     try:
-        outputs = [Path(shown["StdOut"]) for shown in remembered(job) if shown.get("StdOut")]
+        outputs = [Path(shown["StdOut"]) for shown in show_job(job) if shown.get("StdOut")]
     except LaunchError:
         return []  # Slurm is not installed, or does not answer: the caller's message says what is missing
     return [folder for output in outputs for folder in (output.parent, output.parent.parent)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from launch.command import LaunchError
-from launch.slurm.asking import OVER, remembered
+from launch.slurm.commands import ENDED_STATES, show_job
 from launch.slurm.folder import BATCH_LOG, JobFolder
 
 _READ_SECONDS: Final = 0.5  # between two looks at the logs
@@ -90,7 +90,7 @@ def _logs(folder: JobFolder, rank: int | None) -> list[tuple[str, Path]]:
 def _slurm_says_over(folder: JobFolder) -> bool:
     """Returns whether the job ended and its script wrote no final state: it was killed, or never started."""
     try:
-        shown = remembered(folder.current)
+        shown = show_job(folder.current)
     except LaunchError:
         return False  # Slurm does not answer now
-    return all(each.get("JobState") in OVER for each in shown)
+    return all(each.get("JobState") in ENDED_STATES for each in shown)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from launch.command import LaunchError
-from launch.slurm.asking import accounted, remembered
+from launch.slurm.commands import accounting_state, show_job
 from launch.slurm.folder import BATCH_LOG, JobFolder, Part
 
 _LAST_LINES: Final = 5
@@ -26,7 +26,7 @@ def describe(folder: JobFolder) -> str:
     if folder.current != folder.job:
         lines.append(f"  continues as job {folder.current}")
     try:
-        shown = remembered(folder.current)
+        shown = show_job(folder.current)
         lines += _of_slurm(folder.current, shown)
     except LaunchError as error:
         lines.append(f"  Slurm: {error}")
@@ -40,7 +40,7 @@ def describe(folder: JobFolder) -> str:
 
 def _of_slurm(job: int, shown: Sequence[dict[str, str]]) -> list[str]:
     if not shown:
-        kept = accounted(job)
+        kept = accounting_state(job)
         return [f"  Slurm: {kept}" if kept else "  Slurm: no longer knows the job; it has ended"]
     lines = []
     for each in shown:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from launch.command import LaunchError
-from launch.slurm.asking import ask, must
+from launch.slurm.commands import run_slurm, slurm_output
 from launch.slurm.folder import BATCH_LOG, JOB_NAME, SCRIPT_NAME
 from launch.slurm.options import Job
 from launch.slurm.script import render
@@ -35,13 +35,15 @@ def submit(job: Job, made_by: str) -> int:
         raise LaunchError(
             f"--log_dir={job.log_dir}: is the folder of another job; give each job its own folder"
         )
-    said = must(["sbatch", "--parsable", "--hold", f"--output={log}"], "the job was refused", text=script)
-    number = int(said.strip().splitlines()[-1].partition(";")[0])
+    printed = slurm_output(
+        ["sbatch", "--parsable", "--hold", f"--output={log}"], "the job was refused", text=script
+    )
+    number = int(printed.strip().splitlines()[-1].partition(";")[0])
     try:
         _write_state(job.log_dir or base / str(number), job, number, script, made_by)
-        must(["scontrol", "release", str(number)], "the job was refused")
+        slurm_output(["scontrol", "release", str(number)], "the job was refused")
     except (OSError, LaunchError) as error:
-        ask(["scancel", str(number)])
+        run_slurm(["scancel", str(number)])
         if isinstance(error, LaunchError):
             raise
         raise LaunchError(
@@ -56,7 +58,7 @@ def try_out(job: Job, made_by: str) -> str:
     Raises:
         LaunchError: Slurm would refuse the job.
     """
-    done = ask(["sbatch", "--test-only"], text=render(job, made_by))
+    done = run_slurm(["sbatch", "--test-only"], text=render(job, made_by))
     if done.returncode:
         raise LaunchError(f"the job would be refused: sbatch says: {(done.stderr or done.stdout).strip()}")
     return (done.stderr or done.stdout).strip().removeprefix("sbatch: ")
@@ -66,7 +68,7 @@ def explain(job: Job, number: int) -> str:
     """Returns what was submitted, where its logs are, and which commands to run next."""
     folder = job.log_dir or job.folder / "launch" / str(number)
     where = f" --log_dir={shlex.quote(str(job.log_dir))}" if job.log_dir else ""
-    door = f"{shlex.quote(_short(job.python))} -m launch.slurm"
+    launcher = f"{shlex.quote(_short(job.python))} -m launch.slurm"
     tasks = f"{job.tasks_per_node} task{'s' * (job.tasks_per_node > 1)} on each"
     size = f"{job.nodes} node{'s' * (job.nodes > 1)}, {tasks}"
     limit = f", time limit {job.time}" if job.time else ""
@@ -74,9 +76,9 @@ def explain(job: Job, number: int) -> str:
         f"job {number} ({job.name}): {f'array {job.array}, ' if job.array else ''}{size}{limit}",
         f"logs: {folder}{'/task-N' if job.array else ''} (rank-N.log, {BATCH_LOG})",
         "next:",
-        f"  {door} status {number}{where}",
-        f"  {door} logs {number} --follow{where}",
-        f"  {door} cancel {number}{where}",
+        f"  {launcher} status {number}{where}",
+        f"  {launcher} logs {number} --follow{where}",
+        f"  {launcher} cancel {number}{where}",
     ]
     return "\n".join(lines)
 

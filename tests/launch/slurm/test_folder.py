@@ -8,7 +8,7 @@ import pytest
 
 from launch.command import LaunchError
 from launch.slurm import folder as folders
-from launch.slurm.asking import fields, outside_jobs
+from launch.slurm.commands import parse_fields, without_job_variables
 from launch.slurm.logs import show
 from launch.slurm.status import describe
 from launch.slurm.submission import task_indices
@@ -142,7 +142,7 @@ def test_a_line_of_scontrol_is_understood():
     line = (
         "JobId=7 JobName=a b UserId=me(1) Command=/x --y=z Dependency=(null) Req:Sock:Core=*:*:* StdOut=/l/%j"
     )
-    found = fields(line)
+    found = parse_fields(line)
     assert (found["JobName"], found["Command"], found["StdOut"]) == ("a b", "/x --y=z", "/l/%j")
 
 
@@ -154,4 +154,4 @@ def test_variables_of_a_job_are_not_handed_to_the_next():
         "SBATCH_ACCOUNT": "a",
         "X": "y",
     }
-    assert outside_jobs(given) == {"SLURM_CONF": "c", "SBATCH_ACCOUNT": "a", "X": "y"}
+    assert without_job_variables(given) == {"SLURM_CONF": "c", "SBATCH_ACCOUNT": "a", "X": "y"}

@@ -10,14 +10,14 @@ from typing import Final
 from launch.command import LaunchError
 
 # The states of a job that does not run and will not run again.
-OVER: Final = frozenset(
+ENDED_STATES: Final = frozenset(
     {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"}
     | {"PREEMPTED", "REVOKED", "TIMEOUT"}
 )
 _FIELD: Final = re.compile(r"(?:^| )([A-Z][\w:/]*)=")
 
 
-def ask(command: Sequence[str], *, text: str | None = None) -> subprocess.CompletedProcess[str]:
+def run_slurm(command: Sequence[str], *, text: str | None = None) -> subprocess.CompletedProcess[str]:
     """Runs a command of Slurm to its end.
 
     If this process is part of a job, that job's variables are left out: sbatch reads options from them.
@@ -35,23 +35,28 @@ def ask(command: Sequence[str], *, text: str | None = None) -> subprocess.Comple
             f"(--dry_run prints the script without Slurm)"
         )
     return subprocess.run(
-        list(command), input=text, env=outside_jobs(os.environ), capture_output=True, text=True, check=False
+        list(command),
+        input=text,
+        env=without_job_variables(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
-def must(command: Sequence[str], why: str, *, text: str | None = None) -> str:
+def slurm_output(command: Sequence[str], why: str, *, text: str | None = None) -> str:
     """Returns the output of a command of Slurm.
 
     Raises:
         LaunchError: the command fails; the message is `why` and what the command printed.
     """
-    done = ask(command, text=text)
+    done = run_slurm(command, text=text)
     if done.returncode:
         raise LaunchError(f"{why}: {command[0]} says: {(done.stderr or done.stdout).strip()}")
     return done.stdout
 
 
-def outside_jobs(environment: Mapping[str, str]) -> dict[str, str]:
+def without_job_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """Returns the environment without the variables of a running job."""
     return {
         name: value
@@ -60,32 +65,32 @@ def outside_jobs(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def fields(line: str) -> dict[str, str]:
+def parse_fields(line: str) -> dict[str, str]:
     """Returns a line of `scontrol show ... -o` as a dictionary; values may have blanks and equals signs."""
     matches = list(_FIELD.finditer(line))
     ends = [match.start() for match in matches[1:]] + [len(line)]
     return {match[1]: line[match.end() : end].strip() for match, end in zip(matches, ends, strict=True)}
 
 
-def remembered(job: int) -> list[dict[str, str]]:
+def show_job(job: int) -> list[dict[str, str]]:
     """Returns what Slurm knows of a job, of each task of an array; nothing some minutes after its end.
 
     Raises:
         LaunchError: Slurm does not answer.
     """
-    shown = ask(["scontrol", "show", "job", "-o", str(job)])
+    shown = run_slurm(["scontrol", "show", "job", "-o", str(job)])
     if shown.returncode:
         if "Invalid job id" in shown.stderr + shown.stdout:
             return []
         raise LaunchError(f"job {job}: scontrol says: {(shown.stderr or shown.stdout).strip()}")
-    return [fields(line) for line in shown.stdout.splitlines() if line.startswith("JobId=")]
+    return [parse_fields(line) for line in shown.stdout.splitlines() if line.startswith("JobId=")]
 
 
-def accounted(job: int) -> str | None:
+def accounting_state(job: int) -> str | None:
     """Returns the state of a job in Slurm's accounting; None if there is no accounting."""
     if not shutil.which("sacct"):
         return None
-    shown = ask(
+    shown = run_slurm(
         ["sacct", "-j", str(job), "--allocations", "--parsable2", "--noheader", "--format=State,ExitCode"]
     )
     if shown.returncode or not shown.stdout.strip():
