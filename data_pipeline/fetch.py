@@ -10,52 +10,35 @@ reads is locked as long as the process lives; the cache makes room by the others
 first. What is secret in a URL, user, password and query, is used to fetch and is never shown or kept.
 """
 
-import fcntl
 import hashlib
-import importlib
 import json
-import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
 from tfrecords import command
 from tfrecords.errors import InputError
-from tfrecords.files import file_sha256, publish, write_atomically
+from tfrecords.files.atomic import file_sha256, publish, write_atomically
+from tfrecords.files.cache import user_cache
+from tfrecords.files.locks import file_lock, share_until_exit, try_lock
+from tfrecords.files.urls import has_secrets, is_remote, open_url, without_secrets
 from tfrecords.manifest import MANIFEST_NAME, Manifest, Shard, is_shard
 
 _THREADS: Final = 8  # shards fetched at once: a store's speed is for each connection
 _BLOCK: Final = 8 << 20  # bytes asked for at once
 
 
-def is_remote(data: str) -> bool:
-    """Returns whether data is named by a URL, and not by a local path."""
-    return "://" in data
-
-
-def without_secrets(url: str) -> str:
-    """Returns a URL without user, password, query and fragment, to be shown and kept."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
-
-
 def end_process() -> None:
     """Ends a process that read with tensorflow-io 0.37.1, whose S3 client aborts a normal end."""
     command.end()
-
-
-def user_cache() -> Path:
-    """Returns the user's cache folder: below `$XDG_CACHE_HOME`, or `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shardlight"
 
 
 def resolve_data(
@@ -98,11 +81,11 @@ def fetched(
     folder = home / json.loads(data)["sha256"]
     try:
         home.mkdir(parents=True, exist_ok=True)
-        _hold(_lock_of(folder))
+        share_until_exit(_lock_of(folder))  # this process reads the data set
         if check:
             _drop_damaged(folder, shards)
         if _missing(folder, shards) or not (folder / MANIFEST_NAME).exists():
-            with _alone(home):
+            with _one_at_a_time(home):
                 missing = _missing(folder, shards)
                 _make_room(folder, missing, limit, source.shown)
                 folder.mkdir(exist_ok=True)
@@ -130,16 +113,8 @@ class _Source:
     def of(cls, url: str) -> Self:
         shown = without_secrets(url)
         bare, mark, query = url.partition("?")
-        try:
-            files, base = importlib.import_module("fsspec").core.url_to_fs(bare)
-        except ImportError as error:
-            raise InputError(
-                f"{shown}: cannot be reached ({error}); install the extra `remote`: "
-                f"pip install 'shardlight[remote]', or what this kind of URL needs"
-            ) from None
-        except ValueError as error:
-            raise InputError(f"{shown}: {error}") from None
-        return cls(files, base.rstrip("/"), mark + query, shown, bool(query) or "@" in urlsplit(url).netloc)
+        files, base = open_url(bare)
+        return cls(files, base, mark + query, shown, has_secrets(url))
 
     def read(self, name: str, start: int | None = None, stop: int | None = None) -> bytes:
         """Returns a file's bytes from start to stop, or to its end where the server knows no ranges."""
@@ -280,9 +255,7 @@ def _make_room(folder: Path, missing: Sequence[Shard], limit: int, shown: str) -
 def _removed(folder: Path) -> bool:
     """Removes a data set unless a process reads it."""
     with _lock_of(folder).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock):
             return False
         shutil.rmtree(folder)
     return True
@@ -301,19 +274,10 @@ def _last_use(folder: Path) -> float:
     return lock.stat().st_mtime if lock.exists() else 0
 
 
-def _hold(lock: Path) -> None:
-    """Marks a data set as in use, now and for as long as this process lives."""
-    lock.touch()
-    fcntl.flock(os.open(lock, os.O_RDONLY), fcntl.LOCK_SH)  # never closed: the process's end does it
+def _one_at_a_time(home: Path) -> AbstractContextManager[None]:
+    """Lets one process at a time fetch and make room."""
 
+    def on_wait() -> None:
+        print(f"{home}: waiting for a process that fetches", file=sys.stderr)
 
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """Waits for its turn: one process at a time fetches and makes room."""
-    with (home / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{home}: waiting for a process that fetches", file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return file_lock(home / "lock", on_wait=on_wait)

@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 
 from tfrecords.errors import InputError
 from tfrecords.example import SCHEMA_VERSION
-from tfrecords.files import write_atomically
+from tfrecords.files.atomic import write_atomically
 from tfrecords.quality import SplitQuality
 
 MANIFEST_NAME: Final = "manifest.json"

@@ -5,7 +5,7 @@ import sys
 from typing import Final
 
 from tfrecords.errors import InputError
-from tfrecords.files import write_output
+from tfrecords.files.outputs import write_output
 
 PROGRESS_VARIABLE: Final = "LAUNCH_PROGRESS"  # names the file, where a launcher wants to know
 

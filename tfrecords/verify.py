@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from tfrecords.command import define_path, run
 from tfrecords.manifest import Manifest
-from tfrecords.verification import require_sound
+from tfrecords.verification.data_set import require_sound
 
 _DATA = define_path("data", None, "Folder with manifest.json.", required=True)
 _QUICK = flags.DEFINE_bool("quick", False, "Stop after sizes and hashes; do not read the records.")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.fetch import fetched, is_remote, without_secrets
+from data_pipeline.fetch import fetched
 from tfrecords.errors import InputError
 from tfrecords.manifest import MANIFEST_NAME, Manifest
 
@@ -40,25 +40,6 @@ def size(data, *splits):
 
 def content(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("s3://bucket/data/", "s3://bucket/data"),
-        ("s3://key:secret@bucket/data", "s3://bucket/data"),
-        ("https://user@host:8443/a/b?sig=secret&x=1#part", "https://host:8443/a/b"),
-        ("file:///a/b", "file:///a/b"),
-    ],
-)
-def test_a_url_is_shown_without_what_is_secret(url, shown):
-    assert is_remote(url)
-    assert without_secrets(url) == shown
-
-
-def test_a_path_is_not_remote():
-    assert not is_remote("/data/chest_xray")
-    assert not is_remote("data")
 
 
 def test_the_splits_that_are_needed_are_fetched_once(data, tmp_path):

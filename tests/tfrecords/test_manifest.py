@@ -5,7 +5,6 @@ import re
 import pytest
 
 from tfrecords.errors import InputError
-from tfrecords.files import write_atomically
 from tfrecords.manifest import _SINCE, Manifest, Shard, Split
 
 MANIFEST = Manifest(
@@ -223,24 +222,3 @@ def test_a_cut_shard(data, size):
         f"{path}: the shard has {size} bytes, the manifest says 6; restore it or convert again with "
         f"--overwrite"
     )
-
-
-def test_writing_replaces_or_leaves(tmp_path):
-    path = tmp_path / "file"
-    write_atomically(path, b"one")
-    write_atomically(path, b"two")
-    assert path.read_bytes() == b"two"
-    assert [found.name for found in tmp_path.iterdir()] == ["file"]
-
-
-def test_what_cannot_be_written(tmp_path, facts):
-    (tmp_path / "taken").mkdir()
-    with pytest.raises(InputError) as caught:
-        write_atomically(tmp_path / "taken", b"data")
-    assert re.search(
-        facts(f"{tmp_path}/taken: cannot be written: Is a directory; make room or choose another folder"),
-        str(caught.value),
-    )
-    assert [found.name for found in tmp_path.iterdir()] == ["taken"]
-    with pytest.raises(InputError, match="none/file: cannot be written: No such file or directory"):
-        write_atomically(tmp_path / "none" / "file", b"data")

@@ -20,10 +20,11 @@ from tfrecords.convert.balance import parse_copies
 from tfrecords.convert.conversion import Conversion, convert_images, convert_task
 from tfrecords.convert.engines import ENGINES, Engine, parse_task
 from tfrecords.convert.options import ConvertOptions, parse_bytes, parse_size
-from tfrecords.convert.remote import convert_remote, is_remote
+from tfrecords.convert.remote import convert_remote
 from tfrecords.duplicates.sets import POLICIES
 from tfrecords.duplicates.table import DUPLICATES_NAME
 from tfrecords.errors import InputError
+from tfrecords.files.urls import is_remote
 from tfrecords.images.resize import RESIZES
 from tfrecords.images.wide import parse_value_range
 from tfrecords.manifest import ENCODINGS

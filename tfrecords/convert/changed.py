@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from tfrecords.convert.shards import DIGEST_BYTES, RESULT_SUFFIX, ShardJob, ShardResult, file_digest
 from tfrecords.errors import InputError
-from tfrecords.files import replace_atomically, write_atomically
+from tfrecords.files.atomic import replace_atomically, write_atomically
 from tfrecords.manifest import Manifest
 from tfrecords.sources.listing import Listing
 from tfrecords.sources.privacy import GroupKey

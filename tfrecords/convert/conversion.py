@@ -16,8 +16,9 @@ from tfrecords.convert.balance import balanced_copies
 from tfrecords.convert.changed import SourceFiles, notes_on_record
 from tfrecords.convert.engines import jobs_of, require_all, write_with_beam
 from tfrecords.convert.findings import notes_on
+from tfrecords.convert.locks import conversion_lock, task_lock
 from tfrecords.convert.options import ConvertOptions, refuse_nested
-from tfrecords.convert.output import join, locked, prepare, remove_journal, task_locked, tasks_of
+from tfrecords.convert.output import join, prepare, remove_journal, tasks_of
 from tfrecords.convert.plan import plan_content
 from tfrecords.convert.sealing import hashed_group, manifest_of, render_sources
 from tfrecords.convert.shards import ImageJob, Rendering, ShardJob, ShardResult, plan_split, write_shards
@@ -26,7 +27,7 @@ from tfrecords.duplicates.before_split import Sets, apply_duplicate_policy
 from tfrecords.duplicates.sets import refuse_crossing
 from tfrecords.duplicates.table import DROPPED, DUPLICATES_NAME
 from tfrecords.errors import InputError
-from tfrecords.files import write_atomically
+from tfrecords.files.atomic import write_atomically
 from tfrecords.interop.companions import write_companions
 from tfrecords.manifest import SOURCES_NAME, Manifest
 from tfrecords.pool import Pool
@@ -60,7 +61,7 @@ def convert_images(options: ConvertOptions) -> Conversion:
     started = time.monotonic()
     with _pool(options) as pool:
         planned = _listed_and_planned(options, pool)
-        with locked(options.out):
+        with conversion_lock(options.out):
             return _convert(*planned, pool, started)
 
 
@@ -79,7 +80,7 @@ def convert_task(options: ConvertOptions) -> int:
     with _pool(options) as pool:
         options, listing, _, _, jobs, plan = _listed_and_planned(options, pool)
         own = jobs_of(task, jobs)
-        with task_locked(options.out, *task):
+        with task_lock(options.out, *task):
             if not join(options.out, plan, own, _source_files(options, listing, plan), task):
                 _check_room(options, own)
                 _write(options, listing, own, pool)

@@ -1,131 +1,26 @@
-"""The folder that a conversion writes: whose it is, what of it is kept, and that one works at a time."""
+"""The output folder of a conversion: what is in it, what of that is kept, and what is removed."""
 
-import fcntl
 import json
-import os
 import re
-import socket
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from fnmatch import fnmatch
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from tfrecords.convert.changed import STAT_NAME, SourceFiles
+from tfrecords.convert.locks import is_lock
 from tfrecords.convert.shards import RESULT_SUFFIX, ShardJob
 from tfrecords.duplicates.table import DUPLICATES_NAME
 from tfrecords.errors import InputError
-from tfrecords.files import sync, write_atomically
+from tfrecords.files.atomic import create_atomically, write_atomically
 from tfrecords.interop.index import INDEX_FOLDER, INDEX_SUFFIX
 from tfrecords.interop.tfds import TFDS_NAMES
 from tfrecords.manifest import MANIFEST_NAME, PIPELINE_NAME, SOURCES_NAME, Manifest
 from tfrecords.sources.rejection import REJECTED_NAME
 
 PLAN_NAME: Final = "plan.json"  # there while a conversion is under way: whose shards these are
-LOCK_NAME: Final = "convert.lock"
-TASK_LOCKS: Final = "convert-*-of-*.lock"  # of the tasks of an array job, one each
 _SHOWN: Final = 10  # changed images that are named
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Makes the folder and keeps other conversions out of it.
-
-    The system frees the lock of a process that ends in any way, so what a dead one of this host left
-    is taken over. A lock of another host is never taken: over a network file system nobody can tell
-    whether it lives.
-
-    Raises:
-        InputError: another conversion is at work, or the folder cannot be made.
-    """
-    with _held(out, out / LOCK_NAME):
-        for path in sorted(out.glob(TASK_LOCKS)):
-            _refuse_held(out, path)
-            path.unlink(missing_ok=True)  # a dead task's
-        yield
-
-
-@contextmanager
-def task_locked(out: Path, task: int, tasks: int) -> Iterator[None]:
-    """Makes the folder and keeps out the same task again and conversions that are no tasks.
-
-    Other tasks of the plan work beside this one. The lock of a dead task is taken over from another host
-    too, for a scheduler starts a task again where it likes: should it live after all, both write the
-    same bytes, each under a name of its own, and rename.
-
-    Raises:
-        InputError: the same task or a conversion is at work, or the folder cannot be made.
-    """
-    with _held(out, out / f"convert-{task}-of-{tasks}.lock", from_anywhere=True):
-        _refuse_held(out, out / LOCK_NAME)
-        yield
-
-
-def _refuse_held(out: Path, path: Path) -> None:
-    """Raises InputError if a lock is held, or was left by another host."""
-    try:
-        file = path.open()
-    except FileNotFoundError:
-        return
-    with file:
-        holder = file.read().strip()
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(_at_work(out, holder)) from None
-        _refuse_foreign(path, holder)
-
-
-def _at_work(out: Path, holder: str) -> str:
-    return (
-        f"--out={out}: another conversion is at work there ({holder}); wait for it, or choose another --out"
-    )
-
-
-def _refuse_foreign(path: Path, holder: str) -> None:
-    if holder and not holder.startswith(f"host {socket.gethostname()},"):
-        raise InputError(
-            f"{path}: left by a conversion on another machine ({holder}); if it does not run any more, "
-            f"remove this file and run the same command again"
-        )
-
-
-@contextmanager
-def _held(out: Path, path: Path, *, from_anywhere: bool = False) -> Iterator[None]:
-    with _open_lock(out, path) as file:
-        file.seek(0)
-        holder = file.read().strip()
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            there = path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
-        except BlockingIOError:
-            there = False
-        if not there:  # held, or given up and removed between two lines above
-            raise InputError(_at_work(out, holder))
-        if not from_anywhere:
-            _refuse_foreign(path, holder)
-        try:
-            file.truncate(0)
-            # Past the buffer, which would be tried once more when the file is closed.
-            os.write(file.fileno(), f"host {socket.gethostname()}, process {os.getpid()}\n".encode())
-        except OSError as error:
-            path.unlink(missing_ok=True)
-            raise InputError(
-                f"{path}: cannot be written: {error.strerror}; make room or choose another --out"
-            ) from None
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def _open_lock(out: Path, path: Path) -> TextIO:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        return path.open("a+")
-    except OSError as error:
-        raise InputError(f"--out={out}: cannot be made or written: {error.strerror}") from None
 
 
 def prepare(
@@ -234,18 +129,8 @@ def tasks_of(out: Path) -> int | None:
 
 def _leave_plan(out: Path, plan: dict[str, Any], number: int) -> dict[str, Any]:
     """Writes plan.json unless another task was first, and returns what is there."""
-    temporary = out / f".{PLAN_NAME}.{number}.tmp"  # one task of a number is at work, the lock sees to it
-    try:
-        temporary.write_text(json.dumps(plan))
-        sync(temporary)
-        with suppress(FileExistsError):
-            (out / PLAN_NAME).hardlink_to(temporary)
-        temporary.unlink()
-        sync(out)
-    except OSError as error:
-        raise InputError(
-            f"{out / PLAN_NAME}: cannot be written: {error.strerror}; make room or choose another folder"
-        ) from None
+    # Task numbers tell the writers apart: by their locks, one process runs a task.
+    create_atomically(out / PLAN_NAME, json.dumps(plan).encode(), writer=number)
     return _plan_in(out) or {}
 
 
@@ -328,11 +213,6 @@ def remove_journal(out: Path) -> None:
     """
     _remove(out, [path.name for path in out.glob(f"*{RESULT_SUFFIX}") if is_ours(path.name)])
     _remove(out, [PLAN_NAME])
-
-
-def is_lock(name: str) -> bool:
-    """Returns whether a file name is that of a lock."""
-    return name == LOCK_NAME or fnmatch(name, TASK_LOCKS)
 
 
 def _names_in(out: Path) -> list[str]:

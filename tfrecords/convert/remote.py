@@ -5,7 +5,6 @@ and writes files. Each shard is then uploaded under its final name, which an obj
 or not at all, and manifest.json last.
 """
 
-import importlib
 import json
 import shutil
 import tempfile
@@ -20,17 +19,13 @@ from tfrecords.convert.conversion import Conversion, convert_images, sources_of
 from tfrecords.convert.options import ConvertOptions, refuse_nested
 from tfrecords.convert.output import PLAN_NAME, is_ours
 from tfrecords.errors import InputError
-from tfrecords.files import write_atomically
+from tfrecords.files.atomic import write_atomically
+from tfrecords.files.urls import is_remote, open_url
 from tfrecords.manifest import MANIFEST_NAME, Manifest
 from tfrecords.positive import chosen_class
 
 _FETCHED: Final = "fetched.json"  # what each copied image was when it was copied
 _BATCH: Final = 256  # files that are moved by one call, several at once
-
-
-def is_remote(place: str) -> bool:
-    """Returns whether a place is a URL, as s3://bucket/folder, and no local path."""
-    return "://" in place
 
 
 def convert_remote(options: ConvertOptions, *, images: str, out: str, work: Path) -> Conversion:
@@ -220,18 +215,9 @@ def _upload(files: Any, base: str, folder: Path, names: Sequence[str]) -> None:
 @contextmanager
 def _opened(url: str) -> Iterator[tuple[Any, str]]:
     """Gives the file system of a URL and its path there; what goes wrong inside is named by the URL."""
+    files, base = open_url(url)
     try:
-        fsspec = importlib.import_module("fsspec")
-        files, base = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        raise InputError(
-            f"{url}: cannot be reached ({error}); install the extra `remote`: "
-            f"pip install 'shardlight[remote]'"
-        ) from None
-    except ValueError as error:
-        raise InputError(f"{url}: {error}") from None
-    try:
-        yield files, base.rstrip("/")
+        yield files, base
     except InputError:
         raise
     except OSError as error:

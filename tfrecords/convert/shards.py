@@ -6,7 +6,6 @@ shard, so the image is read and decoded once and a shard's bytes follow from the
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -22,7 +21,7 @@ from tfrecords.convert.findings import Findings
 from tfrecords.duplicates.perceptual import perceptual_hash
 from tfrecords.errors import InputError
 from tfrecords.example import Record, encode
-from tfrecords.files import file_sha256, publish, replace_atomically
+from tfrecords.files.atomic import file_sha256, publish, replace_atomically, temporary_path
 from tfrecords.images.decode import decode_fingerprinted
 from tfrecords.images.kinds import DecodeError
 from tfrecords.images.planes import Target
@@ -277,7 +276,7 @@ class _Writer:
             return result
         seen = _Seen()
         path = self.out / job.name
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary = temporary_path(path)
         try:
             shard = self._write(job, temporary, seen, count)
             result = ShardResult(

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tfrecords.errors import InputError
-from tfrecords.files import write_atomically
+from tfrecords.files.atomic import write_atomically
 from tfrecords.interop.index import index_files, index_name, index_of, shard_names
 from tfrecords.interop.tfds import tfds_files
 from tfrecords.manifest import Manifest

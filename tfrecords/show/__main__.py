@@ -12,7 +12,7 @@ from absl import flags
 from tfrecords.augment import Augmentation, describe, draw
 from tfrecords.command import define_path, run
 from tfrecords.errors import InputError
-from tfrecords.files import write_output
+from tfrecords.files.outputs import write_output
 from tfrecords.manifest import Manifest
 from tfrecords.show.contact_sheet import contact_sheet, dealt_variants, sheet_names
 from tfrecords.show.page import data_page

@@ -10,8 +10,8 @@ from dataclasses import asdict
 import pytest
 
 from tfrecords.convert.engines import Engine, jobs_of, layout_digest, parse_task
+from tfrecords.convert.locks import TASK_LOCKS, conversion_lock, task_lock
 from tfrecords.convert.options import ConvertOptions
-from tfrecords.convert.output import TASK_LOCKS, locked, task_locked
 from tfrecords.convert.shards import ImageJob, ShardJob
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
@@ -244,9 +244,9 @@ def test_a_repaired_image_is_found_by_finish(run_command, image_folder, tmp_path
 HOLD = """
 import sys
 from pathlib import Path
-from tfrecords.convert.output import locked, task_locked
+from tfrecords.convert.locks import conversion_lock, task_lock
 out, task = Path(sys.argv[1]), sys.argv[2:]
-with task_locked(out, *map(int, task)) if task else locked(out):
+with task_lock(out, *map(int, task)) if task else conversion_lock(out):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -266,28 +266,28 @@ def hold(start, tmp_path):
 
 def test_who_may_work_beside_whom(hold, tmp_path):
     task = hold(1, 3)
-    with task_locked(tmp_path, 0, 3):
+    with task_lock(tmp_path, 0, 3):
         pass
-    for lock in (lambda: task_locked(tmp_path, 1, 3), lambda: locked(tmp_path)):
+    for lock in (lambda: task_lock(tmp_path, 1, 3), lambda: conversion_lock(tmp_path)):
         with (
-            pytest.raises(InputError, match=f"another conversion is at work there .*process {task.pid}"),
+            pytest.raises(InputError, match=f"another conversion runs there .*process {task.pid}"),
             lock(),
         ):
             pass
     task.kill()
     task.wait()
     assert [path.name for path in tmp_path.glob(TASK_LOCKS)] == ["convert-1-of-3.lock"]
-    with locked(tmp_path):  # takes away what the dead one left
+    with conversion_lock(tmp_path):  # takes away what the dead one left
         assert list(tmp_path.glob(TASK_LOCKS)) == []
     whole = hold()
     with (
-        pytest.raises(InputError, match=f"another conversion is at work there .*process {whole.pid}"),
-        task_locked(tmp_path, 0, 3),
+        pytest.raises(InputError, match=f"another conversion runs there .*process {whole.pid}"),
+        task_lock(tmp_path, 0, 3),
     ):
         pass
     whole.kill()
     whole.wait()
-    with task_locked(tmp_path, 0, 3):
+    with task_lock(tmp_path, 0, 3):
         pass
 
 
@@ -296,11 +296,11 @@ def test_a_task_takes_over_from_a_dead_one_elsewhere_and_others_do_not(tmp_path)
     lock.write_text("host elsewhere, process 7\n")
     with (
         pytest.raises(InputError, match=r"convert-0-of-2.lock: left by a conversion on another machine"),
-        locked(tmp_path),
+        conversion_lock(tmp_path),
     ):
         pass
     assert lock.exists()
-    with task_locked(tmp_path, 0, 2):
+    with task_lock(tmp_path, 0, 2):
         assert f"process {os.getpid()}" in lock.read_text()
     assert list(tmp_path.iterdir()) == []
 

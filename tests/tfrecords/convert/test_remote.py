@@ -12,7 +12,7 @@ from tfrecords.convert.options import ConvertOptions
 from tfrecords.convert.remote import convert_remote
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
-from tfrecords.verification import verify
+from tfrecords.verification.data_set import verify
 
 MISSING = [name for name in ("fsspec", "s3fs", "moto", "boto3") if importlib.util.find_spec(name) is None]
 FLAGS = ("--size=96x90", "--shard_size=64KB")

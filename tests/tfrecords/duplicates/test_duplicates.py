@@ -23,7 +23,7 @@ from tfrecords.manifest import Manifest
 from tfrecords.pool import Pool
 from tfrecords.records import read_records
 from tfrecords.sources.class_folders import list_images
-from tfrecords.verification import verify
+from tfrecords.verification.data_set import verify
 
 
 @pytest.fixture

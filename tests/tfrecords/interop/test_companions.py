@@ -18,7 +18,7 @@ from tfrecords.interop.tfds import TFDS_NAMES, tfds_files
 from tfrecords.manifest import Manifest
 from tfrecords.records import read_records
 from tfrecords.show.contact_sheet import pixels
-from tfrecords.verification import verify
+from tfrecords.verification.data_set import verify
 
 KINDS = [(encoding, channels) for encoding in ("raw", "png", "jpeg") for channels in (1, 3)]
 

@@ -12,7 +12,7 @@ from tfrecords.example import decode
 from tfrecords.interop.index import index_name, index_of
 from tfrecords.manifest import Manifest
 from tfrecords.records import frame, read_records
-from tfrecords.verification import verify
+from tfrecords.verification.data_set import verify
 
 OPTIONS = {"size": (64, 56), "shard_size": 1 << 16, "workers": 1}
 

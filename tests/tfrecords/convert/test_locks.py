@@ -5,14 +5,14 @@ import subprocess
 
 import pytest
 
-from tfrecords.convert.output import LOCK_NAME, locked
+from tfrecords.convert.locks import LOCK_NAME, conversion_lock
 from tfrecords.errors import InputError
 
 HOLD = """
 import sys
 from pathlib import Path
-from tfrecords.convert.output import locked
-with locked(Path(sys.argv[1])):
+from tfrecords.convert.locks import conversion_lock
+with conversion_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -29,15 +29,15 @@ def holder(tmp_path, start):
 def test_a_second_conversion_is_kept_out_and_told_who_works(holder, tmp_path, facts):
     out = tmp_path / "out"
     expected = (
-        f"--out={out}: another conversion is at work there (host {socket.gethostname()}, process "
+        f"--out={out}: another conversion runs there (host {socket.gethostname()}, process "
         f"{holder.pid}); wait for it, or choose another --out"
     )
     for _ in range(2):  # being refused leaves the lock as it is
-        with pytest.raises(InputError, match=facts(expected)), locked(out):
+        with pytest.raises(InputError, match=facts(expected)), conversion_lock(out):
             pass
     holder.stdin.close()
     assert holder.wait() == 0
-    with locked(out):
+    with conversion_lock(out):
         pass
     assert list(out.iterdir()) == []
 
@@ -47,7 +47,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(holder, tmp_path):
     holder.wait()
     path = tmp_path / "out" / LOCK_NAME
     assert str(holder.pid) in path.read_text()
-    with locked(tmp_path / "out"):
+    with conversion_lock(tmp_path / "out"):
         assert path.read_text() == f"host {socket.gethostname()}, process {os.getpid()}\n"
 
 
@@ -55,16 +55,16 @@ def test_the_lock_of_another_host_is_never_taken(tmp_path, facts):
     path = tmp_path / LOCK_NAME
     path.write_text("host elsewhere, process 7\n")
     expected = (
-        f"{path}: left by a conversion on another machine (host elsewhere, process 7); if it does not run "
+        f"{path}: left by a conversion on another host (host elsewhere, process 7); if that one does not run "
         f"any more, remove this file and run the same command again"
     )
-    with pytest.raises(InputError, match=facts(expected)), locked(tmp_path):
+    with pytest.raises(InputError, match=facts(expected)), conversion_lock(tmp_path):
         pass
     assert path.read_text() == "host elsewhere, process 7\n"
 
 
 def test_the_lock_goes_when_a_conversion_fails(tmp_path):
-    with pytest.raises(RuntimeError), locked(tmp_path):
+    with pytest.raises(RuntimeError), conversion_lock(tmp_path):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 

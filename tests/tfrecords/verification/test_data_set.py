@@ -20,7 +20,7 @@ from tfrecords.example import decode, encode
 from tfrecords.interop.companions import write_companions
 from tfrecords.manifest import Manifest, Shard
 from tfrecords.records import frame, read_records
-from tfrecords.verification import require_sound, verify
+from tfrecords.verification.data_set import require_sound, verify
 
 SIZE = (40, 48)
 
@@ -224,7 +224,7 @@ def test_a_folder_in_a_shards_place(data, quick):
 def test_a_shard_doubled_under_another_name(data, name, quick):
     shutil.copy(data / shard_names(data)[0], data / name)
     assert check(data, quick=quick) == [
-        f"{data / name}: holds records that the manifest does not know; remove it"
+        f"{data / name}: holds records, but the manifest does not list it; remove it"
     ]
 
 
@@ -232,7 +232,9 @@ def test_a_shard_doubled_under_another_name(data, name, quick):
 def test_an_extra_shard_even_if_it_is_empty(data, quick):
     path = data / "chest_xray-train.tfrecord-00099-of-00100"
     path.touch()
-    assert check(data, quick=quick) == [f"{path}: holds records that the manifest does not know; remove it"]
+    assert check(data, quick=quick) == [
+        f"{path}: holds records, but the manifest does not list it; remove it"
+    ]
 
 
 def test_two_swapped(data):
@@ -404,9 +406,8 @@ def test_a_duplicate_record(data):
     number = len(frames(data / name)) - 1
     twin = decode(list(read_records(data / name))[-1])
     problems = check(data)
-    assert (
-        f"{data / name}: record {number}: {twin.id.decode()}, copy {twin.copy}, is there already" in problems
-    )
+    doubled = f"{twin.id.decode()}, copy {twin.copy}, is a second time in the data set"
+    assert f"{data / name}: record {number}: {doubled}" in problems
     assert not [problem for problem in problems if "missing" in problem]
 
 
@@ -423,7 +424,7 @@ def test_a_duplicate_in_the_place_of_another(data):
     path = data / shard_names(data)[0]
     twin = decode(list(read_records(path))[3])
     assert check(data) == [
-        f"{path}: record 5: {twin.id.decode()}, copy {twin.copy}, is there already",
+        f"{path}: record 5: {twin.id.decode()}, copy {twin.copy}, is a second time in the data set",
         f"{data}: {gone[0].id.decode()}, copy {gone[0].copy}, is missing in train",
     ]
 
@@ -473,8 +474,7 @@ def test_wrong_numbers_of_a_split(data, changes):
     )
     ((name, value),) = changes.items()
     assert check(data)[0] == (
-        f"{data / 'manifest.json'}: split val has {name} {value}, by sources.csv it must be "
-        f"{getattr(split, name)}"
+        f"{data / 'manifest.json'}: split val has {name} {value}, sources.csv gives {getattr(split, name)}"
     )
 
 
@@ -505,8 +505,8 @@ def test_a_group_in_two_splits(data):
         (lambda rows: rows[3].pop(), "row 2 has 4 cells, the header has 5"),
         (lambda rows: rows[3].__setitem__(0, "7"), "row 2 has the number '7'"),
         (lambda rows: rows[3].__setitem__(1, rows[2][1]), "row 2 has the id "),
-        (lambda rows: rows[3].__setitem__(2, "CAT"), "row 2 has 'CAT', which the manifest does not know"),
-        (lambda rows: rows[3].__setitem__(3, "night"), "row 2 has 'night', which the manifest does not know"),
+        (lambda rows: rows[3].__setitem__(2, "CAT"), "row 2 has 'CAT', which is not in the manifest"),
+        (lambda rows: rows[3].__setitem__(3, "night"), "row 2 has 'night', which is not in the manifest"),
         (lambda rows: rows[0].__setitem__(1, "name"), "has no column id; there must be source,id,class,"),
         (lambda rows: rows.clear(), "is empty, it must start with source,id,class,split,group"),
         (lambda rows: rows.pop(), "source 59, but sources.csv has 59"),

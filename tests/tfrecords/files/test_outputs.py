@@ -13,7 +13,8 @@ from threading import Thread
 import pytest
 
 from tfrecords.errors import InputError
-from tfrecords.files import open_output, replace_atomically, write_output
+from tfrecords.files.atomic import replace_atomically
+from tfrecords.files.outputs import open_output, write_output
 
 
 @pytest.fixture
