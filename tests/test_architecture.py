@@ -343,7 +343,7 @@ def test_a_command_opens_with_how_it_is_called(module):
     ],
 )
 def test_one_home(pattern, homes):
-    """What is durable, locked, cached, remote or a tag is said in one module; `launch` imports none of ours."""
+    """How to sync, lock, find the cache or tell a URL stands in one module; `launch` has its own."""
     found = {name for name, path in MODULES.items() if re.search(pattern, path.read_text())}
     assert {name for name in found if not inside(name, "launch")} == homes
 

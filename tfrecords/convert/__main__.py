@@ -278,10 +278,10 @@ def _summary(conversion: Conversion, out: Path | str) -> str:
     size = sum(shard.bytes for shard in shards) / 1e6
     done = "complete already, left alone" if conversion.was_complete else "converted"
     rate = images / max(conversion.seconds, 1e-9)
-    found = [*manifest.trust.describe_duplicates()]
+    found = [*manifest.split_quality.describe_duplicates()]
     if positive := positive_in_words(manifest.class_names, manifest.positive):
         found.insert(0, f"positive class: {positive}")
-    if manifest.trust.listed_sha256:
+    if manifest.split_quality.duplicates_sha256:
         found.append(f"all listed in {DUPLICATES_NAME}")
     return (
         f"{out}: {done}\n{manifest.describe()}\n"

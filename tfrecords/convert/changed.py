@@ -217,6 +217,28 @@ class SourceFiles:
         return found
 
 
+def keep_record(out: Path, before: Manifest, after: Manifest) -> None:
+    """Makes the record of the sources valid for a manifest that is about to replace another.
+
+    It stays valid for the old manifest, so that nothing is lost if the process is killed between the two.
+
+    Raises:
+        InputError: the record cannot be written.
+    """
+    path = out / STAT_NAME
+    if path.is_file() and (record := renamed_record(path.read_bytes(), before, after)) is not None:
+        write_atomically(path, record)
+
+
+def renamed_record(record: bytes, before: Manifest, after: Manifest) -> bytes | None:
+    """Returns a record that is valid for two manifests; None if it is not valid for the first."""
+    if _parsed(record, {"sha256": before.sha256}) is None:
+        return None
+    head, _, data = record.partition(b"\n")
+    manifests = {"manifest": after.sha256, "manifest_before": before.sha256}
+    return json.dumps({**json.loads(head), **manifests}).encode() + b"\n" + data
+
+
 def notes_on_record(out: Path, manifest: Manifest) -> tuple[str, ...]:
     """Returns what is to be said of a finished conversion that has no record of its sources."""
     path = out / STAT_NAME
@@ -238,7 +260,8 @@ def _parsed(record: bytes | None, there: Mapping[str, Any]) -> tuple[str, Rows] 
     head, _, data = (record or b"").partition(b"\n")
     try:
         values = json.loads(head)
-        if values["manifest"] != there["sha256"] or values["sha256"] != hashlib.sha256(data).hexdigest():
+        manifests = (values["manifest"], values.get("manifest_before"))
+        if there["sha256"] not in manifests or values["sha256"] != hashlib.sha256(data).hexdigest():
             return None
         return str(values["layout"]), np.frombuffer(data, _ROW)
     except (ValueError, KeyError, TypeError):

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from tfrecords.convert.assessment import summarize_quality
 from tfrecords.convert.balance import balanced_copies
-from tfrecords.convert.changed import SourceFiles, notes_on_record
+from tfrecords.convert.changed import SourceFiles, keep_record, notes_on_record
 from tfrecords.convert.engines import jobs_of, require_all, write_with_beam
+from tfrecords.convert.final_files import hashed_group, manifest_of, render_sources, updated_manifest
 from tfrecords.convert.findings import notes_on
 from tfrecords.convert.locks import conversion_lock, task_lock
 from tfrecords.convert.options import ConvertOptions, refuse_nested
 from tfrecords.convert.output import join, prepare, remove_journal, tasks_of
 from tfrecords.convert.plan import plan_content
-from tfrecords.convert.sealing import hashed_group, manifest_of, render_sources
+from tfrecords.convert.quality_summary import summarize_quality
 from tfrecords.convert.shards import ImageJob, Rendering, ShardJob, ShardResult, plan_split, write_shards
 from tfrecords.convert.value_range import settled
 from tfrecords.duplicates.before_split import Sets, apply_duplicate_policy
@@ -139,13 +139,13 @@ def _convert(
         manifest = Manifest.load(options.out)
         check_rejects(listing.root, manifest.rejected, limit)
         _refuse_kept(options, manifest)
-        positive = chosen_class(manifest.class_names, options.positive) or manifest.positive
-        if positive != manifest.positive:
-            manifest = replace(manifest, positive=positive)
-            manifest.save(options.out)
-        write_companions(options.out, manifest, index=options.dali_index)
-        notes = (*listing.notes, *notes_on_record(options.out, manifest))
-        return Conversion(manifest, True, time.monotonic() - started, notes)
+        updated, notes = updated_manifest(manifest, options.positive)
+        if updated != manifest:
+            keep_record(options.out, manifest, updated)
+            updated.save(options.out)
+        write_companions(options.out, updated, index=options.dali_index)
+        notes = (*listing.notes, *notes, *notes_on_record(options.out, updated))
+        return Conversion(updated, True, time.monotonic() - started, notes)
     if options.engine.finish:
         require_all(options.out, jobs, tasks)
     _check_room(options, jobs)
@@ -156,7 +156,7 @@ def _convert(
     manifest = manifest_of(
         options, _name(options), listing, jobs, shards, sources_csv, rejected, plan["plan"]
     )
-    found, trust, listed = summarize_quality(
+    duplicates, quality, duplicates_csv = summarize_quality(
         options.duplicates,
         listing,
         splits,
@@ -166,13 +166,13 @@ def _convert(
         target=_rendering(options).target,
         pool=pool,
     )
-    if listed:
-        write_atomically(options.out / DUPLICATES_NAME, listed)
+    if duplicates_csv:
+        write_atomically(options.out / DUPLICATES_NAME, duplicates_csv)
     else:
         (options.out / DUPLICATES_NAME).unlink(missing_ok=True)
     if options.duplicates == "refuse":
-        refuse_crossing(found.exact, listing, splits, written=options.out / DUPLICATES_NAME)
-    manifest = replace(manifest, trust=trust)
+        refuse_crossing(duplicates.exact, listing, splits, written=options.out / DUPLICATES_NAME)
+    manifest = replace(manifest, split_quality=quality)
     write_atomically(options.out / SOURCES_NAME, sources_csv)
     if rejected:
         write_atomically(options.out / REJECTED_NAME, render_rejected(manifest.rejected))
@@ -188,12 +188,13 @@ def _convert(
 
 def _refuse_kept(options: ConvertOptions, manifest: Manifest) -> None:
     """Raises InputError if a finished conversion kept what the options refuse."""
-    trust = manifest.trust
-    if options.duplicates == "refuse" and (trust.sets_across_splits or trust.sets_across_labels):
+    quality = manifest.split_quality
+    across = quality.duplicate_sets_across_splits or quality.duplicate_sets_across_labels
+    if options.duplicates == "refuse" and across:
         raise InputError(
-            f"--out={options.out}: holds this conversion with --duplicates={trust.duplicates}, and its "
-            f"{DUPLICATES_NAME} lists images that are the same in two splits or with two labels; give "
-            f"--duplicates={trust.duplicates} to keep it so, or --duplicates=drop --overwrite"
+            f"--out={options.out}: holds this conversion with --duplicates={quality.duplicate_policy}, and "
+            f"its {DUPLICATES_NAME} lists equal images in two splits or with two labels; give "
+            f"--duplicates={quality.duplicate_policy} to keep it so, or --duplicates=drop --overwrite"
         )
 
 

@@ -14,15 +14,15 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from tfrecords.convert.changed import STAT_NAME, SourceFiles, unrecorded
+from tfrecords.convert.changed import STAT_NAME, SourceFiles, renamed_record, unrecorded
 from tfrecords.convert.conversion import Conversion, convert_images, sources_of
+from tfrecords.convert.final_files import updated_manifest
 from tfrecords.convert.options import ConvertOptions, refuse_nested
 from tfrecords.convert.output import PLAN_NAME, is_ours
 from tfrecords.errors import InputError
 from tfrecords.files.atomic import write_atomically
 from tfrecords.files.urls import is_remote, open_url
 from tfrecords.manifest import MANIFEST_NAME, Manifest
-from tfrecords.positive import chosen_class
 
 _FETCHED: Final = "fetched.json"  # what each copied image was when it was copied
 _BATCH: Final = 256  # files that are moved by one call, several at once
@@ -61,8 +61,8 @@ def convert_remote(options: ConvertOptions, *, images: str, out: str, work: Path
     found = _sealed(out, sources, overwrite=options.overwrite)
     if found is not None:
         manifest, notes = found
-        manifest = _with_positive(out, manifest, options.positive)
-        return Conversion(manifest, True, 0.0, (*sources.listing.notes, *notes))
+        manifest, update_notes = _updated(out, manifest, options.positive)
+        return Conversion(manifest, True, 0.0, (*sources.listing.notes, *notes, *update_notes))
     conversion = convert_images(options)
     _publish(options.out, out, conversion.manifest)
     shutil.rmtree(options.out)
@@ -159,15 +159,22 @@ def _sealed(url: str, sources: SourceFiles, *, overwrite: bool) -> tuple[Manifes
     return None
 
 
-def _with_positive(url: str, manifest: Manifest, chosen: str) -> Manifest:
-    """Returns the manifest of a complete result, which is uploaded anew if its positive class has changed."""
-    positive = chosen_class(manifest.class_names, chosen) or manifest.positive
-    if positive != manifest.positive:
-        manifest = replace(manifest, positive=positive)
+def _updated(url: str, manifest: Manifest, positive: str) -> tuple[Manifest, tuple[str, ...]]:
+    """Uploads the manifest of a complete result anew if its schema is old or its positive class is another.
+
+    Returns:
+        the manifest, and notes on it.
+    """
+    updated, notes = updated_manifest(manifest, positive)
+    if updated != manifest:
         with _opened(url) as (files, base), tempfile.TemporaryDirectory() as folder:
-            manifest.save(Path(folder))
+            updated.save(Path(folder))
+            stat = f"{base}/{STAT_NAME}"
+            record = files.cat_file(stat) if files.exists(stat) else b""
+            if (record := renamed_record(record, manifest, updated)) is not None:
+                files.pipe_file(stat, record)
             _upload(files, base, Path(folder), [MANIFEST_NAME])
-    return manifest
+    return updated, notes
 
 
 def _checked(files: Any, base: str, url: str) -> Manifest:

@@ -222,7 +222,7 @@ def finished(out: Path, job: ShardJob) -> ShardResult | None:
             Shard(**values["shard"]),
             tuple((int(source), str(reason)) for source, reason in values["rejected"]),
             tuple(values["hashes"]),
-            tuple(values["perceptual_hashes"]),
+            tuple(values["perceptual_hashes"] if "perceptual_hashes" in values else values["looks"]),  # 0.1.0
             tuple((height, width) for height, width in values["sizes"]),
             Findings.from_json(values["findings"]) if "findings" in values else Findings(),
             tuple(values["digests"]),

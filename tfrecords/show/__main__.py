@@ -57,7 +57,7 @@ def _in_words(manifest: Manifest) -> list[str]:
         manifest.describe(),
         f"copies: {changes}",
         f"written with {', '.join(f'{name} {v}' for name, v in manifest.versions.items())}",
-        *manifest.trust.describe(images, manifest.class_names),
+        *manifest.split_quality.describe(images, manifest.class_names),
     ]
 
 

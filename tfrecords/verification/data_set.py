@@ -123,7 +123,7 @@ def _duplicates(directory: Path, manifest: Manifest) -> list[str]:
         found = file_sha256(path) if path.exists() else ""
     except OSError as error:
         return [f"{path}: cannot be read: {error.strerror}; convert again with --overwrite"]
-    if found == manifest.trust.listed_sha256:
+    if found == manifest.split_quality.duplicates_sha256:
         return []
     return [f"{path}: its SHA-256 is not the manifest's; convert again with --overwrite"]
 

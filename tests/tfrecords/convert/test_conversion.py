@@ -106,7 +106,7 @@ def test_the_manifest_counts_what_is_there(data, image_folder):
     manifest = Manifest.load(data)
     assert (manifest.name, manifest.class_names) == ("chest_xray", ("NORMAL", "PNEUMONIA"))
     assert (manifest.image_shape, manifest.encoding, manifest.copies) == ((*SIZE, 1), "raw", 2)
-    assert (manifest.seed, manifest.rejected, manifest.schema) == (0, (), 1)
+    assert (manifest.seed, manifest.rejected, manifest.record_schema) == (0, (), 1)
     assert manifest.augmentation == {
         "flip": 0.5, "rotation": 10.0, "zoom": 0.1, "crop": 0.1, "translation": 0.05, "brightness": 0.1,
         "contrast": 0.15, "fill": "reflect",
@@ -949,12 +949,12 @@ def test_the_positive_class_changes_no_shard_and_may_be_given_later(image_folder
     plain = convert_images(options).manifest
     before = content(options.out)
     assert plain.positive == ""
-    assert b"positive" not in before["manifest.json"]  # a manifest of before stays as it was
     chosen = convert_images(replace(options, positive="NORMAL"))
     assert chosen.was_complete
     assert chosen.manifest == Manifest.load(options.out) == replace(plain, positive="NORMAL")
     after = content(options.out)
-    assert [name for name in before if after[name] != before[name]] == ["manifest.json"]
+    assert sorted(name for name in before if after[name] != before[name]) == ["manifest.json", STAT_NAME]
+    assert chosen.notes == ()  # the record of the sources belongs to the new manifest, too
     assert convert_images(options).manifest.positive == "NORMAL"  # not asked, not changed
     assert content(options.out) == after
     with pytest.raises(InputError, match=r"--positive=COVID: .*NORMAL, PNEUMONIA"):

@@ -154,8 +154,11 @@ def test_the_same_pixels_are_found_as_they_are_shown(convert):
     first, second = (np.full((20, 20), 1000, np.uint16) for _ in "ab")
     first[:10], second[:10] = 2000, 2001
     files = {0: saved(Image.fromarray(first)), 2: saved(Image.fromarray(second))}
-    assert convert(files, duplicates="drop").manifest.trust.dropped == 1
-    assert convert(files, duplicates="drop", value_range="1990:2010").manifest.trust.dropped == 0
+    assert convert(files, duplicates="drop").manifest.split_quality.dropped_duplicates == 1
+    assert (
+        convert(files, duplicates="drop", value_range="1990:2010").manifest.split_quality.dropped_duplicates
+        == 0
+    )
 
 
 def jobs_in(root):
