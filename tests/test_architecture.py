@@ -33,7 +33,7 @@ FOLDERS = {
     "launch": set(),
     "launch.kubernetes": set(),
     "launch.slurm": set(),
-    "tfrecords": {"duplicates", "files", "verification"},
+    "tfrecords": {"duplicates", "files", "sources", "verification"},
     "tfrecords.convert": {"duplicates", "files", "images", "interop", "sources"},
     "tfrecords.demo": {"convert", "files"},
     "tfrecords.duplicates": {"images", "sources"},

@@ -5,8 +5,8 @@ text and pictures.
 Subjects: `sources/` lists images, `images/` decodes them, `duplicates/` finds equal and similar images,
 `verification/` checks a data set, `interop/` writes files for other tools, `demo/` draws a data set.
 Shared by all: `errors`, `command` (flags in, an exit code out), `streams` (what is printed), `signals`,
-`files/` (atomic writing, locks, URLs), `pool` (processes), `records` (TFRecord framing), `example` (a record's
-fields), `manifest`, `quality` (of the splits), `augment` (the copies).
+`files/` (atomic writing, locks, URLs), `pool` (processes), `records` (TFRecord framing), `example`
+(a record's fields), `manifest`, `quality` (of the splits), `augment` (the copies).
 """
 
 import sys

@@ -72,8 +72,8 @@ class SplitQuality:
                 if count
             ]
             lines.append(
-                f"duplicates: {_counted(self.duplicate_sets, 'set')} of {self.duplicate_images:,} images that "
-                f"are equal to the pixel, {' and '.join(across) or 'each inside one split and class'}"
+                f"duplicates: {_counted(self.duplicate_sets, 'set')} of {self.duplicate_images:,} images "
+                f"that are equal to the pixel, {' and '.join(across) or 'each inside one split and class'}"
             )
         if count := self.dropped_duplicates:
             lines.append(

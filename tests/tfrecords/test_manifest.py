@@ -87,17 +87,8 @@ def test_the_file(data):
 BEFORE = {
     "plain": (
         MANIFEST,
-        [
-            "augmentation",
-            "class_names",
-            "copies",
-            "copies_per_class",
-            "encoding",
-            "image_shape",
-            "name",
-            "plan",
-        ]
-        + ["rejected", "schema", "seed", "sha256", "sources_sha256", "splits", "trust", "versions"],
+        "augmentation class_names copies copies_per_class encoding image_shape name plan rejected schema "
+        "seed sha256 sources_sha256 splits trust versions",
         "e676050af86f744eeb9fe42c7fa0107bf9fb8dff168b0d5f0d56b334ef7a1c28",
     ),
     "all": (
@@ -117,7 +108,7 @@ BEFORE = {
                 duplicates_sha256="ff",
             ),
         ),
-        [],
+        "",
         "a10660e42924df41e09de115a12c76f9210508ff6bf70296947ad4830e60fa45",
     ),
 }
@@ -130,7 +121,7 @@ def test_a_manifest_of_schema_1_is_read_and_kept_to_the_byte(tmp_path, kind):
     first.save(tmp_path)
     values = json.loads((tmp_path / "manifest.json").read_bytes())
     assert values["sha256"] == first.sha256 == sha256
-    assert not keys or sorted(values) == keys
+    assert not keys or sorted(values) == keys.split()
     loaded = Manifest.load(tmp_path, check_shards=False)
     assert loaded == first
     assert loaded.in_current_schema() == current

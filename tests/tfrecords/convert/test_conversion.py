@@ -407,7 +407,7 @@ def test_killed_between_manifest_and_the_plans_removal(convert, image_folder, da
     out = shutil.copytree(data, tmp_path / "data")
     (out / "plan.json").write_text('{"plan": "whatever"}')
     done = convert(image_folder, out, *SMALL, "--copies=2")
-    assert (done.returncode, done.stdout.splitlines()[0]) == (0, f"{out}: complete already, left alone")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, f"{out}: complete already, all shards kept")
     assert content(out) == content(data)
 
 
@@ -419,7 +419,7 @@ def test_a_complete_output_is_left_alone(convert, image_folder, data):
     for arguments in ([], ["--overwrite", "--workers=2"]):
         done = convert(image_folder, data, *SMALL, "--copies=2", *arguments)
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.startswith(f"{data}: complete already, left alone\n")
+        assert done.stdout.startswith(f"{data}: complete already, all shards kept\n")
         assert stamps(data) == before
 
 
@@ -853,7 +853,7 @@ def test_killed_between_the_manifest_and_the_journals_removal(convert, image_fol
         (out / f"{name}.result.json").write_text("{}")
     (out / "plan.json").write_text('{"plan": "whatever"}')
     done = convert(image_folder, out, *SMALL, "--copies=2")
-    assert (done.returncode, done.stdout.splitlines()[0]) == (0, f"{out}: complete already, left alone")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, f"{out}: complete already, all shards kept")
     assert content(out) == content(data)
 
 

@@ -105,7 +105,7 @@ def test_from_s3_to_s3_the_local_bytes(store, local, run_command, tmp_path):
 
     again = convert()
     assert again.returncode == 0, again.stderr
-    assert again.stdout.startswith("s3://bucket/data: complete already, left alone\n")
+    assert again.stdout.startswith("s3://bucket/data: complete already, all shards kept\n")
     other = convert("--seed=1")
     assert other.returncode == 2
     assert "holds a conversion of other images or with other options" in other.stderr

@@ -107,7 +107,7 @@ def test_the_flag_may_come_later(run_command, image_folder, data, plain, tmp_pat
     arguments = (f"--images={image_folder}", f"--out={out}", "--size=64x56", "--shard_size=64KB")
     done = run_command("tfrecords.convert", *arguments, "--dali_index")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"{out}: complete already, left alone\n")
+    assert done.stdout.startswith(f"{out}: complete already, all shards kept\n")
     assert content(out) == content(data)
     assert {name: stamp for name, stamp in stamps(out).items() if name != "index"} == before
 
