@@ -242,7 +242,7 @@ class Manifest:
             )
         if manifest._sealed() != data:  # byte by byte, so an edit or a flipped bit is found
             raise InputError(
-                f"{path}: was changed after it was written (its content and its SHA-256 differ); restore "
+                f"{path}: is not as it was written (its content and its SHA-256 differ); restore "
                 f"it or convert again"
             )
         return manifest
@@ -276,12 +276,12 @@ def _sha256(values: dict[str, Any]) -> str:
 
 def _no_manifest(directory: Path) -> str:
     if not directory.exists():
-        found = "does not exist"
+        found = "no such folder"
     elif not directory.is_dir():
-        found = "is not a folder"
+        found = "not a folder"
     else:
         shards = sum(is_shard(path.name) for path in directory.iterdir())
-        found = f"has no {MANIFEST_NAME}, but {shards} shards: the conversion is not finished"
+        found = f"no {MANIFEST_NAME} in it, {shards} shards: not a finished conversion"
     return (
         f"{directory}: {found}; make the data set with\n"
         f"  python -m tfrecords.convert --images=IMAGE_FOLDER --out={directory}"

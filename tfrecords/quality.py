@@ -20,8 +20,8 @@ class SplitQuality:
     """What limits the trust in results on these splits.
 
     Attributes:
-        duplicate_policy: what was done with images that are equal to the pixel: "refuse", "keep" or "drop".
-        duplicate_sets: sets of equal images in the data set.
+        duplicate_policy: "refuse", "keep" or "drop": what was done with equal images.
+        duplicate_sets: sets of images that are the same to the pixel.
         duplicate_images: images in these sets.
         duplicate_sets_across_splits: sets with images in two splits.
         duplicate_sets_across_labels: sets with two labels.
@@ -73,11 +73,11 @@ class SplitQuality:
             ]
             lines.append(
                 f"duplicates: {_counted(self.duplicate_sets, 'set')} of {self.duplicate_images:,} images "
-                f"that are equal to the pixel, {' and '.join(across) or 'each inside one split and class'}"
+                f"that are the same to the pixel, {' and '.join(across) or 'each inside one split and class'}"
             )
         if count := self.dropped_duplicates:
             lines.append(
-                f"duplicates: {_counted(count, 'image')} left out, equal to the pixel to one that is kept"
+                f"duplicates: {_counted(count, 'image')} left out, the same to the pixel as one kept"
             )
         if count := self.near_duplicate_pairs:
             lines.append(
@@ -106,7 +106,7 @@ class SplitQuality:
             lines.append(f"classes in each shard of {split}: {first_names(shares)}")
         duplicates = self.describe_duplicates()
         if not any(line.startswith("duplicates") for line in duplicates):
-            lines.append("duplicates: no two images are equal to the pixel")
+            lines.append("duplicates: no two images are the same to the pixel")
         if not self.near_duplicate_pairs:
             duplicates.append("near duplicates: no two images in different splits look the same")
         return lines + duplicates

@@ -175,9 +175,9 @@ def test_class_weights():
 @pytest.mark.parametrize(
     ("make", "found"),
     [
-        (lambda folder: folder, "does not exist"),
-        (lambda folder: folder.mkdir(), "has no manifest.json, but 0 shards: the conversion is not finished"),
-        (lambda folder: folder.write_text("x"), "is not a folder"),
+        (lambda folder: folder, "no such folder"),
+        (lambda folder: folder.mkdir(), "no manifest.json in it, 0 shards: not a finished conversion"),
+        (lambda folder: folder.write_text("x"), "not a folder"),
     ],
 )
 def test_no_manifest(tmp_path, make, found):
@@ -191,9 +191,7 @@ def test_no_manifest(tmp_path, make, found):
 
 def test_shards_without_a_manifest(data):
     (data / "manifest.json").unlink()
-    assert refusal(data).startswith(
-        f"{data}: has no manifest.json, but 3 shards: the conversion is not finished; "
-    )
+    assert refusal(data).startswith(f"{data}: no manifest.json in it, 3 shards: not a finished conversion; ")
 
 
 @pytest.mark.parametrize(

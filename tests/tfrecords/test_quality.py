@@ -35,14 +35,14 @@ def test_in_words():
         "largest group: 30 images in train (10.0% of it), 2 images in test (10.0% of it)",
         "classes in each shard of train: NORMAL 20.0% to 30.0%, PNEUMONIA 70.0% to 80.0%",
         "classes in each shard of test: NORMAL 25.0%, PNEUMONIA 75.0%",
-        "duplicates: 2 sets of 5 images that are equal to the pixel, 1 set in two splits and 2 sets with "
+        "duplicates: 2 sets of 5 images that are the same to the pixel, 1 set in two splits and 2 sets with "
         "two labels",
-        "duplicates: 1 image left out, equal to the pixel to one that is kept",
+        "duplicates: 1 image left out, the same to the pixel as one kept",
         "near duplicates: 1,200 pairs of images in two splits look the same (perceptual hashes differ in at "
         "most 3 of 64 bits)",
     ]
     assert SplitQuality().describe({}, [])[1:] == [
-        "duplicates: no two images are equal to the pixel",
+        "duplicates: no two images are the same to the pixel",
         "near duplicates: no two images in different splits look the same",
     ]
     assert SplitQuality().describe_duplicates() == []

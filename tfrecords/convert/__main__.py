@@ -325,7 +325,7 @@ def _summary(conversion: Conversion, out: Path | str) -> str:
     if positive := positive_in_words(manifest.class_names, manifest.positive):
         facts.insert(0, f"positive class: {positive}")
     if manifest.split_quality.duplicates_sha256:
-        facts.append(f"all duplicates are listed in {DUPLICATES_NAME}")
+        facts.append(f"all listed in {DUPLICATES_NAME}")
     return (
         f"{out}: {done}\n{manifest.describe()}\n"
         f"{len(shards)} shards, {size:,.1f} MB, {len(manifest.rejected)} images rejected, "
