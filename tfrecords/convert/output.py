@@ -19,18 +19,18 @@ from tfrecords.interop.tfds import TFDS_NAMES
 from tfrecords.manifest import MANIFEST_NAME, PIPELINE_NAME, SOURCES_NAME, Manifest
 from tfrecords.sources.rejection import REJECTED_NAME
 
-PLAN_NAME: Final = "plan.json"  # there while a conversion is under way: whose shards these are
+PLAN_NAME: Final = "plan.json"  # exists during a conversion: the plan that its shards are of
 _SHOWN: Final = 10  # changed images that are named
 
 
 def prepare(
     out: Path, plan: dict[str, Any], jobs: Sequence[ShardJob], sources: SourceFiles, *, overwrite: bool
 ) -> bool:
-    """Makes the output folder ready for this plan; returns whether it is complete already.
+    """Prepares the output folder for this plan; returns whether the conversion is complete already.
 
     Raises:
-        InputError: the folder holds something else, or what was made of sources that have changed since, or
-            it cannot be written.
+        InputError: the folder holds something else, or a conversion of sources that have changed since, or it
+            cannot be written.
     """
     try:
         found = [name for name in _names_in(out) if not is_lock(name)]
@@ -46,7 +46,7 @@ def prepare(
     if there is not None and _goes_on(out, there, plan, jobs, sources, overwrite=overwrite):
         _remove(out, leftovers)
         if MANIFEST_NAME in found:
-            remove_journal(out)
+            remove_progress_files(out)
             return True
     else:
         old = [name for name in found if is_ours(name) and name not in (PLAN_NAME, *leftovers)]
@@ -55,7 +55,7 @@ def prepare(
                 f"--out={out}: holds a conversion of other images or with other options; choose another "
                 f"--out, or replace it with --overwrite"
             )
-        if old:  # killed from here on, the folder holds no data set, and it is still known as ours
+        if old:  # after a kill from here on, the folder holds no data set, but is known as a conversion's
             write_atomically(out / PLAN_NAME, b'{"plan": "being replaced"}')
         _remove(out, [MANIFEST_NAME, *old, *leftovers])
     write_atomically(out / PLAN_NAME, json.dumps(plan).encode())
@@ -65,20 +65,20 @@ def prepare(
 def join(
     out: Path, plan: dict[str, Any], jobs: Sequence[ShardJob], sources: SourceFiles, task: tuple[int, int]
 ) -> bool:
-    """Makes the output folder ready for one of the tasks of a plan; returns whether it is complete already.
+    """Prepares the output folder for one task of a plan; returns whether the conversion is complete already.
 
-    The first task to come leaves the plan, and every other one must have the same. Only what belongs to
-    this task is touched, for the others are at work.
+    The first task writes the plan, and all others must have the same one. Only files of this task are
+    changed, because other tasks run at the same time.
 
     Args:
         out: the folder.
         plan: content of plan.json.
-        jobs: of this task.
-        sources: of all tasks.
+        jobs: the shards of this task.
+        sources: the source files of all tasks.
         task: (I, N).
 
     Raises:
-        InputError: the folder holds something else, an image changed since the first task came, or the
+        InputError: the folder holds something else, an image has changed since the first task began, or the
             folder cannot be written.
     """
     number, tasks = task
@@ -108,14 +108,15 @@ def join(
         )
     if there.get("tasks", tasks) != tasks:
         raise InputError(
-            f"--task={number}/{tasks}: the plan in {out} is written by {there['tasks']} tasks; take the same "
-            f"number, or finish it on one machine with the same command without --task"
+            f"--task={number}/{tasks}: {out} is written by {there['tasks']} tasks; give the same number, or "
+            f"finish it on one machine with the same command without --task"
         )
     if any(there.get(name) != plan[name] for name in ("sizes", "mtimes")):
         raise InputError(
-            f"--task={number}/{tasks}: images have other sizes or modification times than when the first "
-            f"task came; a copy for each machine must keep them (cp -p), and after a repair of images run "
-            f"--finish when no task is at work: it drops their shards and names the tasks to run again"
+            f"--task={number}/{tasks}: images have other sizes or modification times than for the first "
+            f"task. If each machine has its own copy, it must keep them (cp -p). If images were repaired, "
+            f"run the command with --finish when no task runs: it removes their shards and names the tasks "
+            f"to repeat"
         )
     mine = tuple(f".{job.name}." for job in jobs)
     _remove(out, [name for name in leftovers if name.startswith(mine)])
@@ -123,12 +124,12 @@ def join(
 
 
 def tasks_of(out: Path) -> int | None:
-    """Returns how many tasks write the plan in a folder, or None where none do."""
+    """Returns how many tasks write the conversion in a folder; None: it is not written by tasks."""
     return (_plan_in(out) or {}).get("tasks")
 
 
 def _leave_plan(out: Path, plan: dict[str, Any], number: int) -> dict[str, Any]:
-    """Writes plan.json unless another task was first, and returns what is there."""
+    """Writes plan.json unless another task has written it, and returns its content."""
     # Task numbers tell the writers apart: by their locks, one process runs a task.
     create_atomically(out / PLAN_NAME, json.dumps(plan).encode(), writer=number)
     return _plan_in(out) or {}
@@ -143,7 +144,7 @@ def _goes_on(
     *,
     overwrite: bool,
 ) -> bool:
-    """Returns whether what the folder holds is kept; drops shards of images that were changed since."""
+    """Returns whether the content of the folder is kept; removes shards of images that have changed since."""
     if (out / MANIFEST_NAME).exists():
         try:
             if there["plan"] == plan["plan"]:
@@ -164,7 +165,7 @@ def _goes_on(
 def _is_of(
     out: Path, there: dict[str, Any], plan: dict[str, Any], sources: SourceFiles, *, overwrite: bool
 ) -> bool:
-    """Returns whether a finished conversion is of this plan and of what the sources are now."""
+    """Returns whether a finished conversion is kept: it has this plan, and the sources have not changed."""
     changed = sources.changed_since(out, there)
     if changed and not overwrite:
         raise sources.refuse(out, changed)
@@ -182,10 +183,10 @@ def _stale(
     jobs: Sequence[ShardJob],
     sources: SourceFiles,
 ) -> list[str]:
-    """Returns the shards with an image that is not what it was when the plan was made, and says so.
+    """Returns the shards with an image that has changed since the plan was made, and prints their number.
 
-    An image is taken for changed if its size or its modification time differs; if only its change time or
-    its inode does, its content decides.
+    An image counts as changed if its size or modification time is different. If only its change time or inode
+    is, its content is compared.
     """
     before = zip(there["sizes"], there.get("mtimes", plan["mtimes"]), strict=True)
     now = zip(plan["sizes"], plan["mtimes"], strict=True)
@@ -205,8 +206,8 @@ def _stale(
     return stale
 
 
-def remove_journal(out: Path) -> None:
-    """Removes what only an unfinished conversion needs: the plan and what each shard's work found.
+def remove_progress_files(out: Path) -> None:
+    """Removes the files that only an unfinished conversion needs: the plan and the results of shards.
 
     Raises:
         InputError: a file cannot be removed.
@@ -216,7 +217,7 @@ def remove_journal(out: Path) -> None:
 
 
 def _names_in(out: Path) -> list[str]:
-    """Returns the sorted names of all in the folder; of what is in the index folder, `index/NAME`."""
+    """Returns the sorted names of all files in the folder, those in its index folder as `index/NAME`."""
     folder = out / INDEX_FOLDER
     inside = list(folder.iterdir()) if folder.is_dir() else []
     return sorted(
@@ -230,12 +231,12 @@ def _remove(out: Path, names: list[str]) -> None:
             (out / name).unlink(missing_ok=True)
         except OSError as error:
             raise InputError(f"{out / name}: cannot be removed: {error.strerror}") from None
-    with suppress(OSError):  # there are none, or something of another's is in it
+    with suppress(OSError):  # there is no such folder, or it holds other files
         (out / INDEX_FOLDER).rmdir()
 
 
 def _plan_in(out: Path) -> dict[str, Any] | None:
-    """Returns the plan of the conversion in a folder, finished or under way, or None."""
+    """Returns the plan of the conversion in a folder, finished or not; None: there is none."""
     for name in (MANIFEST_NAME, PLAN_NAME):
         try:
             content = json.loads((out / name).read_bytes())
@@ -248,7 +249,7 @@ def _plan_in(out: Path) -> dict[str, Any] | None:
 
 
 def is_ours(name: str) -> bool:
-    """Returns whether a file name is one that conversions write, temporary ones too."""
+    """Returns whether a file name is one that conversions write; temporary names count too."""
     known = (
         MANIFEST_NAME, PLAN_NAME, SOURCES_NAME, STAT_NAME, REJECTED_NAME, DUPLICATES_NAME, PIPELINE_NAME,
         *TFDS_NAMES,

@@ -923,7 +923,8 @@ def test_what_is_no_size(text, facts):
     with pytest.raises(InputError) as caught:
         parse_size(text)
     assert re.search(
-        facts(f"--size={text}: must be pixels, as 180 or as HEIGHTxWIDTH, 180x240"), str(caught.value)
+        facts(f"--size={text}: must be pixels, one number or HEIGHTxWIDTH, for example 180 or 180x240"),
+        str(caught.value),
     )
 
 
@@ -940,7 +941,8 @@ def test_what_is_no_number_of_bytes(text, facts):
     with pytest.raises(InputError) as caught:
         parse_bytes(text)
     assert re.search(
-        facts(f"--shard_size={text}: must be a number with KB, MB or GB, as 64MB"), str(caught.value)
+        facts(f"--shard_size={text}: must be a number of bytes, or with KB, MB or GB, for example 64MB"),
+        str(caught.value),
     )
 
 

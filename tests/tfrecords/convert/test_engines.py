@@ -74,7 +74,7 @@ def test_what_is_no_task(text, facts):
     ("values", "message"),
     [
         ({"name": "spark"}, "--engine=spark: must be one of local, beam"),
-        ({"beam_args": "--x"}, "--beam_args=--x: are for --engine=beam only; add it or leave them"),
+        ({"beam_args": "--x"}, "--beam_args=--x: need --engine=beam; add it, or leave out --beam_args"),
         ({"task": (2, 2)}, "--task=2/2: must be I/N with I from 0 to N - 1, as 0/8 to 7/8"),
         ({"task": (0, 0)}, "--task=0/0: must be I/N with I from 0 to N - 1, as 0/8 to 7/8"),
         (
@@ -84,7 +84,7 @@ def test_what_is_no_task(text, facts):
         ),
         (
             {"finish": True, "name": "beam"},
-            "--finish with --engine=beam: beam seals what it wrote; leave --finish out",
+            "--finish with --engine=beam: beam finishes the conversion itself; leave --finish out",
         ),
     ],
 )
@@ -199,7 +199,7 @@ def test_tasks_agree_on_one_plan(convert, tmp_path, facts):
     assert number.returncode == 2
     assert re.search(
         facts(
-            f"error: --task=1/4: the plan in {out} is written by {TASKS} tasks; take the same number, or "
+            f"error: --task=1/4: {out} is written by {TASKS} tasks; give the same number, or "
             f"finish it on one machine with the same command without --task\n"
         ),
         number.stderr,
@@ -234,7 +234,7 @@ def test_a_repaired_image_is_found_by_finish(run_command, image_folder, tmp_path
     assert "images have other sizes or modification times than when the first task came" in again.stderr
     finish = convert("--finish")
     assert finish.returncode == 2
-    task = re.search(r"1 of \d+ shards are not there: .*; run again (--task=\d/3), then", finish.stderr)[1]
+    task = re.search(r"1 of \d+ shards are missing: .*; run again (--task=\d/3), then", finish.stderr)[1]
     assert convert(task).returncode == 0
     assert convert("--finish").returncode == 0
     assert convert(out=tmp_path / "fresh").returncode == 0
