@@ -65,7 +65,7 @@ MOST_ROOMS = 16  # of a folder, __init__ and commands aside, for these are its d
 # Tests of what no single module does.
 SUBJECTS = {
     "launch/slurm": {"command", "jobs"},
-    "tfrecords/convert": {"crash", "earlier"},
+    "tfrecords/convert": {"crash", "earlier", "rejects", "stops"},
     "tfrecords/duplicates": {"duplicates"},
     "tfrecords/images": {"fuzz"},
     "trainer": {"parity", "remote", "service", "stops", "stream"},

@@ -107,7 +107,7 @@ def test_no_data_set_there(tmp_path, facts):
     with pytest.raises(InputError) as raised:
         fetched(f"file://{tmp_path}", ["train"], cache_dir=tmp_path)
     assert re.search(
-        facts(f"file://{tmp_path}/manifest.json: is not there; --data is the folder that a conversion made"),
+        facts(f"file://{tmp_path}/manifest.json: is not there; give --data the URL of a converted data set"),
         str(raised.value),
     )
 
@@ -375,7 +375,7 @@ def test_a_manifest_cannot_name_files_elsewhere(data, tmp_path):
     evil = data.patched("val", 0, name=f"../{shard.name}")
     (tmp_path / "evil").mkdir()
     evil.manifest.save(tmp_path / "evil")
-    with pytest.raises(InputError, match="is no shard's name"):
+    with pytest.raises(InputError, match="is not a shard's name"):
         fetched(f"file://{tmp_path}/evil", ["val"], cache_dir=tmp_path / "cache")
 
 
