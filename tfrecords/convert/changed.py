@@ -57,13 +57,13 @@ class SourceFiles:
     check: bool
 
     def changed(
-        self, record: bytes | None, there: Mapping[str, Any], own: Collection[int] | None = None
+        self, record: bytes | None, existing: Mapping[str, Any], own: Collection[int] | None = None
     ) -> tuple[list[int] | None, bytes | None]:
         """Compares the files with those of a finished conversion.
 
         Args:
             record: content of its sources.stat; None: there is no such file.
-            there: content of its manifest.json.
+            existing: content of its manifest.json.
             own: numbers of the sources to compare; None: all.
 
         Returns:
@@ -71,7 +71,7 @@ class SourceFiles:
             data set or other options. And an updated record, if a file's status has changed but no content;
             else None.
         """
-        before = _parsed(record, there)
+        before = _parse(record, existing)
         if before is None or before[0] != self.plan["layout"] or len(before[1]) != len(self.plan["sizes"]):
             return None, None
         old, now = before[1], self._rows()
@@ -84,24 +84,24 @@ class SourceFiles:
         other = touched & (old["size"] != now["size"])
         unsure = np.flatnonzero(touched & ~other).tolist()
         for number, digest in zip(unsure, self._digests(unsure), strict=True):
-            now["digest"][number] = np.frombuffer(self._kept(digest), np.uint8)
+            now["digest"][number] = np.frombuffer(self._keyed(digest), np.uint8)
         other |= (old["digest"] != now["digest"]).any(1)
         is_stale = touched.any() and not other.any() and own is None and (now != old).any()
-        return np.flatnonzero(other).tolist(), self._rendered(now, there["sha256"]) if is_stale else None
+        return np.flatnonzero(other).tolist(), self._rendered(now, existing["sha256"]) if is_stale else None
 
     def changed_since(
-        self, out: Path, there: Mapping[str, Any], own: Collection[int] | None = None
+        self, out: Path, existing: Mapping[str, Any], own: Collection[int] | None = None
     ) -> list[int] | None:
         """Does what `changed` does for an output folder, and updates its record."""
         path = out / STAT_NAME
-        changed, updated = self.changed(path.read_bytes() if path.is_file() else None, there, own)
+        changed, updated = self.changed(path.read_bytes() if path.is_file() else None, existing, own)
         if updated is not None:
             with suppress(OSError):  # then the next call compares again
                 replace_atomically(path, updated)
         return changed
 
     def changed_under_way(
-        self, out: Path, there: Mapping[str, Any], jobs: Sequence[ShardJob], known: Collection[int]
+        self, out: Path, existing: Mapping[str, Any], jobs: Sequence[ShardJob], known: Collection[int]
     ) -> set[int]:
         """Returns the sources of finished shards that have changed, without those already known.
 
@@ -110,13 +110,13 @@ class SourceFiles:
 
         Args:
             out: folder of an unfinished conversion.
-            there: content of its plan.json.
+            existing: content of its plan.json.
             jobs: all shards of the plan.
             known: numbers of the sources whose size or modification time has changed.
         """
         names = [_STATUS[name] for name in ("ctime", "inode")]
         now = zip(*(self.plan[name] for name in names), strict=True)
-        before = zip(*(there.get(name, self.plan[name]) for name in names), strict=True)
+        before = zip(*(existing.get(name, self.plan[name]) for name in names), strict=True)
         touched = {n for n, (a, b) in enumerate(zip(before, now, strict=True)) if a != b or self.check}
         touched -= set(known)
         read: dict[int, str] = {}
@@ -146,11 +146,11 @@ class SourceFiles:
         known = np.zeros(len(rows), bool)
         for job, result in zip(jobs, results, strict=True):
             for image, digest in zip(job.images, result.digests, strict=True):
-                rows["digest"][image.source] = np.frombuffer(self._kept(bytes.fromhex(digest)), np.uint8)
+                rows["digest"][image.source] = np.frombuffer(self._keyed(bytes.fromhex(digest)), np.uint8)
                 known[image.source] = True
         missing = np.flatnonzero(~known).tolist()
         for number, data in zip(missing, self._digests(missing), strict=True):
-            rows["digest"][number] = np.frombuffer(self._kept(data), np.uint8)
+            rows["digest"][number] = np.frombuffer(self._keyed(data), np.uint8)
         write_atomically(out / STAT_NAME, self._rendered(rows, manifest.sha256))
 
     def refuse(self, out: Path | str, changed: Sequence[int]) -> InputError:
@@ -187,7 +187,7 @@ class SourceFiles:
         }
         return json.dumps(head).encode() + b"\n" + data
 
-    def _kept(self, digest: bytes) -> bytes:
+    def _keyed(self, digest: bytes) -> bytes:
         if self.key is None or not any(digest):
             return digest
         key = hashlib.blake2b(self.key.secret, person=b"content").digest()
@@ -217,7 +217,7 @@ class SourceFiles:
         return found
 
 
-def keep_record(out: Path, before: Manifest, after: Manifest) -> None:
+def rebind_record(out: Path, before: Manifest, after: Manifest) -> None:
     """Makes the record of the sources valid for a manifest that is about to replace another.
 
     It stays valid for the old manifest, so that nothing is lost if the process is killed between the two.
@@ -226,28 +226,28 @@ def keep_record(out: Path, before: Manifest, after: Manifest) -> None:
         InputError: the record cannot be written.
     """
     path = out / STAT_NAME
-    if path.is_file() and (record := renamed_record(path.read_bytes(), before, after)) is not None:
+    if path.is_file() and (record := rebound_record(path.read_bytes(), before, after)) is not None:
         write_atomically(path, record)
 
 
-def renamed_record(record: bytes, before: Manifest, after: Manifest) -> bytes | None:
+def rebound_record(record: bytes, before: Manifest, after: Manifest) -> bytes | None:
     """Returns a record that is valid for two manifests; None if it is not valid for the first."""
-    if _parsed(record, {"sha256": before.sha256}) is None:
+    if _parse(record, {"sha256": before.sha256}) is None:
         return None
     head, _, data = record.partition(b"\n")
     manifests = {"manifest": after.sha256, "manifest_before": before.sha256}
     return json.dumps({**json.loads(head), **manifests}).encode() + b"\n" + data
 
 
-def notes_on_record(out: Path, manifest: Manifest) -> tuple[str, ...]:
+def record_notes(out: Path, manifest: Manifest) -> tuple[str, ...]:
     """Returns a note, if a finished conversion has no record of its sources."""
     path = out / STAT_NAME
-    if _parsed(path.read_bytes() if path.is_file() else None, {"sha256": manifest.sha256}) is not None:
+    if _parse(path.read_bytes() if path.is_file() else None, {"sha256": manifest.sha256}) is not None:
         return ()
-    return (unrecorded(),)
+    return (no_record_note(),)
 
 
-def unrecorded() -> str:
+def no_record_note() -> str:
     """Returns the note about a missing record of the sources."""
     return (
         f"there is no record of the sources ({STAT_NAME}), so only their sizes were compared; --overwrite "
@@ -255,13 +255,13 @@ def unrecorded() -> str:
     )
 
 
-def _parsed(record: bytes | None, there: Mapping[str, Any]) -> tuple[str, Rows] | None:
+def _parse(record: bytes | None, existing: Mapping[str, Any]) -> tuple[str, Rows] | None:
     """Returns the layout and the rows of a record; None: it is missing, damaged, or of another data set."""
     head, _, data = (record or b"").partition(b"\n")
     try:
         values = json.loads(head)
         manifests = (values["manifest"], values.get("manifest_before"))
-        if there["sha256"] not in manifests or values["sha256"] != hashlib.sha256(data).hexdigest():
+        if existing["sha256"] not in manifests or values["sha256"] != hashlib.sha256(data).hexdigest():
             return None
         return str(values["layout"]), np.frombuffer(data, _ROW)
     except (ValueError, KeyError, TypeError):

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tfrecords.convert.balance import balanced_copies
-from tfrecords.convert.changed import SourceFiles, keep_record, notes_on_record
+from tfrecords.convert.changed import SourceFiles, rebind_record, record_notes
 from tfrecords.convert.engines import jobs_of, require_all, write_with_beam
 from tfrecords.convert.final_files import hashed_group, manifest_of, render_sources, updated_manifest
 from tfrecords.convert.findings import notes_on
@@ -67,7 +67,7 @@ def convert_images(options: ConvertOptions) -> Conversion:
     """
     started = time.monotonic()
     with _pool(options) as pool:
-        planned = _listed_and_planned(options, pool)
+        planned = _list_and_plan(options, pool)
         with conversion_lock(options.out):
             return _convert(*planned, pool, started)
 
@@ -85,7 +85,7 @@ def convert_task(options: ConvertOptions) -> int:
     if task is None:
         raise InputError("--task: is missing; must be I/N with I from 0 to N - 1, as 0/8 to 7/8")
     with _pool(options) as pool:
-        options, listing, _, _, jobs, plan = _listed_and_planned(options, pool)
+        options, listing, _, _, jobs, plan = _list_and_plan(options, pool)
         own = jobs_of(task, jobs)
         with task_lock(options.out, *task):
             if not join(options.out, plan, own, _source_files(options, listing, plan), task):
@@ -97,7 +97,7 @@ def convert_task(options: ConvertOptions) -> int:
 def sources_of(options: ConvertOptions) -> SourceFiles:
     """Returns the source files of a conversion and its plan; writes nothing."""
     with _pool(options) as pool:
-        options, listing, *_, plan = _listed_and_planned(options, pool)
+        options, listing, *_, plan = _list_and_plan(options, pool)
         return _source_files(options, listing, plan)
 
 
@@ -110,7 +110,7 @@ def _pool(options: ConvertOptions) -> Pool:
     return Pool(options.workers or len(os.sched_getaffinity(0)))
 
 
-def _listed_and_planned(
+def _list_and_plan(
     options: ConvertOptions, pool: Pool
 ) -> tuple[ConvertOptions, Listing, tuple[str, ...], Sets, list[ShardJob], dict[str, Any]]:
     """Returns the options, `auto` resolved, and listing, splits, dropped images, shard jobs and plan."""
@@ -146,13 +146,13 @@ def _convert(
     if prepare(options.out, plan, jobs, sources, overwrite=options.overwrite):
         manifest = Manifest.load(options.out)
         check_rejects(listing.root, manifest.rejected, limit)
-        _refuse_kept(options, manifest)
+        _refuse_kept_duplicates(options, manifest)
         updated, notes = updated_manifest(manifest, options.positive)
         if updated != manifest:
-            keep_record(options.out, manifest, updated)
+            rebind_record(options.out, manifest, updated)
             updated.save(options.out)
         write_companions(options.out, updated, index=options.dali_index)
-        notes = (*listing.notes, *notes, *notes_on_record(options.out, updated))
+        notes = (*listing.notes, *notes, *record_notes(options.out, updated))
         return Conversion(updated, True, time.monotonic() - started, notes)
     if options.engine.finish:
         require_all(options.out, jobs, tasks)
@@ -194,7 +194,7 @@ def _convert(
     return Conversion(manifest, False, time.monotonic() - started, (*listing.notes, *notes))
 
 
-def _refuse_kept(options: ConvertOptions, manifest: Manifest) -> None:
+def _refuse_kept_duplicates(options: ConvertOptions, manifest: Manifest) -> None:
     """Raises InputError if a finished conversion kept duplicates that the options refuse."""
     quality = manifest.split_quality
     across = quality.duplicate_sets_across_splits or quality.duplicate_sets_across_labels

@@ -36,14 +36,14 @@ def prepare(
         found = [name for name in _names_in(out) if not is_lock(name)]
     except OSError as error:
         raise InputError(f"--out={out}: cannot be read: {error.strerror}") from None
-    there = _plan_in(out)
+    existing = _read_plan(out)
     leftovers = [name for name in found if is_ours(name) and name.endswith(".tmp")]
-    if there is None and len(leftovers) < len(found):
+    if existing is None and len(leftovers) < len(found):
         raise InputError(
             f"--out={out}: is not empty ({', '.join(found[:3])}{', ...' * (len(found) > 3)}) and holds "
             f"no conversion; choose a new or empty folder"
         )
-    if there is not None and _goes_on(out, there, plan, jobs, sources, overwrite=overwrite):
+    if existing is not None and _continues(out, existing, plan, jobs, sources, overwrite=overwrite):
         _remove(out, leftovers)
         if MANIFEST_NAME in found:
             remove_progress_files(out)
@@ -86,32 +86,32 @@ def join(
         found = [name for name in _names_in(out) if not is_lock(name)]
     except OSError as error:
         raise InputError(f"--out={out}: cannot be read: {error.strerror}") from None
-    there = _plan_in(out)
+    existing = _read_plan(out)
     leftovers = [name for name in found if is_ours(name) and name.endswith(".tmp")]
-    if there is None:
+    if existing is None:
         if len(leftovers) < len(found):
             raise InputError(
                 f"--out={out}: is not empty ({', '.join(found[:3])}{', ...' * (len(found) > 3)}) and holds "
                 f"no conversion; choose a new or empty folder"
             )
-        there = _leave_plan(out, plan | {"tasks": tasks}, number)
-    if MANIFEST_NAME in found and there["plan"] == plan["plan"]:
+        existing = _write_first_plan(out, plan | {"tasks": tasks}, number)
+    if MANIFEST_NAME in found and existing["plan"] == plan["plan"]:
         Manifest.load(out)
         own = {image.source for job in jobs for image in job.images}
-        if changed := sources.changed_since(out, there, own):
+        if changed := sources.changed_since(out, existing, own):
             raise sources.refuse(out, changed)
         return True
-    if MANIFEST_NAME in found or there.get("layout") != plan["layout"]:
+    if MANIFEST_NAME in found or existing.get("layout") != plan["layout"]:
         raise InputError(
             f"--out={out}: holds a conversion of other images or with other options; choose another --out; "
             f"all tasks of a plan need the same images and options"
         )
-    if there.get("tasks", tasks) != tasks:
+    if existing.get("tasks", tasks) != tasks:
         raise InputError(
-            f"--task={number}/{tasks}: {out} is written by {there['tasks']} tasks; give the same number, or "
-            f"finish it on one machine with the same command without --task"
+            f"--task={number}/{tasks}: {out} is written by {existing['tasks']} tasks; give the same number, "
+            f"or finish it on one machine with the same command without --task"
         )
-    if any(there.get(name) != plan[name] for name in ("sizes", "mtimes")):
+    if any(existing.get(name) != plan[name] for name in ("sizes", "mtimes")):
         raise InputError(
             f"--task={number}/{tasks}: images have other sizes or modification times than for the first "
             f"task. If each machine has its own copy, it must keep them (cp -p). If images were repaired, "
@@ -125,19 +125,19 @@ def join(
 
 def tasks_of(out: Path) -> int | None:
     """Returns how many tasks write the conversion in a folder; None: it is not written by tasks."""
-    return (_plan_in(out) or {}).get("tasks")
+    return (_read_plan(out) or {}).get("tasks")
 
 
-def _leave_plan(out: Path, plan: dict[str, Any], number: int) -> dict[str, Any]:
+def _write_first_plan(out: Path, plan: dict[str, Any], number: int) -> dict[str, Any]:
     """Writes plan.json unless another task has written it, and returns its content."""
     # Task numbers tell the writers apart: by their locks, one process runs a task.
     create_atomically(out / PLAN_NAME, json.dumps(plan).encode(), writer=number)
-    return _plan_in(out) or {}
+    return _read_plan(out) or {}
 
 
-def _goes_on(
+def _continues(
     out: Path,
-    there: dict[str, Any],
+    existing: dict[str, Any],
     plan: dict[str, Any],
     jobs: Sequence[ShardJob],
     sources: SourceFiles,
@@ -147,38 +147,38 @@ def _goes_on(
     """Returns whether the content of the folder is kept; removes shards of images that have changed since."""
     if (out / MANIFEST_NAME).exists():
         try:
-            if there["plan"] == plan["plan"]:
+            if existing["plan"] == plan["plan"]:
                 Manifest.load(out)
         except InputError:
             if not overwrite:
                 raise
             return False
-        return _is_of(out, there, plan, sources, overwrite=overwrite)
-    if there.get("layout") != plan["layout"]:
+        return _is_kept(out, existing, plan, sources, overwrite=overwrite)
+    if existing.get("layout") != plan["layout"]:
         return False
-    stale = _stale(out, there, plan, jobs, sources)
+    stale = _changed_shards(out, existing, plan, jobs, sources)
     _remove(out, [name + suffix for name in stale for suffix in ("", RESULT_SUFFIX)])
     _remove(out, [name for name in _names_in(out) if is_ours(name) and name.endswith(INDEX_SUFFIX)])
     return True
 
 
-def _is_of(
-    out: Path, there: dict[str, Any], plan: dict[str, Any], sources: SourceFiles, *, overwrite: bool
+def _is_kept(
+    out: Path, existing: dict[str, Any], plan: dict[str, Any], sources: SourceFiles, *, overwrite: bool
 ) -> bool:
     """Returns whether a finished conversion is kept: it has this plan, and the sources have not changed."""
-    changed = sources.changed_since(out, there)
+    changed = sources.changed_since(out, existing)
     if changed and not overwrite:
         raise sources.refuse(out, changed)
-    if changed or there["plan"] != plan["plan"]:
+    if changed or existing["plan"] != plan["plan"]:
         return False
     if changed is None and sources.check and not overwrite:
         raise sources.refuse_unknown(out)
     return changed is not None or not overwrite
 
 
-def _stale(
+def _changed_shards(
     out: Path,
-    there: dict[str, Any],
+    existing: dict[str, Any],
     plan: dict[str, Any],
     jobs: Sequence[ShardJob],
     sources: SourceFiles,
@@ -188,10 +188,10 @@ def _stale(
     An image counts as changed if its size or modification time is different. If only its change time or inode
     is, its content is compared.
     """
-    before = zip(there["sizes"], there.get("mtimes", plan["mtimes"]), strict=True)
+    before = zip(existing["sizes"], existing.get("mtimes", plan["mtimes"]), strict=True)
     now = zip(plan["sizes"], plan["mtimes"], strict=True)
     changed = {source for source, (a, b) in enumerate(zip(before, now, strict=True)) if a != b}
-    changed |= sources.changed_under_way(out, there, jobs, changed)
+    changed |= sources.changed_under_way(out, existing, jobs, changed)
     if not changed:
         return []
     named = sorted(image.id for job in jobs for image in job.images if image.source in changed)
@@ -235,7 +235,7 @@ def _remove(out: Path, names: list[str]) -> None:
         (out / INDEX_FOLDER).rmdir()
 
 
-def _plan_in(out: Path) -> dict[str, Any] | None:
+def _read_plan(out: Path) -> dict[str, Any] | None:
     """Returns the plan of the conversion in a folder, finished or not; None: there is none."""
     for name in (MANIFEST_NAME, PLAN_NAME):
         try:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from tfrecords.convert.changed import STAT_NAME, SourceFiles, renamed_record, unrecorded
+from tfrecords.convert.changed import STAT_NAME, SourceFiles, no_record_note, rebound_record
 from tfrecords.convert.conversion import Conversion, convert_images, sources_of
 from tfrecords.convert.final_files import updated_manifest
 from tfrecords.convert.options import ConvertOptions, refuse_nested
@@ -63,7 +63,7 @@ def convert_remote(options: ConvertOptions, *, images: str, out: str, work: Path
         manifest, update_notes = _updated(out, manifest, options.positive)
         return Conversion(manifest, True, 0.0, (*sources.listing.notes, *notes, *update_notes))
     conversion = convert_images(options)
-    _publish(options.out, out, conversion.manifest)
+    _upload_result(options.out, out, conversion.manifest)
     shutil.rmtree(options.out)
     return replace(conversion, was_complete=False)
 
@@ -100,15 +100,15 @@ def fetch(url: str, folder: Path, *, journal: Path) -> None:
             names = missing[start : start + _BATCH]
             # First out of the journal: after a kill in the middle of a file, it is copied again.
             done = {name: version for name, version in done.items() if name in there and name not in names}
-            _keep(journal, done)
+            _write_journal(journal, done)
             for name in names:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
             files.get([f"{base}/{name}" for name in names], [str(folder / name) for name in names])
             done |= {name: there[name] for name in names}
-        _keep(journal, done)
+        _write_journal(journal, done)
 
 
-def _keep(journal: Path, values: dict[str, Any]) -> None:
+def _write_journal(journal: Path, values: dict[str, Any]) -> None:
     journal.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(journal, json.dumps(values).encode())
 
@@ -142,7 +142,7 @@ def _complete_result(
                     files.pipe_file(f"{base}/{STAT_NAME}", updated)
                 if PLAN_NAME in found:  # a process was killed after it had uploaded the manifest
                     files.rm_file(f"{base}/{PLAN_NAME}")
-                return _checked(files, base, url), (unrecorded(),) * (changed is None)
+                return _check_sizes(files, base, url), (no_record_note(),) * (changed is None)
         if found and not (overwrite and marks):
             what = "a conversion of other images or with other options" if marks else "no conversion"
             fix = ", or replace it with --overwrite" if marks else ""
@@ -171,13 +171,13 @@ def _updated(url: str, manifest: Manifest, positive: str) -> tuple[Manifest, tup
             updated.save(Path(folder))
             stat = f"{base}/{STAT_NAME}"
             record = files.cat_file(stat) if files.exists(stat) else b""
-            if (record := renamed_record(record, manifest, updated)) is not None:
+            if (record := rebound_record(record, manifest, updated)) is not None:
                 files.pipe_file(stat, record)
             _upload(files, base, Path(folder), [MANIFEST_NAME])
     return updated, notes
 
 
-def _checked(files: Any, base: str, url: str) -> Manifest:
+def _check_sizes(files: Any, base: str, url: str) -> Manifest:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / MANIFEST_NAME).write_bytes(files.cat_file(f"{base}/{MANIFEST_NAME}"))
         manifest = Manifest.load(Path(folder), check_shards=False)
@@ -192,7 +192,7 @@ def _checked(files: Any, base: str, url: str) -> Manifest:
     return manifest
 
 
-def _publish(folder: Path, url: str, manifest: Manifest) -> None:
+def _upload_result(folder: Path, url: str, manifest: Manifest) -> None:
     """Uploads a result, manifest.json last; a shard that was uploaded before is kept if it has its size."""
     mark = {"plan": manifest.plan, "manifest": manifest.sha256}
     with _opened(url) as (files, base):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tfrecords.convert import shards
-from tfrecords.convert.changed import STAT_NAME, keep_record
+from tfrecords.convert.changed import STAT_NAME, rebind_record
 from tfrecords.convert.conversion import convert_images, convert_task
 from tfrecords.convert.engines import Engine
 from tfrecords.convert.options import ConvertOptions
@@ -91,7 +91,7 @@ def test_a_positive_class_and_an_index_may_be_given_at_the_same_time(earlier):
 
 def test_a_kill_between_the_record_and_the_manifest_loses_nothing(earlier):
     first = Manifest.load(earlier.out)
-    keep_record(earlier.out, first, first.in_current_schema())
+    rebind_record(earlier.out, first, first.in_current_schema())
     assert schema_in(earlier.out) == 1
     done = convert_images(replace(earlier, check_sources=True))
     assert done.was_complete
