@@ -30,7 +30,7 @@ from typing import Any
 from absl import flags
 
 from tfrecords.command import run
-from tfrecords.files import write_output
+from tfrecords.files.outputs import write_output
 
 _IMAGES = flags.DEFINE_string("images", None, "Class folders of images.", required=True)
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Repeats of each.", lower_bound=1)

@@ -26,7 +26,7 @@ from tfrecords.command import run
 from tfrecords.errors import InputError
 from tfrecords.manifest import MANIFEST_NAME, SOURCES_NAME, Manifest
 from tfrecords.records import read_records
-from tfrecords.verification import verify
+from tfrecords.verification.data_set import verify
 
 _DATA = flags.DEFINE_string("data", None, "Folder with manifest.json; stays as it is.", required=True)
 _FLIPS = flags.DEFINE_integer("flips", 500, "Single-bit flips.", lower_bound=1)

@@ -29,7 +29,7 @@ from input_timing import Row, interleaved
 
 from data_pipeline.options import CACHES
 from tfrecords.command import run
-from tfrecords.files import write_output
+from tfrecords.files.outputs import write_output
 from tfrecords.manifest import Manifest
 
 _IMAGES = flags.DEFINE_string("images", None, "Class folders of images.", required=True)

@@ -35,7 +35,7 @@ from input_timing import interleaved
 from data_pipeline.quiet import quiet_start
 from tfrecords.command import run
 from tfrecords.errors import InputError
-from tfrecords.files import write_output
+from tfrecords.files.outputs import write_output
 from tfrecords.manifest import Manifest
 
 _PARTS_THERE = ("size", "start", "memory", "step")

@@ -24,7 +24,7 @@ from data_pipeline.quiet import quiet_start
 from tfrecords.command import run
 from tfrecords.convert.conversion import convert_images
 from tfrecords.convert.options import ConvertOptions
-from tfrecords.files import write_output
+from tfrecords.files.outputs import write_output
 from tfrecords.manifest import Manifest
 
 _IMAGES = flags.DEFINE_string("images", None, "Class folders of images.", required=True)

@@ -1,67 +1,50 @@
-"""Data behind a URL, s3://, gs://, https:// or another of fsspec's: fetched once into a checked cache.
+"""Fetches a data set behind a URL once, into a checked cache: s3://, gs://, https:// and others.
 
-The cache is a folder of data sets, each under the hash that its manifest carries, so the same data under
-two URLs is fetched once, and changed data is other data. A shard gets its name when all its bytes are on
-disk and their SHA-256 is the manifest's: what has a shard's name and size is whole, whenever a fetch was
-killed. What was cut off goes on from its last byte.
+The cache has a folder for each data set, named by the SHA-256 in its manifest. So the same data behind two
+URLs are fetched once, and changed data are fetched again. A shard gets its name only when all its bytes are
+on the disk and have the manifest's SHA-256. So after a kill, a file with a shard's name and size is complete,
+and an incomplete one continues from its last byte.
 
-Processes that start together fetch once: one does, the others wait for it. A data set that a process
-reads is locked as long as the process lives; the cache makes room by the others, least recently used
-first. What is secret in a URL, user, password and query, is used to fetch and is never shown or kept.
+If several processes start together, one fetches and the others wait for it. A data set is locked while a
+process that reads it lives. To make room, the cache removes other data sets, the least recently used first.
+The secrets in a URL (user, password, query) are used to fetch, and never shown or stored.
 """
 
-import fcntl
 import hashlib
-import importlib
 import json
-import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
 from tfrecords import command
 from tfrecords.errors import InputError
-from tfrecords.files import file_sha256, publish, write_atomically
+from tfrecords.files.atomic import file_sha256, publish, write_atomically
+from tfrecords.files.cache import user_cache
+from tfrecords.files.locks import file_lock, share_until_exit, try_lock
+from tfrecords.files.urls import has_secrets, is_remote, open_url, without_secrets
 from tfrecords.manifest import MANIFEST_NAME, Manifest, Shard, is_shard
 
-_THREADS: Final = 8  # shards fetched at once: a store's speed is for each connection
-_BLOCK: Final = 8 << 20  # bytes asked for at once
-
-
-def is_remote(data: str) -> bool:
-    """Returns whether data is named by a URL, and not by a local path."""
-    return "://" in data
-
-
-def without_secrets(url: str) -> str:
-    """Returns a URL without user, password, query and fragment, to be shown and kept."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+_THREADS: Final = 8  # shards fetched at once, because a store limits the speed of each connection
+_BLOCK: Final = 8 << 20  # bytes per request
 
 
 def end_process() -> None:
-    """Ends a process that read with tensorflow-io 0.37.1, whose S3 client aborts a normal end."""
+    """Ends a process at once; after reading with tensorflow-io 0.37.1, its S3 client aborts a normal end."""
     command.end()
-
-
-def user_cache() -> Path:
-    """Returns the user's cache folder: below `$XDG_CACHE_HOME`, or `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shardlight"
 
 
 def resolve_data(
     data: str, splits: Collection[str], *, cache_dir: str = "", limit: int = 0, check: bool = False
 ) -> Path:
-    """Returns the folder of a data set, `fetched` if a URL names it: with its arguments and errors."""
+    """Returns the folder of a data set; a URL is fetched first. Arguments and errors as `fetched`."""
     if not is_remote(data):
         return Path(data)
     return fetched(data, splits, cache_dir=Path(cache_dir) if cache_dir else None, limit=limit, check=check)
@@ -75,34 +58,34 @@ def fetched(
     limit: int = 0,
     check: bool = False,
 ) -> Path:
-    """Returns the local folder of a remote data set; fetches what is not there yet.
+    """Returns the local folder of a remote data set; fetches what is missing.
 
     Args:
         url: of the folder with manifest.json.
-        splits: names of those that are needed; one that the data set does not have needs nothing.
-        cache_dir: where data sets are kept; None: the user's cache folder.
-        limit: bytes that all data sets there may take; 0: what the disk has.
-        check: whether to hash again what was fetched before.
+        splits: names of the needed splits; a name that the data set does not have is ignored.
+        cache_dir: the folder of the cache; None: the user's cache folder.
+        limit: bytes that all data sets in the cache may take; 0: no limit but the disk.
+        check: whether shards that were fetched before are hashed again.
 
     Raises:
-        InputError: fsspec is not installed, the place cannot be read, a shard there is missing or is not
-            what the manifest says, or there is no room.
+        InputError: fsspec is not installed, the URL cannot be read, a shard is missing or differs from the
+            manifest, or there is not enough room.
     """
     source = _Source.of(url)
     data = source.read(MANIFEST_NAME)
     manifest = Manifest.from_bytes(data, f"{source.shown}/{MANIFEST_NAME}")
     shards = [s for name, split in manifest.splits.items() if name in splits for s in split.shards]
     if odd := [shard.name for shard in shards if not is_shard(shard.name)]:
-        raise InputError(f"{source.shown}/{MANIFEST_NAME}: {odd[0]!r} is no shard's name; convert again")
+        raise InputError(f"{source.shown}/{MANIFEST_NAME}: {odd[0]!r} is not a shard's name; convert again")
     home = (cache_dir or user_cache()).absolute() / "remote"
     folder = home / json.loads(data)["sha256"]
     try:
         home.mkdir(parents=True, exist_ok=True)
-        _hold(_lock_of(folder))
+        share_until_exit(_lock_of(folder))  # this process reads the data set
         if check:
             _drop_damaged(folder, shards)
         if _missing(folder, shards) or not (folder / MANIFEST_NAME).exists():
-            with _alone(home):
+            with _one_at_a_time(home):
                 missing = _missing(folder, shards)
                 _make_room(folder, missing, limit, source.shown)
                 folder.mkdir(exist_ok=True)
@@ -118,7 +101,15 @@ def fetched(
 
 @dataclass(frozen=True)
 class _Source:
-    """A folder behind a URL: its file system, its path there, what follows a file's name, its public name."""
+    """A folder behind a URL.
+
+    Attributes:
+        files: its fsspec file system.
+        base: its path there.
+        query: the query of the URL, appended to the path of each file.
+        shown: the URL without secrets.
+        secret: whether the URL has secrets.
+    """
 
     files: Any
     base: str
@@ -130,33 +121,26 @@ class _Source:
     def of(cls, url: str) -> Self:
         shown = without_secrets(url)
         bare, mark, query = url.partition("?")
-        try:
-            files, base = importlib.import_module("fsspec").core.url_to_fs(bare)
-        except ImportError as error:
-            raise InputError(
-                f"{shown}: cannot be reached ({error}); install the extra `remote`: "
-                f"pip install 'shardlight[remote]', or what this kind of URL needs"
-            ) from None
-        except ValueError as error:
-            raise InputError(f"{shown}: {error}") from None
-        return cls(files, base.rstrip("/"), mark + query, shown, bool(query) or "@" in urlsplit(url).netloc)
+        files, base = open_url(bare)
+        return cls(files, base, mark + query, shown, has_secrets(url))
 
     def read(self, name: str, start: int | None = None, stop: int | None = None) -> bytes:
-        """Returns a file's bytes from start to stop, or to its end where the server knows no ranges."""
+        """Returns the bytes of a file from start to stop; None: from its start, or to its end."""
         try:
             data = self.files.cat_file(f"{self.base}/{name}{self.query}", start=start, end=stop)
         except FileNotFoundError:
-            fix = "restore it there" if is_shard(name) else "--data is the folder that a conversion made"
+            fix = "restore it there" if is_shard(name) else "give --data the URL of a converted data set"
             raise InputError(f"{self.shown}/{name}: is not there; {fix}") from None
-        except Exception as error:  # each file system raises what its library does
-            # The text may hold the URL as it was asked for.
+        except Exception as error:  # each file system raises exceptions of its own library
+            # The text of the error may contain the URL with its secrets.
             why = type(error).__name__ + ("" if self.secret else f": {error}")
             raise InputError(
                 f"{self.shown}/{name}: cannot be read ({why}); check address and credentials. The same "
                 f"command again goes on from here"
             ) from None
-        whole = start is not None and stop is not None and len(data) > stop - start
-        return bytes(data[start:] if whole else data)
+        # A server that does not support ranges sends the whole file.
+        is_whole = start is not None and stop is not None and len(data) > stop - start
+        return bytes(data[start:] if is_whole else data)
 
 
 def _missing(folder: Path, shards: Sequence[Shard]) -> list[Shard]:
@@ -182,7 +166,7 @@ def _fetch(source: _Source, shards: Sequence[Shard], folder: Path) -> None:
             unit="B",
             unit_scale=True,
             desc=f"fetching {source.shown}",
-            mininterval=0.1 if sys.stderr.isatty() else 10,  # a log file gets a line now and then
+            mininterval=0.1 if sys.stderr.isatty() else 10,  # seconds; fewer lines in a log file
             disable=not shards,
         ) as bar,
         ThreadPoolExecutor(_THREADS) as pool,
@@ -191,7 +175,7 @@ def _fetch(source: _Source, shards: Sequence[Shard], folder: Path) -> None:
             for _ in pool.map(lambda shard: _fetch_shard(source, shard, folder, bar.update, stop), shards):
                 pass
         except BaseException:
-            stop.set()  # else the other threads would fetch their shards to the end
+            stop.set()  # otherwise the other threads would fetch their shards to the end
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -206,7 +190,7 @@ def _fetch_shard(
     part = folder / f".{shard.name}.part"
     kept = part.stat().st_size if part.exists() else 0
     found = _download(source, shard, part, kept, advance, stop)
-    if found != shard.sha256 and kept:  # a machine that lost power may have lost some of what was kept
+    if found != shard.sha256 and kept:  # a loss of power may have damaged the part that was kept
         part.unlink()
         found = _download(source, shard, part, 0, advance, stop)
     if stop.is_set():
@@ -228,7 +212,7 @@ def _download(
     advance: Callable[[int], Any],
     stop: threading.Event,
 ) -> str:
-    """Goes on with a file from its byte `kept`, to disk; returns the SHA-256 of all of it."""
+    """Continues a file from its byte `kept`; returns the SHA-256 of the whole file."""
     digest = hashlib.sha256()
     with part.open("a+b") as file:
         file.seek(0)
@@ -251,7 +235,7 @@ def _download(
 
 
 def _make_room(folder: Path, missing: Sequence[Shard], limit: int, shown: str) -> None:
-    """Removes data sets that nobody reads, least recently used first, until the missing shards fit."""
+    """Removes data sets that no process reads, least recently used first, until the missing shards fit."""
     home = folder.parent
     sizes = {path: _size(path) for path in home.iterdir() if path.is_dir()}
     parts = sum(path.stat().st_size for path in folder.glob(".*.part"))
@@ -262,7 +246,7 @@ def _make_room(folder: Path, missing: Sequence[Shard], limit: int, shown: str) -
         return min(free, limit - sum(sizes.values())) if limit else free
 
     others = sorted((path for path in sizes if path != folder), key=_last_use)
-    if room() + sum(sizes[path] for path in others) >= need:  # else nothing is removed in vain
+    if room() + sum(sizes[path] for path in others) >= need:  # otherwise removing would not help
         for path in others:
             if room() >= need:
                 return
@@ -272,17 +256,15 @@ def _make_room(folder: Path, missing: Sequence[Shard], limit: int, shown: str) -
         most = f"--cache_limit_mb={limit >> 20}" if limit else "the disk"
         raise InputError(
             f"{shown}: {need / 1e6:,.1f} MB are to be fetched, and {most} leaves {max(0, room()) / 1e6:,.1f} "
-            f"MB in {home}, data sets in use aside; make room, give a larger --cache_limit_mb or another "
-            f"--cache_dir"
+            f"MB in {home} beside the data sets in use; make room, give a larger --cache_limit_mb, or "
+            f"another --cache_dir"
         )
 
 
 def _removed(folder: Path) -> bool:
-    """Removes a data set unless a process reads it."""
+    """Removes a data set, unless a process reads it; returns whether it did."""
     with _lock_of(folder).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock):
             return False
         shutil.rmtree(folder)
     return True
@@ -301,19 +283,10 @@ def _last_use(folder: Path) -> float:
     return lock.stat().st_mtime if lock.exists() else 0
 
 
-def _hold(lock: Path) -> None:
-    """Marks a data set as in use, now and for as long as this process lives."""
-    lock.touch()
-    fcntl.flock(os.open(lock, os.O_RDONLY), fcntl.LOCK_SH)  # never closed: the process's end does it
+def _one_at_a_time(home: Path) -> AbstractContextManager[None]:
+    """Lets one process at a time fetch and make room."""
 
+    def on_wait() -> None:
+        print(f"{home}: waiting for a process that fetches", file=sys.stderr)
 
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """Waits for its turn: one process at a time fetches and makes room."""
-    with (home / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{home}: waiting for a process that fetches", file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return file_lock(home / "lock", on_wait=on_wait)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from data_pipeline.options import SPEED_ONLY, PipelineOptions
 from tfrecords.errors import InputError
-from tfrecords.files import write_atomically
+from tfrecords.files.atomic import write_atomically
 from tfrecords.manifest import PIPELINE_NAME, Manifest
 
 # "cache" is among them because it is the strongest; it alone can change the order of records.

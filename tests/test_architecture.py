@@ -21,7 +21,10 @@ KNOWN_TO_PIPELINE = {
     "tfrecords",
     *(
         f"tfrecords.{name}"
-        for name in ("augment", "command", "errors", "example", "files", "manifest", "records", "signals")
+        for name in (
+            *("augment", "command", "errors", "example", "manifest", "records", "signals"),
+            *("files", "files.atomic", "files.cache", "files.locks", "files.outputs", "files.urls"),
+        )
     ),
 }
 # Arrows inside a package: which of its folders the rooms of each folder may import, their own aside. The
@@ -30,16 +33,18 @@ FOLDERS = {
     "launch": set(),
     "launch.kubernetes": set(),
     "launch.slurm": set(),
-    "tfrecords": {"duplicates", "interop", "sources"},
-    "tfrecords.convert": {"duplicates", "images", "interop", "sources"},
-    "tfrecords.demo": {"convert"},
+    "tfrecords": {"duplicates", "files", "sources", "verification"},
+    "tfrecords.convert": {"duplicates", "files", "images", "interop", "sources"},
+    "tfrecords.demo": {"convert", "files"},
     "tfrecords.duplicates": {"images", "sources"},
+    "tfrecords.files": set(),
     "tfrecords.images": set(),
-    "tfrecords.interop": set(),
-    "tfrecords.show": {"duplicates", "text"},
+    "tfrecords.interop": {"files"},
+    "tfrecords.show": {"duplicates", "files", "text"},
     "tfrecords.sources": {"images", "sources.table"},
     "tfrecords.sources.table": {"images", "sources"},
     "tfrecords.text": set(),
+    "tfrecords.verification": {"duplicates", "files", "interop", "sources"},
     "data_pipeline": {"stream", "tiers"},
     "data_pipeline.benchmark": {"stream", "tiers"},
     "data_pipeline.stream": set(),
@@ -60,7 +65,7 @@ MOST_ROOMS = 16  # of a folder, __init__ and commands aside, for these are its d
 # Tests of what no single module does.
 SUBJECTS = {
     "launch/slurm": {"command", "jobs"},
-    "tfrecords/convert": {"crash"},
+    "tfrecords/convert": {"crash", "earlier", "rejects", "stops"},
     "tfrecords/duplicates": {"duplicates"},
     "tfrecords/images": {"fuzz"},
     "trainer": {"parity", "remote", "service", "stops", "stream"},
@@ -230,7 +235,8 @@ def test_arrows_inside_a_package(module):
 def test_each_arrow_inside_a_package_is_there():
     for folder, allowed in FOLDERS.items():
         package = folder.split(".")[0]
-        used = {folder_of(name) for module in ROOMS[folder] for name in ARROWS_OF_MODULES[module]}
+        own = [module for module in MODULES if folder_of(module) == folder]
+        used = {folder_of(name) for module in own for name in ARROWS_OF_MODULES[module]}
         assert {f"{package}.{name}" for name in allowed} <= used, folder
     assert set(FOLDERS) == set(ROOMS)
 
@@ -323,6 +329,23 @@ def test_flags_that_are_paths_are_defined_as_such(module):
 def test_a_command_opens_with_how_it_is_called(module):
     docstring = ast.get_docstring(ast.parse(MODULES[module].read_text()))
     assert re.search(rf"^ *python -m {re.escape(command_of(module))} --", docstring, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "homes"),
+    [
+        (r"\bfsync\(", {"tfrecords.files.atomic"}),
+        (r"\bflock\(", {"tfrecords.files.locks"}),
+        (r"environ.*XDG_CACHE_HOME", {"tfrecords.files.cache"}),
+        (r"\"://\" in ", {"tfrecords.files.urls"}),
+        (r"\burl_to_fs\(", {"tfrecords.files.urls"}),
+        (r"<< 3 \|", {"tfrecords.example"}),  # a protocol buffer's tag
+    ],
+)
+def test_one_home(pattern, homes):
+    """How to sync, lock, find the cache or tell a URL stands in one module; `launch` has its own."""
+    found = {name for name, path in MODULES.items() if re.search(pattern, path.read_text())}
+    assert {name for name in found if not inside(name, "launch")} == homes
 
 
 def test_no_grab_bags():

@@ -21,7 +21,8 @@ from data_pipeline.settings import save_settings
 from data_pipeline.tiers import disk
 from tfrecords.convert.conversion import ConvertOptions, convert_images, convert_task
 from tfrecords.convert.engines import Engine
-from tfrecords.files import file_sha256, write_atomically, write_output
+from tfrecords.files.atomic import file_sha256, write_atomically
+from tfrecords.files.outputs import write_output
 from tfrecords.manifest import MANIFEST_NAME, Manifest, is_shard
 from trainer.checkpoint import Checkpoints, State
 from trainer.config import TrainConfig

@@ -1,13 +1,12 @@
-"""Offline: images to verified, sharded TFRecords, once. Imports no TensorFlow.
+"""Converts images into verified, sharded TFRecords, once, before training. Imports no TensorFlow.
 
-Commands: `convert/` images to shards, `verify` every byte accounted for, `show/` a data set as text and
-picture.
-Subjects: `sources/` what there is to convert, `images/` bytes to pixels, `duplicates/` the same image
-twice, `interop/` files for other tools, `demo/` a drawn data set.
-What all of them share: `errors`, `command` (flags in, an exit code out), `streams` (what is printed),
-`signals`, `files` (whole or not there), `pool` (processes), `records` (TFRecord framing), `example` (the
-fields of a record), `manifest`, `quality` (how far splits can be trusted), `augment` (the copies),
-`verification` with `inspection` (one shard).
+Commands: `convert/` makes shards of images, `verify` checks every byte of them, `show/` shows a data set as
+text and pictures.
+Subjects: `sources/` lists images, `images/` decodes them, `duplicates/` finds equal and similar images,
+`verification/` checks a data set, `interop/` writes files for other tools, `demo/` draws a data set.
+Shared by all: `errors`, `command` (flags in, an exit code out), `streams` (what is printed), `signals`,
+`files/` (atomic writing, locks, URLs), `pool` (processes), `records` (TFRecord framing), `example`
+(a record's fields), `manifest`, `quality` (of the splits), `augment` (the copies).
 """
 
 import sys

@@ -1,9 +1,9 @@
-"""How a command ends when it is not simply done: bad input, or early with all that was made saved."""
+"""Exceptions that end a command: bad input, or an early end with all work saved."""
 
 from collections.abc import Sequence
 from typing import Final
 
-_NAMED: Final = 10  # of many
+_NAMED: Final = 10  # names in a message
 
 
 class InputError(ValueError):
@@ -14,14 +14,14 @@ class InputError(ValueError):
     """
 
 
-class EndedEarly(Exception):  # noqa: N818  # an end, not an error
-    """The command ends before it is done, as it should: stopped, a peer lost, a loss that is not finite.
+class EndedEarly(Exception):  # noqa: N818  # it is not an error
+    """The command ends early for a reason that is no bug: it was stopped, or lost a peer, for example.
 
-    Or it is done, but something was left out.
+    Or it has finished, but left something out.
 
     Args:
-        message: the last line that is printed: what is saved, and what to do.
-        code: the exit code, one of `tfrecords.command`.
+        message: the last line that is printed: what is saved, and what to do next.
+        code: the exit code, one of those in `tfrecords.command`.
     """
 
     def __init__(self, message: str, code: int) -> None:
@@ -30,6 +30,6 @@ class EndedEarly(Exception):  # noqa: N818  # an end, not an error
 
 
 def first_names(names: Sequence[str]) -> str:
-    """Returns names for a message, with commas: of many the first ten, and how many more there are."""
+    """Returns names for a message, with commas: the first ten, and how many more there are."""
     more = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f", ... and {more:,} more" if more > 0 else "")

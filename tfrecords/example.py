@@ -1,8 +1,8 @@
-"""The record schema, once, for writer and reader: one `tf.train.Example` an image.
+"""The fields of a record, and how they become the bytes of a `tf.train.Example` and back.
 
-Records are encoded and decoded here without TensorFlow, so that conversion starts at once, its
-workers stay small, and a record's bytes follow from its fields alone (the order of a protocol
-buffer map is otherwise unspecified). The messages are tensorflow/core/example/{example,feature}.proto.
+This needs no TensorFlow, so a conversion starts at once and its processes stay small. The fields are written
+in alphabetical order, so that equal records have equal bytes: protocol buffers leave a map's order open.
+The messages are those of tensorflow/core/example/{example,feature}.proto.
 """
 
 from dataclasses import dataclass
@@ -13,21 +13,28 @@ from tfrecords.errors import InputError
 SCHEMA_VERSION: Final = 1
 
 FIELDS: Final[dict[str, Literal["bytes", "int64"]]] = {
-    "copy": "int64",  # 0 is the original, 1 and up are its augmented copies
-    "group": "bytes",  # keyed hash of the group, printable
-    "id": "bytes",  # the source's path below the root, printable ASCII
+    "copy": "int64",  # 0 for the original; 1, 2, ... for its augmented copies
+    "group": "bytes",  # keyed hash of the group (the patient, for example), printable ASCII
+    "id": "bytes",  # path of the source below the image folder, printable ASCII
     "image": "bytes",  # uint8 [H, W, C] in C order for the raw encoding, else a PNG or JPEG file
     "label": "int64",  # index into the manifest's class names
     "source": "int64",  # index into sources.csv
 }
 
-_LENGTH_DELIMITED: Final = 2
-_VALUE_LIST_FIELD: Final = {"bytes": 1, "int64": 3}  # fields of tensorflow.Feature
+# Field numbers of the messages, outermost first; all of these fields are length-delimited.
+FEATURES_FIELD: Final = 1  # tensorflow.Example.features
+ENTRY_FIELD: Final = 1  # tensorflow.Features.feature, a map with an entry for each of `FIELDS`
+NAME_FIELD: Final = 1  # the entry's key
+FEATURE_FIELD: Final = 2  # the entry's value
+LIST_FIELD: Final = {"bytes": 1, "int64": 3}  # tensorflow.Feature.bytes_list and .int64_list
+VALUE_FIELD: Final = 1  # the list's values; int64 values are packed
+
+_LENGTH_DELIMITED: Final = 2  # wire type
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One image with what is known of it; see `FIELDS`."""
+    """One image and its facts; see `FIELDS`."""
 
     image: bytes
     label: int
@@ -42,25 +49,32 @@ def encode(record: Record) -> bytes:
     features = b""
     for name, kind in FIELDS.items():
         value = getattr(record, name)
-        payload = _varint(value) if kind == "int64" else value  # int64 lists are packed
-        feature = _tagged(_VALUE_LIST_FIELD[kind], _tagged(1, payload))
-        features += _tagged(1, _tagged(1, name.encode()) + _tagged(2, feature))
-    return _tagged(1, features)
+        payload = _varint(value) if kind == "int64" else value
+        feature = _tagged(LIST_FIELD[kind], _tagged(VALUE_FIELD, payload))
+        entry = _tagged(NAME_FIELD, name.encode()) + _tagged(FEATURE_FIELD, feature)
+        features += _tagged(ENTRY_FIELD, entry)
+    return _tagged(FEATURES_FIELD, features)
+
+
+def tag(field: int) -> int:
+    """Returns the byte before a length-delimited field."""
+    return field << 3 | _LENGTH_DELIMITED
 
 
 def decode(data: bytes) -> Record:
     """Returns the record in a serialized `tf.train.Example`.
 
     Raises:
-        InputError: the bytes are no Example, or its fields are not exactly `FIELDS`.
+        InputError: the bytes are not an Example, or its fields are not exactly `FIELDS`.
     """
     values: dict[str, bytes | int] = {}
     try:
-        for features in _messages(data, 1):
-            for entry in _messages(features, 1):
-                name = _one(entry, 1).decode()
+        for features in _messages(data, FEATURES_FIELD):
+            for entry in _messages(features, ENTRY_FIELD):
+                name = _one(entry, NAME_FIELD).decode()
                 kind = FIELDS[name]
-                payload = _one(_one(_one(entry, 2), _VALUE_LIST_FIELD[kind]), 1)
+                value_list = _one(_one(entry, FEATURE_FIELD), LIST_FIELD[kind])
+                payload = _one(value_list, VALUE_FIELD)
                 if name in values:
                     raise ValueError(f"field {name!r} twice")
                 values[name] = _number(payload) if kind == "int64" else payload
@@ -92,11 +106,11 @@ def _varint(value: int) -> bytes:
 
 
 def _tagged(field: int, payload: bytes) -> bytes:
-    return bytes([field << 3 | _LENGTH_DELIMITED]) + _varint(len(payload)) + payload
+    return bytes([tag(field)]) + _varint(len(payload)) + payload
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """Returns the number that starts at `at` and the position behind it."""
+    """Returns the number that starts at `at`, and the position after it."""
     value = shift = 0
     while True:
         byte = data[at]
@@ -117,21 +131,21 @@ def _number(payload: bytes) -> int:
 
 
 def _messages(data: bytes, field: int) -> list[bytes]:
-    """Returns the payloads of all length-delimited fields, that have this number."""
-    found, at = [], 0
+    """Returns the payloads of all fields with this number; every field must be length-delimited."""
+    payloads, at = [], 0
     while at < len(data):
-        tag, at = _read_varint(data, at)
+        start, at = _read_varint(data, at)
         length, at = _read_varint(data, at)
-        if tag & 7 != _LENGTH_DELIMITED or at + length > len(data):
+        if start & 7 != _LENGTH_DELIMITED or at + length > len(data):
             raise ValueError("a broken field")
-        if tag >> 3 == field:
-            found.append(data[at : at + length])
+        if start >> 3 == field:
+            payloads.append(data[at : at + length])
         at += length
-    return found
+    return payloads
 
 
 def _one(data: bytes, field: int) -> bytes:
-    found = _messages(data, field)
-    if len(found) != 1:
-        raise ValueError(f"{len(found)} values where one is expected")
-    return found[0]
+    payloads = _messages(data, field)
+    if len(payloads) != 1:
+        raise ValueError(f"{len(payloads)} values where one is expected")
+    return payloads[0]

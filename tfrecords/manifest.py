@@ -1,27 +1,25 @@
-"""What a converted data set is, in one JSON file; it is written last, so it exists = all is there."""
+"""manifest.json describes a converted data set. It is written last, so where it exists, all is there."""
 
 import hashlib
 import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
 from tfrecords.errors import InputError
 from tfrecords.example import SCHEMA_VERSION
-from tfrecords.files import write_atomically
+from tfrecords.files.atomic import write_atomically
+from tfrecords.manifest_schema import FIRST_SCHEMA, MANIFEST_SCHEMA, from_schema, to_schema
 from tfrecords.quality import SplitQuality
 
 MANIFEST_NAME: Final = "manifest.json"
 SOURCES_NAME: Final = "sources.csv"
-PIPELINE_NAME: Final = "pipeline.json"  # the best options for it, by data_pipeline.tune
+PIPELINE_NAME: Final = "pipeline.json"  # the fastest input options, found by data_pipeline.tune
 ENCODINGS: Final = ("raw", "png", "jpeg")
-MOST_CLASSES_SHOWN: Final = 10  # each in a column of the closing summary
-
-
-_SINCE: Final = {"positive": "", "resize": "stretch", "value_range": "full"}
+MOST_CLASSES_SHOWN: Final = 10  # of more classes, summaries show the rarest and the most frequent
 
 
 @dataclass(frozen=True)
@@ -39,10 +37,10 @@ class Split:
     """One split.
 
     Attributes:
-        shards: in order.
-        records: of all shards, copies included.
-        images: the originals among them.
-        groups: distinct groups.
+        shards: in the order of their numbers.
+        records: in all shards: originals and copies.
+        images: the originals among the records.
+        groups: how many groups (patients, for example) the images are of.
         records_per_class: records of each class, copies included, in the order of the class names.
     """
 
@@ -53,56 +51,58 @@ class Split:
     records_per_class: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A converted data set.
+    """A converted data set; the fields are the keys of manifest.json.
 
     Attributes:
-        name: of the data set, the first part of each shard's name.
-        class_names: in the order of their labels, which index them.
+        schema: version of the keys of manifest.json.
+        name: name of the data set, the first part of each shard's name.
+        class_names: in the order of their labels: label 0 is the first.
+        positive: of two classes the positive one, the finding; "": the class names tell which.
         image_shape: (height, width, channels).
-        encoding: "raw", "png" or "jpeg".
-        splits: by name.
-        copies: augmented copies of each train image; the most that a class has.
-        augmentation: the strengths they were drawn with.
-        seed: of splits, order and copies.
-        sources_sha256: of sources.csv, which lists each source by its number.
-        plan: fingerprint of all that the shards follow from.
-        rejected: sources left out, with the reason.
-        versions: of the tools that wrote it.
-        schema: version of records and manifest.
-        copies_per_class: of each train image of each class; () where all have `copies`.
-        trust: how far the splits can be trusted.
-        positive: of two classes the one that is looked for, the finding; "" where the names tell it.
+        encoding: of the images in the records: "raw", "png" or "jpeg".
         resize: how an image was brought to its shape: "stretch", "pad" or "crop".
-        value_range: how pixels of more than 8 bits were scaled: "full", "auto", or "LOW:HIGH".
+        value_range: how grayscale of more than 8 bits was scaled: "full", "auto", or "LOW:HIGH".
+        copies: augmented copies of each train image; if classes differ, the most that a class has.
+        copies_per_class: copies of each train image by class; (): `copies` for every class.
+        augmentation: the strengths that the copies were drawn with.
+        seed: of the splits, the order of the records, and the copies.
+        splits: by name.
+        split_quality: how far results on the splits can be trusted.
+        rejected: (id, reason) of each source that was left out.
+        versions: of the libraries whose output the records are.
+        record_schema: version of the fields of a record.
+        plan: SHA-256 of all that the shards follow from; equal plans give equal shards.
+        sources_sha256: of sources.csv, which lists all sources.
     """
 
+    schema: int = MANIFEST_SCHEMA
     name: str
     class_names: tuple[str, ...]
+    positive: str = ""
     image_shape: tuple[int, int, int]
     encoding: str
-    splits: Mapping[str, Split]
-    copies: int
-    augmentation: Mapping[str, float | str]
-    seed: int
-    sources_sha256: str
-    plan: str
-    rejected: tuple[tuple[str, str], ...]
-    versions: Mapping[str, str]
-    schema: int = SCHEMA_VERSION
-    copies_per_class: tuple[int, ...] = ()
-    trust: SplitQuality = field(default_factory=SplitQuality)
-    positive: str = ""
     resize: str = "stretch"
     value_range: str = "full"
+    copies: int
+    copies_per_class: tuple[int, ...] = ()
+    augmentation: Mapping[str, float | str]
+    seed: int
+    splits: Mapping[str, Split]
+    split_quality: SplitQuality = field(default_factory=SplitQuality)
+    rejected: tuple[tuple[str, str], ...]
+    versions: Mapping[str, str]
+    record_schema: int = SCHEMA_VERSION
+    plan: str
+    sources_sha256: str
 
     def split(self, name: str) -> Split:
-        """Returns a split by name, or raises InputError with the names there are."""
+        """Returns a split by name; raises InputError, with the names of all splits, if there is none."""
         if name not in self.splits:
             raise InputError(
-                f"split {name!r} is not in data set {self.name!r}; it has {', '.join(self.splits)}: "
-                f"convert with --val_fraction and --test_fraction to carve what is missing"
+                f"split {name!r} is not in data set {self.name!r}, which has {', '.join(self.splits)}; "
+                f"convert with --val_fraction or --test_fraction to make the missing split"
             )
         return self.splits[name]
 
@@ -113,7 +113,7 @@ class Manifest:
         return self.copies_per_class[label] if self.copies_per_class else self.copies
 
     def copies_in_words(self) -> str:
-        """Returns how many copies train images have, as "1 augmented copies of each train image"."""
+        """Returns how many copies train images have, for example "1 augmented copies of each train image"."""
         if not self.copies_per_class:
             return f"{self.copies} augmented copies of each train image"
         if len(self.class_names) > MOST_CLASSES_SHOWN:
@@ -123,12 +123,12 @@ class Manifest:
         return f"augmented copies of each train image: {', '.join(f'{n} of {name}' for n, name in each)}"
 
     def class_weights(self) -> tuple[float, ...]:
-        """Returns n / (classes * n_class) for each class of train: rare classes weigh more."""
+        """Returns n / (classes * n_class) for each class of train, so that rare classes weigh more."""
         counts = self.split("train").records_per_class
         return tuple(sum(counts) / (len(counts) * count) for count in counts)
 
     def describe(self) -> str:
-        """Returns the data set in words: a table of splits and classes; of many the least and the most."""
+        """Returns the data set as text: a row for each split, with the records of each class."""
         names = self.class_names
         if len(names) > MOST_CLASSES_SHOWN:
             return self._describe_many()
@@ -169,20 +169,20 @@ class Manifest:
         )
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Writes manifest.json, atomically, with the SHA-256 of its content as the last line."""
+        """Writes manifest.json atomically; its last key is the SHA-256 of all others."""
         write_atomically(Path(directory) / MANIFEST_NAME, self._sealed())
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 that manifest.json ends with: of all else in it."""
+        """The SHA-256 at the end of manifest.json, of all other keys."""
         return _sha256(self._values())
 
+    def in_current_schema(self) -> Self:
+        """Returns the same data set, to be saved with the current keys."""
+        return replace(self, schema=MANIFEST_SCHEMA)
+
     def _values(self) -> dict[str, Any]:
-        values = asdict(self)
-        for name, default in _SINCE.items():  # manifests from before they were there stay as they are
-            if values[name] == default:
-                del values[name]
-        return values
+        return to_schema(asdict(self), self.schema)
 
     def _sealed(self) -> bytes:
         values = self._values()
@@ -194,11 +194,11 @@ class Manifest:
 
         Args:
             directory: of the data set.
-            check_shards: whether to look at the shards.
+            check_shards: whether to check that each shard exists with its size.
 
         Raises:
-            InputError: no manifest, one of another schema, one that is not what was written, or a
-                shard that is missing or cut.
+            InputError: there is no manifest, it has an unknown schema or was changed, or a shard is missing
+                or has another size.
         """
         directory = Path(directory)
         path = directory / MANIFEST_NAME
@@ -215,35 +215,40 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes, path: Path | str) -> Self:
-        """Returns the manifest that a file holds; `path` is what errors call it.
+        """Returns the manifest in the bytes of a file; `path` names it in errors.
 
         Raises:
-            InputError: it is of another schema, or not what was written.
+            InputError: it has an unknown schema, or was changed after it was written.
         """
         try:
             values = json.loads(data)
         except ValueError as error:
-            raise InputError(f"{path}: is no JSON ({error}); convert again") from None
+            raise InputError(f"{path}: is not JSON ({error}); restore it or convert again") from None
         found = values.get("schema") if isinstance(values, dict) else None
-        if found != SCHEMA_VERSION:
+        if type(found) is not int or not FIRST_SCHEMA <= found <= MANIFEST_SCHEMA:
             raise InputError(
-                f"{path}: schema {found!r} found, this version reads {SCHEMA_VERSION}; convert the "
-                f"images again with this version"
+                f"{path}: schema {found!r} found, this version reads {FIRST_SCHEMA} to {MANIFEST_SCHEMA}; "
+                f"use the version that wrote it, or convert the images again with this one"
             )
         values.pop("sha256", None)
         try:
-            manifest = cls(**_from_json(values))
+            manifest = cls(**_from_json(from_schema(values)))
         except (TypeError, KeyError, AttributeError) as error:
             raise InputError(f"{path}: is damaged ({error!r}); convert again") from None
-        if manifest._sealed() != data:  # to the byte: an edit and a flipped bit are both found
+        if manifest.record_schema != SCHEMA_VERSION:
             raise InputError(
-                f"{path}: is not as it was written (its content and its SHA-256 differ); restore it or "
-                f"convert again"
+                f"{path}: record_schema {manifest.record_schema!r} found, this version reads "
+                f"{SCHEMA_VERSION}; use the version that wrote it, or convert the images again with this one"
+            )
+        if manifest._sealed() != data:  # byte by byte, so an edit or a flipped bit is found
+            raise InputError(
+                f"{path}: is not as it was written (its content and its SHA-256 differ); restore "
+                f"it or convert again"
             )
         return manifest
 
     def check_shards(self, directory: str | os.PathLike[str], *splits: str) -> None:
-        """Raises InputError unless every shard of the splits, or of all, is there with its size."""
+        """Raises InputError unless every shard of these splits exists with its size; no splits: of all."""
         for name in splits or self.splits:
             for shard in self.split(name).shards:
                 path = Path(directory) / shard.name
@@ -300,6 +305,6 @@ def _from_json(values: dict[str, Any]) -> dict[str, Any]:
         "class_names": tuple(values["class_names"]),
         "image_shape": tuple(values["image_shape"]),
         "copies_per_class": tuple(values["copies_per_class"]),
-        "trust": SplitQuality.from_json(values["trust"]),
+        "split_quality": SplitQuality.from_json(values["split_quality"]),
         "rejected": tuple(tuple(pair) for pair in values["rejected"]),
     }

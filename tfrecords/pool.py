@@ -1,8 +1,8 @@
-"""Items worked on by several processes that end with their parent, and tell how far they are.
+"""A pool of processes that work on items, report progress, and end with their parent.
 
-A process that is killed may hold any lock that it shares with the others, who then wait for ever, with the
-signals blocked that would end them. So nothing here waits for a lock of theirs, and where one of them is
-gone the others are killed.
+A process that is killed may hold a lock that it shares with the others. They would then wait for ever, with
+the signals blocked that could end them. So the parent never waits for such a lock, and when a process was
+killed, it kills the others.
 """
 
 import multiprocessing
@@ -29,11 +29,11 @@ Task = Callable[[Item, Count], Result]
 
 
 def nothing(_: Any) -> None:
-    """Takes what nobody asked for."""
+    """Ignores its argument."""
 
 
 class _Context(SpawnContext):
-    """Starts processes, and keeps them: one that was killed as soon as it had started is missed otherwise."""
+    """Keeps the processes that it starts, so that one killed right after its start is noticed too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,22 +46,22 @@ class _Context(SpawnContext):
 
     @property
     def started(self) -> list[SpawnProcess]:
-        """All that were started, ended ones too."""
+        """All started processes, also those that have ended."""
         return [process for process in self._made if process.pid is not None]
 
 
 class Pool:
-    """Processes, started when there is work for two, that stay for all that is run inside `with`.
+    """Processes that are started for the first run with two or more items, and end with the `with` block.
 
     Args:
-        workers: processes; 1 works in this one.
+        workers: how many processes; 1: no other process, this one does the work.
     """
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self._executor: ProcessPoolExecutor | None = None
         self._context = _Context()
-        self._done: Any = None  # items' counts since the start, shared
+        self._done: Any = None  # shared memory: what all tasks have counted since the start
         self._stop: Any = None
         self._runs = 0
 
@@ -91,12 +91,13 @@ class Pool:
         """Returns the task's result for each item, in order.
 
         Args:
-            prepare: called once in each process, returns the task; picklable.
-            items: picklable; the task is called with one and with a function that counts what is done.
-            progress: called here with what was counted since its last call.
-            take: called here with each result as it comes, in any order; what it raises ends the run.
-            join: whether this process works too, on items that no other has begun: for short work, while
-                the others are still starting.
+            prepare: called once in each process; returns the task; picklable.
+            items: picklable; the task is called with an item and a function that counts finished work.
+            progress: called in this process with what was counted since its last call.
+            take: called in this process with each result as soon as it is there, in any order; an exception
+                that it raises ends the run.
+            join: whether this process works too, on items that no other has begun: useful for short work,
+                while the other processes are still starting.
         """
         if self.workers == 1 or len(items) <= 1:
             return self._here(prepare, items, progress, take)
@@ -105,9 +106,8 @@ class Pool:
             return self._apart(prepare, items, progress, take, join=join)
         except BrokenProcessPool:
             raise InputError(
-                f"one of {self.workers} worker processes was killed from outside, most likely because memory "
-                f"was short (the system's log tells); take fewer with --workers, then run the same command "
-                f"again"
+                f"--workers={self.workers}: one of these processes was killed, most likely because memory "
+                f"was short (see the system's log); give a smaller --workers and run the same command again"
             ) from None
 
     def _apart(
@@ -119,8 +119,8 @@ class Pool:
         *,
         join: bool,
     ) -> list[Result]:
-        seen: int = self._done.get_obj().value if self._done else 0  # before there is anything to count
-        # What has been submitted is never cancelled: a pool that breaks then fails in a thread of its own.
+        seen: int = self._done.get_obj().value if self._done else 0  # None before the first run
+        # Submitted items are never cancelled: if a process dies then, the executor fails in its own thread.
         most = 2 * self.workers if join else len(items)
         task = prepare() if join else None
         left = deque(range(len(items)))
@@ -169,7 +169,7 @@ class Pool:
             self._executor = ProcessPoolExecutor(
                 self.workers, self._context, _start_worker, (self._done, self._stop)
             )
-        # Workers start with Ctrl-C and SIGTERM blocked and inherit that: both are the parent's to handle.
+        # Workers inherit that Ctrl-C and SIGTERM are blocked: the parent handles both.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             return [self._executor.submit(_work, self._runs, prepare, item) for item in items]
@@ -177,23 +177,23 @@ class Pool:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _kill_if_one_was(self) -> None:
-        """Kills all processes if one of them has ended otherwise than by having no more to do."""
+        """Kills all processes if one of them has ended with an error."""
         processes = self._context.started
         if any(not process.is_alive() and process.exitcode != 0 for process in processes):
             for process in processes:
                 process.kill()
 
 
-_tasks: dict[int, Any] = {}  # of this process: the task of the run it works for
-_done: Any = None  # its share of the progress; set when a worker starts
+_tasks: dict[int, Any] = {}  # in a worker: the task of the current run
+_done: Any = None  # in a worker: the shared count; set when it starts
 _stop: Any = None
 
 
 def _start_worker(done: Any, stop: Any) -> None:
-    global _done, _stop  # the one way to hand shared memory to a pool's worker
+    global _done, _stop  # an executor's initializer can pass shared memory only by globals
     _done, _stop = done, stop
     parent = multiprocessing.parent_process()
-    if parent is not None:  # a worker whose parent was killed must not linger
+    if parent is not None:  # a worker must end when its parent was killed
         threading.Thread(target=_follow, args=(parent,), daemon=True).start()
 
 

@@ -1,19 +1,19 @@
-"""How far a command is, told to a launcher (a start that saved something was not in vain) and to people."""
+"""The progress of a command, told to its launcher, which counts a start that saved something as useful."""
 
 import os
 import sys
 from typing import Final
 
 from tfrecords.errors import InputError
-from tfrecords.files import write_output
+from tfrecords.files.outputs import write_output
 
-PROGRESS_VARIABLE: Final = "LAUNCH_PROGRESS"  # names the file, where a launcher wants to know
+PROGRESS_VARIABLE: Final = "LAUNCH_PROGRESS"  # set by a launcher: the path of the progress file
 
 
 def tell_launcher(saved: str) -> None:
-    """Writes one line, as `step 1200`; only whether it changed counts.
+    """Writes one line, for example `step 1200`; the launcher only looks whether it changed.
 
-    A file that cannot be written is said on stderr, and no reason to end what was saved.
+    If the file cannot be written, the error is printed on stderr and the command goes on.
     """
     path = os.environ.get(PROGRESS_VARIABLE)
     if not path:

@@ -1,4 +1,4 @@
-"""TFRecord framing: length, its CRC, data, its CRC.
+"""The TFRecord file format: for each record its length, a CRC of the length, the data, a CRC of the data.
 
 The format is that of tensorflow/core/lib/io/record_writer.h: little-endian 64-bit length, masked
 CRC-32C of the length, the bytes, masked CRC-32C of the bytes.
@@ -17,8 +17,8 @@ from tfrecords.errors import InputError
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
 _MASK_DELTA = 0xA282EAD8  # tensorflow/core/lib/hash/crc32c.h
-HEADER_SIZE: Final = _HEADER.size  # bytes before a record's data, and behind it
-FOOTER_SIZE: Final = _FOOTER.size
+HEADER_SIZE: Final = _HEADER.size  # bytes before a record's data
+FOOTER_SIZE: Final = _FOOTER.size  # bytes after it
 
 
 def frame(data: bytes) -> bytes:
@@ -27,16 +27,16 @@ def frame(data: bytes) -> bytes:
 
 
 def header(size: int) -> bytes:
-    """Returns the bytes that come before so many bytes of data."""
+    """Returns the header of a record with `size` bytes of data."""
     length = struct.pack("<Q", size)
     return length + _FOOTER.pack(_masked_crc(length))
 
 
 def read_records(path: Path) -> Iterator[bytes]:
-    """Yields the records of a TFRecord file, both CRCs of each checked.
+    """Yields the records of a TFRecord file and checks both CRCs of each.
 
     Raises:
-        InputError: a record is cut or damaged; names the file, the record and its byte offset.
+        InputError: a record is cut or damaged; the message names the file, the record and its byte offset.
     """
     with path.open("rb") as file:
         end = os.fstat(file.fileno()).st_size
@@ -48,7 +48,7 @@ def read_records(path: Path) -> Iterator[bytes]:
             length, crc = _HEADER.unpack(head)
             if _masked_crc(head[:8]) != crc:
                 raise InputError(f"{where} has a damaged length (CRC mismatch); convert again")
-            if length > end - offset:  # before so much memory is asked for
+            if length > end - offset:  # checked before so much memory is allocated
                 raise InputError(f"{where} is cut: {length} bytes announced; convert again")
             data, footer = file.read(length), file.read(_FOOTER.size)
             if len(footer) < _FOOTER.size:
@@ -61,15 +61,15 @@ def read_records(path: Path) -> Iterator[bytes]:
 
 
 def read_spans(path: Path, *, record: int = 0, offset: int = 0) -> Iterator[tuple[int, int]]:
-    """Yields (offset, size) in bytes of each record's frame, from the headers alone: 12 bytes a record.
+    """Yields the (offset, size) in bytes of each record's frame; reads only its header, 12 bytes a record.
 
     Args:
         path: of the file.
-        record: the first one's number.
-        offset: the byte at which it starts.
+        record: number of the first record.
+        offset: the byte at which that record starts.
 
     Raises:
-        InputError: a record is cut or its length is damaged; names the file, the record and its offset.
+        InputError: a record is cut or its length is damaged; the message names file, record and byte offset.
     """
     with path.open("rb", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
@@ -92,10 +92,10 @@ def read_spans(path: Path, *, record: int = 0, offset: int = 0) -> Iterator[tupl
 
 
 def frame_length(head: bytes) -> int:
-    """Returns the length of the data that a frame's first bytes announce.
+    """Returns the length of a record's data, from the first bytes of its frame.
 
     Raises:
-        ValueError: they are cut or damaged.
+        ValueError: the header is cut or damaged.
     """
     if len(head) < _HEADER.size:
         raise ValueError("cut in its header")
@@ -106,7 +106,7 @@ def frame_length(head: bytes) -> int:
 
 
 def masked(crc: Any) -> Any:
-    """Returns CRC-32Cs as frames hold them: an int, or int64 [N]."""
+    """Returns masked CRC-32Cs, the form that frames store; takes an int, or int64 [N]."""
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
 
 

@@ -1,8 +1,8 @@
-"""SIGTERM and Ctrl-C, heard by every command: at once, or between two steps of work that is not to be cut.
+"""SIGTERM and Ctrl-C: every command stops at once, or between two steps of work that must not be cut.
 
-A handler of Python runs only when the main thread comes back to Python. So a thread of its own hears each
-signal too: it ends the process where the main thread cannot. Nothing is lost by that, for what has its final
-name is whole.
+A signal handler of Python runs only when the main thread is in Python code. So a second thread receives each
+signal too, and ends the process if the main thread cannot. Nothing is lost, because files with their final
+names are complete.
 """
 
 import os
@@ -15,41 +15,41 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final, NoReturn
 
-STOPPED: Final = 75  # by SIGTERM, or by a limit of the run's own
-INTERRUPTED: Final = 130  # by Ctrl-C: 128 + SIGINT, as shells count
+STOPPED: Final = 75  # stopped by SIGTERM, or by a limit of the run itself
+INTERRUPTED: Final = 130  # stopped by Ctrl-C: 128 + SIGINT, the code that shells give
 
 _CODES: Final = {signal.SIGTERM: STOPPED, signal.SIGINT: INTERRUPTED}
 _SENTENCES: Final = {
     signal.SIGTERM: "stopped by SIGTERM: the same command again goes on from here",
     signal.SIGINT: "interrupted: the same command again goes on from here",
 }
-_AGAIN_SECONDS: Final = 1.0  # a second Ctrl-C that comes later than this is meant
-_STUCK_SECONDS: Final = 3.0  # how long the main thread may take to hear a signal
-_UNWIND_SECONDS: Final = 30.0  # and then to clean up
+_AGAIN_SECONDS: Final = 1.0  # an earlier second Ctrl-C is ignored: it may come from the same key press
+_STUCK_SECONDS: Final = 3.0  # how long the main thread may take to handle a signal
+_UNWIND_SECONDS: Final = 30.0  # and then to clean up and exit
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM; what Ctrl-C's KeyboardInterrupt is for SIGINT."""
+    """Raised for SIGTERM, as KeyboardInterrupt is for Ctrl-C."""
 
 
 class _State:
-    """What this process has heard."""
+    """The signals that this process received."""
 
     def __init__(self) -> None:
         self.first: signal.Signals | None = None  # the signal that asks to stop
-        self.handled = False  # whether the main thread knows
-        self.deferring = 0  # how many blocks now ask not to be cut
-        self.wakeup = -1  # the descriptor that the system's handler writes each signal to
+        self.handled = False  # whether the handler ran in the main thread
+        self.deferring = 0  # how many `deferred` blocks are active
+        self.wakeup = -1  # the descriptor that Python writes each signal's number to
 
 
 _state = _State()
 
 
 def listen() -> None:
-    """Installs the handlers; a signal that the parent process has set to be ignored stays ignored.
+    """Installs the handlers; a signal that the parent process ignores stays ignored.
 
-    To be called again after a library has installed a handler of its own: TensorFlow's
-    MultiWorkerMirroredStrategy does, and its handler swallows SIGTERM.
+    To be called again after a library has installed a handler of its own. TensorFlow's
+    MultiWorkerMirroredStrategy does so, and its handler ignores SIGTERM.
     """
     for number in _CODES:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -62,9 +62,9 @@ def listen() -> None:
 
 
 def listen_first() -> None:
-    """Lets a signal end the process at once, with its sentence, until `listen` is called.
+    """Lets a signal end the process at once, with its message, until `listen` is called.
 
-    For a command that is still being imported, which takes seconds, and has begun nothing.
+    For the seconds in which a command is imported and has not begun any work.
     """
 
     def end(number: int, _: FrameType | None) -> None:
@@ -76,15 +76,15 @@ def listen_first() -> None:
 
 
 def heard() -> signal.Signals | None:
-    """Returns the signal that asks this process to stop."""
+    """Returns the signal that asked this process to stop, if any did."""
     return _state.first
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Inside, a signal is only noted: `heard` says so, and the block ends itself when its work is saved.
+    """Inside the block, a signal is only recorded; the block asks `heard` and ends after saving its work.
 
-    A second Ctrl-C, more than a second after the first, ends the process in spite of that.
+    A second Ctrl-C, more than a second after the first, ends the process at once.
     """
     _state.deferring += 1
     try:
@@ -95,9 +95,9 @@ def deferred() -> Iterator[None]:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Inside, signals wait: for a call that keeps Python from running, or that installs a handler of its own.
+    """Inside the block, signals are held back: for calls that block Python, or that install a handler.
 
-    Threads that are started inside never take a signal from the main thread, which would lose it.
+    Threads that are started inside never receive a signal in place of the main thread.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, set(_CODES))
     listening = signal.getsignal(signal.SIGTERM) is _handle
@@ -110,11 +110,15 @@ def held() -> Iterator[None]:
 
 
 def leave(message: str, code: int) -> NoReturn:
-    """Ends the process at once, with its last line: no thread of a library is waited for."""
+    """Prints the last line and ends the process at once, without waiting for threads of libraries."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError, AttributeError):  # the reader of a pipe has gone, or it was closed
+        except (
+            OSError,
+            ValueError,
+            AttributeError,
+        ):  # the reader of the pipe has left, or the stream is closed
             continue
     try:
         if message:
@@ -124,7 +128,7 @@ def leave(message: str, code: int) -> NoReturn:
 
 
 def sentence(number: signal.Signals) -> str:
-    """Returns the last line of a command that a signal has ended."""
+    """Returns the last line that a command prints when a signal ends it."""
     return _SENTENCES[number]
 
 
@@ -138,7 +142,7 @@ def _handle(number: int, _: FrameType | None) -> None:
 
 def _watch(read: int) -> None:
     """Runs in a thread of its own."""
-    interrupted: float | None = None  # when the first Ctrl-C came
+    interrupted: float | None = None  # time of the first Ctrl-C, seconds
     while True:
         for number in os.read(read, 64):
             if number not in _CODES:
@@ -149,12 +153,14 @@ def _watch(read: int) -> None:
             if number == signal.SIGINT:
                 now = time.monotonic()
                 if interrupted is not None and now - interrupted > _AGAIN_SECONDS:
-                    leave("interrupted twice: left at once; what was saved before is whole", INTERRUPTED)
+                    leave(
+                        "interrupted twice: stopped at once; what was saved before is complete", INTERRUPTED
+                    )
                 interrupted = interrupted or now
 
 
 def _insist() -> None:
-    """Ends the process if the main thread does not."""
+    """Ends the process if the main thread does not end it in time."""
     time.sleep(_STUCK_SECONDS)
     if _state.handled:
         time.sleep(_UNWIND_SECONDS)
@@ -163,7 +169,7 @@ def _insist() -> None:
 
 
 def _start_thread(target: Callable[..., None], *arguments: object) -> None:
-    """Starts a thread that takes no signal, so that the main thread gets all of them."""
+    """Starts a thread that receives no signals, so that the main thread receives all of them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         threading.Thread(target=target, args=arguments, name="signals", daemon=True).start()

@@ -1,9 +1,9 @@
-"""Standard output and error of a command: what they do not take never ends its work.
+"""Standard output and error of a command; a failed print never ends its work.
 
-A reader that leaves (`| head`), a terminal that is gone and a disk that is full would make `print` raise in
-the middle of the work, before its outcome is saved. Here what is printed from then on goes nowhere. Who left
-has seen enough; of anything else `lost` tells, when the work is done. Characters that the output's encoding
-does not have are escaped.
+If the reader leaves (`| head`), the terminal closes or the disk is full, `print` would raise in the middle of
+the work, before its result is saved. Here, later output is discarded instead. A reader that left needs no
+message; for any other reason `lost` returns one when the work is done. Characters that the encoding of the
+output lacks are escaped.
 """
 
 import errno
@@ -12,13 +12,13 @@ import os
 import sys
 from typing import Any, Final, TextIO
 
-_GONE: Final = (errno.EPIPE, errno.EIO)  # the reader, the terminal
+_GONE: Final = (errno.EPIPE, errno.EIO)  # the reader left, or the terminal was closed
 
 
 class _Descriptor(io.FileIO):
-    """An open descriptor that takes all that is written, wherever it goes."""
+    """An open descriptor whose `write` never fails; after an error, it discards all output."""
 
-    lost: OSError | None = None  # why something did not arrive at a reader that is still there
+    lost: OSError | None = None  # why output was lost although its reader had not left
 
     def write(self, data: Any) -> int:
         try:
@@ -38,17 +38,17 @@ _out: _Descriptor | None = None
 
 
 def prepare() -> None:
-    """Makes standard output and error of this process such as this module tells; again, it does nothing.
+    """Makes standard output and error of this process safe to print to; a second call does nothing.
 
-    A descriptor that is closed is occupied, for the next file that is opened would get its number, and what
-    is printed. Nothing can be written to it all the same.
+    A closed descriptor (0, 1 or 2) is opened for reading, so that no file of the work gets its number and
+    receives what is printed.
     """
     global _out  # noqa: PLW0603 - a process has one standard output
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDONLY)  # it gets the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDONLY)  # it gets the lowest free number, which is this one
     if _out is None and sys.stdout is sys.__stdout__:
         _out = _Descriptor(1, "wb", closefd=False)
         sys.stdout = _text(_out, sys.stdout)
@@ -57,18 +57,18 @@ def prepare() -> None:
 
 
 def lost() -> str:
-    """Returns the error of work that is done, but not all that it printed did arrive; "" where it did."""
+    """Returns the error message for output that was lost; "" if all of it arrived."""
     sys.stdout.flush()
     if _out is None or _out.lost is None:
         return ""
     return (
-        f"error: standard output: cannot be written: {_out.lost.strerror}; what was printed is lost in part; "
-        f"all else is done"
+        f"error: standard output: cannot be written: {_out.lost.strerror}; a part of the printed text is "
+        f"lost; all else is done"
     )
 
 
 def _text(descriptor: _Descriptor, like: TextIO | None, *, line_buffering: bool = False) -> TextIO:
-    """Returns a text stream as Python made it, but for the descriptor and what cannot be encoded."""
+    """Returns a text stream like the given one, on another descriptor, that escapes unknown characters."""
     if like is not None:
         like.flush()
     at_once = getattr(like, "write_through", False)  # python -u

@@ -1,8 +1,8 @@
-"""Checks that every byte of a converted data set is what was written, and names what is not.
+"""Checks every byte of a converted data set, and names the file and the record of each problem.
 
     python -m tfrecords.verify --data=data/chest_xray
 
-Exit code 2 if anything is wrong.
+The exit code is 0 if there are no problems, and 2 if there are any.
 """
 
 import sys
@@ -13,11 +13,17 @@ from tqdm import tqdm
 
 from tfrecords.command import define_path, run
 from tfrecords.manifest import Manifest
-from tfrecords.verification import require_sound
+from tfrecords.verification.data_set import require_sound
 
-_DATA = define_path("data", None, "Folder with manifest.json.", required=True)
-_QUICK = flags.DEFINE_bool("quick", False, "Stop after sizes and hashes; do not read the records.")
-_WORKERS = flags.DEFINE_integer("workers", 0, "Processes; 0: one for each core.", lower_bound=0)
+_DATA = define_path("data", None, "The folder of the data set, with its manifest.json.", required=True)
+_QUICK = flags.DEFINE_bool(
+    "quick",
+    False,
+    "Check only sizes and hashes of the files. Without this flag every record is decoded, too.",
+)
+_WORKERS = flags.DEFINE_integer(
+    "workers", 0, "How many processes check shards. 0: one for each core.", lower_bound=0
+)
 
 
 def main(_: list[str]) -> None:
@@ -31,8 +37,8 @@ def main(_: list[str]) -> None:
     ) as bar:
         require_sound(data, quick=_QUICK.value, workers=_WORKERS.value, progress=bar.update)
     records = sum(shard.records for shard in shards)
-    depth = "sizes and hashes" if _QUICK.value else "sizes, hashes and every record"
-    print(f"{data}: all is well: {len(shards)} shards, {records:,} records, {size / 1e6:,.1f} MB; {depth}")
+    depth = "sizes and hashes checked" if _QUICK.value else "sizes, hashes and every record checked"
+    print(f"{data}: no problems: {len(shards)} shards, {records:,} records, {size / 1e6:,.1f} MB; {depth}")
 
 
 if __name__ == "__main__":

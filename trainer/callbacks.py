@@ -13,7 +13,7 @@ from typing import Any, Final, TextIO
 import keras
 import tensorflow as tf
 
-from tfrecords.files import write_atomically
+from tfrecords.files.atomic import write_atomically
 from tfrecords.progress import duration
 from trainer.checkpoint import Checkpoints, State, callback_state
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from tfrecords.command import NOT_FINITE
 from tfrecords.errors import EndedEarly, InputError
-from tfrecords.files import sync
+from tfrecords.files.atomic import sync, sync_tree
 from tfrecords.progress import tell_launcher
 from trainer.seeds import seed_generators
 from trainer.workers.lost import OF_A_LOST_PEER
@@ -118,8 +118,7 @@ class Checkpoints:
             if not self._chief:
                 return
             (temporary / "state.json").write_text(json.dumps(asdict(state)))
-            for path in [*temporary.iterdir(), temporary]:
-                sync(path)
+            sync_tree(temporary)
             if final.exists():
                 self._remove(state.step)
             temporary.rename(final)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from absl import flags
 
-from data_pipeline.fetch import end_process, is_remote, resolve_data, without_secrets
+from data_pipeline.fetch import end_process, resolve_data
 from data_pipeline.quiet import quiet_start
 from tfrecords.command import define_path, run
+from tfrecords.files.urls import is_remote, without_secrets
 from trainer.run import RESULT_NAME, Run
 
 _RUN_DIR = define_path("run_dir", None, "Folder of the run.", required=True)

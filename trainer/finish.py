@@ -11,7 +11,7 @@ import numpy as np
 
 from tfrecords.command import NOT_FINITE
 from tfrecords.errors import EndedEarly, InputError
-from tfrecords.files import file_sha256
+from tfrecords.files.atomic import file_sha256
 from tfrecords.manifest import Manifest
 from tfrecords.positive import positive_class
 from trainer.checkpoint import Checkpoints

@@ -4,12 +4,13 @@ from pathlib import Path
 
 from absl import flags
 
-from data_pipeline.fetch import is_remote, resolve_data, without_secrets
+from data_pipeline.fetch import resolve_data
 from data_pipeline.options import CACHES, COPIES
 from data_pipeline.settings import load_settings
 from tfrecords.augment import PRESETS
 from tfrecords.command import define_path
 from tfrecords.errors import InputError
+from tfrecords.files.urls import is_remote, without_secrets
 from tfrecords.manifest import Manifest
 from trainer.config import (
     MODEL_ARGS,

@@ -5,7 +5,6 @@ machine by its process id and start time, elsewhere by the content that changes,
 no two clocks are compared, and nothing of the file system but an atomic rename and link is needed.
 """
 
-import fcntl
 import json
 import os
 import secrets
@@ -20,6 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from tfrecords.errors import EndedEarly, InputError
+from tfrecords.files.locks import wait_for_lock
 from tfrecords.signals import STOPPED
 
 LOCK_NAME: Final = "lock.json"
@@ -260,7 +260,7 @@ def _guard(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            wait_for_lock(descriptor)
         yield
     finally:
         os.close(descriptor)

@@ -16,7 +16,7 @@ from data_pipeline.quiet import quiet_start
 from tfrecords.command import run
 from tfrecords.manifest import Manifest
 from tfrecords.signals import held
-from tfrecords.verification import require_sound
+from tfrecords.verification.data_set import require_sound
 from trainer import flags as run_flags
 
 flags.adopt_module_key_flags(run_flags)

@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 from data_pipeline.tiers.choice import Tier
 from tfrecords.errors import InputError
-from tfrecords.files import file_sha256, publish, write_atomically
+from tfrecords.files.atomic import file_sha256, publish, write_atomically
 from tfrecords.manifest import Manifest
 from trainer.config import BASELINES, TrainConfig
 from trainer.lock import LOCK_NAME

@@ -20,7 +20,7 @@ from data_pipeline.quiet import quiet_start
 from data_pipeline.settings import load_settings
 from tfrecords.command import define_path, run
 from tfrecords.errors import InputError
-from tfrecords.files import write_output
+from tfrecords.files.outputs import write_output
 from tfrecords.manifest import Manifest
 
 _DATA = define_path("data", None, "Folder with manifest.json, or its URL.", required=True)

@@ -10,7 +10,18 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tfrecords.example import FIELDS, Record, encode
+from tfrecords.example import (
+    ENTRY_FIELD,
+    FEATURE_FIELD,
+    FEATURES_FIELD,
+    FIELDS,
+    LIST_FIELD,
+    NAME_FIELD,
+    VALUE_FIELD,
+    Record,
+    encode,
+    tag,
+)
 
 Integers = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -18,10 +29,7 @@ Bytes = npt.NDArray[np.uint8]
 _NAMES: Final = tuple(FIELDS)
 _BEFORE: Final = _NAMES[: _NAMES.index("image")]
 _BEHIND: Final = _NAMES[_NAMES.index("image") + 1 :]
-_INNER: Final = 0x0A  # the tag of field 1, length-delimited
-_FEATURE: Final = 0x12  # of field 2
-_VALUE_LIST: Final = {"bytes": 0x0A, "int64": 0x1A}  # of tensorflow.Feature's fields 1 and 3
-_IMAGE: Final = b"\x0a\x05image"  # the image's name, tagged
+_IMAGE: Final = bytes([tag(NAME_FIELD), len("image")]) + b"image"  # the image's name, tagged
 _LONGEST: Final = 9  # bytes of a number below 2**63
 
 
@@ -105,7 +113,7 @@ def located(data: Bytes, start: Integers, before: Integers, behind: Integers, pi
         pixels: bytes of each image.
     """
     head = Cursor(data, start, start + before)
-    head.expect(_INNER)
+    head.expect(tag(FEATURES_FIELD))
     whole = head.number()
     head.usual &= head.at - start + whole == before + pixels + behind
     numbers: dict[str, Integers] = {}
@@ -131,14 +139,14 @@ def located(data: Bytes, start: Integers, before: Integers, behind: Integers, pi
 
 def _payload(cursor: Cursor, name: str) -> tuple[Integers, Integers]:
     """Reads up to the one value of a field; returns its length, and where the field ends."""
-    cursor.expect(_INNER)
+    cursor.expect(tag(ENTRY_FIELD))
     length = cursor.number()
     entry_end = cursor.at + length
-    cursor.expect(_INNER, len(name), *name.encode(), _FEATURE)
-    for tag in (_VALUE_LIST[FIELDS[name]], _INNER):
+    cursor.expect(tag(NAME_FIELD), len(name), *name.encode(), tag(FEATURE_FIELD))
+    for field in (LIST_FIELD[FIELDS[name]], VALUE_FIELD):
         length = cursor.number()
         cursor.usual &= cursor.at + length == entry_end
-        cursor.expect(tag)
+        cursor.expect(tag(field))
     return cursor.number(), entry_end
 
 

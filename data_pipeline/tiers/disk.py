@@ -11,7 +11,6 @@ gone: the folder they were made from holds no data set any more, or another. Any
 any time: who has mapped it keeps it. None may be cut or written into.
 """
 
-import fcntl
 import hashlib
 import json
 import mmap
@@ -27,12 +26,13 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from data_pipeline.fetch import user_cache
 from data_pipeline.tiers import memory
 from data_pipeline.tiers.free_memory import free_memory
 from tfrecords.errors import InputError
 from tfrecords.example import FIELDS
-from tfrecords.files import publish
+from tfrecords.files.atomic import publish
+from tfrecords.files.cache import user_cache
+from tfrecords.files.locks import file_lock
 from tfrecords.manifest import MANIFEST_NAME, Manifest
 
 _FORMAT: Final = 1  # to be raised when the file's layout or the decoding changes
@@ -116,8 +116,7 @@ def _path(cache_dir: str, manifest: Manifest, split: str) -> Path:
 def _alone(path: Path) -> Iterator[None]:
     """Keeps other processes from making the same file; the system frees the lock of a dead one."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # images of patients: the user's alone
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with file_lock(path.with_suffix(".lock")):
         yield
 
 

@@ -8,11 +8,12 @@ another command: it searches for hyperparameters, which change the result.)
 
 from absl import flags
 
-from data_pipeline.fetch import is_remote, resolve_data, without_secrets
+from data_pipeline.fetch import resolve_data
 from data_pipeline.options import CACHES, PipelineOptions
 from data_pipeline.quiet import quiet_start
 from tfrecords.command import define_path, run
 from tfrecords.errors import InputError
+from tfrecords.files.urls import is_remote, without_secrets
 from tfrecords.manifest import Manifest
 
 _DATA = define_path(

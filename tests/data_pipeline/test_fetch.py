@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from data_pipeline.fetch import fetched, is_remote, without_secrets
+from data_pipeline.fetch import fetched
 from tfrecords.errors import InputError
 from tfrecords.manifest import MANIFEST_NAME, Manifest
 
@@ -40,25 +40,6 @@ def size(data, *splits):
 
 def content(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("s3://bucket/data/", "s3://bucket/data"),
-        ("s3://key:secret@bucket/data", "s3://bucket/data"),
-        ("https://user@host:8443/a/b?sig=secret&x=1#part", "https://host:8443/a/b"),
-        ("file:///a/b", "file:///a/b"),
-    ],
-)
-def test_a_url_is_shown_without_what_is_secret(url, shown):
-    assert is_remote(url)
-    assert without_secrets(url) == shown
-
-
-def test_a_path_is_not_remote():
-    assert not is_remote("/data/chest_xray")
-    assert not is_remote("data")
 
 
 def test_the_splits_that_are_needed_are_fetched_once(data, tmp_path):
@@ -126,7 +107,7 @@ def test_no_data_set_there(tmp_path, facts):
     with pytest.raises(InputError) as raised:
         fetched(f"file://{tmp_path}", ["train"], cache_dir=tmp_path)
     assert re.search(
-        facts(f"file://{tmp_path}/manifest.json: is not there; --data is the folder that a conversion made"),
+        facts(f"file://{tmp_path}/manifest.json: is not there; give --data the URL of a converted data set"),
         str(raised.value),
     )
 
@@ -394,7 +375,7 @@ def test_a_manifest_cannot_name_files_elsewhere(data, tmp_path):
     evil = data.patched("val", 0, name=f"../{shard.name}")
     (tmp_path / "evil").mkdir()
     evil.manifest.save(tmp_path / "evil")
-    with pytest.raises(InputError, match="is no shard's name"):
+    with pytest.raises(InputError, match="is not a shard's name"):
         fetched(f"file://{tmp_path}/evil", ["val"], cache_dir=tmp_path / "cache")
 
 

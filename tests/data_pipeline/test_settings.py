@@ -10,7 +10,7 @@ from tfrecords.convert.conversion import convert_images
 from tfrecords.convert.options import ConvertOptions
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
-from tfrecords.verification import verify
+from tfrecords.verification.data_set import verify
 
 SETTINGS = {"cache": "disk", "prefetch": 8, "threads": 2}
 

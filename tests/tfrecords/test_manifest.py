@@ -5,8 +5,10 @@ import re
 import pytest
 
 from tfrecords.errors import InputError
-from tfrecords.files import write_atomically
-from tfrecords.manifest import _SINCE, Manifest, Shard, Split
+from tfrecords.example import SCHEMA_VERSION
+from tfrecords.manifest import Manifest, Shard, Split
+from tfrecords.manifest_schema import MANIFEST_SCHEMA
+from tfrecords.quality import SplitQuality
 
 MANIFEST = Manifest(
     name="xray",
@@ -70,9 +72,8 @@ def test_the_sha256_is_that_of_the_file(data):
 
 def test_the_file(data):
     values = json.loads((data / "manifest.json").read_bytes())
-    fields = [field.name for field in dataclasses.fields(Manifest) if field.name not in _SINCE]
-    assert list(values) == [*fields, "sha256"]
-    assert values["schema"] == 1
+    assert list(values) == [*(field.name for field in dataclasses.fields(Manifest)), "sha256"]
+    assert (values["schema"], values["record_schema"]) == (MANIFEST_SCHEMA, SCHEMA_VERSION)
     assert values["splits"]["test"] == {
         "shards": [{"name": "xray-test.tfrecord-00000-of-00001", "records": 4, "bytes": 7, "sha256": "cc"}],
         "records": 4,
@@ -82,17 +83,49 @@ def test_the_file(data):
     }
 
 
-def test_what_came_later_is_in_the_file_only_where_it_is_not_as_before(tmp_path):
-    """So that a data set made before is read to the byte, and one with all defaults by a version before."""
-    later = dataclasses.replace(MANIFEST, positive="NORMAL", resize="pad", value_range="0:4095")
-    later.save(tmp_path)
+# Written by version 0.1.0: the first with all defaults, the second with all that may be set besides.
+BEFORE = {
+    "plain": (
+        MANIFEST,
+        "augmentation class_names copies copies_per_class encoding image_shape name plan rejected schema "
+        "seed sha256 sources_sha256 splits trust versions",
+        "e676050af86f744eeb9fe42c7fa0107bf9fb8dff168b0d5f0d56b334ef7a1c28",
+    ),
+    "all": (
+        dataclasses.replace(
+            MANIFEST,
+            positive="NORMAL",
+            resize="pad",
+            value_range="0:4095",
+            copies_per_class=(1, 3),
+            split_quality=SplitQuality(
+                duplicate_policy="keep",
+                duplicate_sets=2,
+                near_duplicate_pairs=7,
+                images_in_largest_group={"train": 30},
+                class_shares_of_shards={"train": ((0.2, 0.3), (0.7, 0.8))},
+                source_widths={"181-255": 7},
+                duplicates_sha256="ff",
+            ),
+        ),
+        "",
+        "a10660e42924df41e09de115a12c76f9210508ff6bf70296947ad4830e60fa45",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BEFORE)
+def test_a_manifest_of_schema_1_is_read_and_kept_to_the_byte(tmp_path, kind):
+    current, keys, sha256 = BEFORE[kind]
+    first = dataclasses.replace(current, schema=1)
+    first.save(tmp_path)
     values = json.loads((tmp_path / "manifest.json").read_bytes())
-    assert {name: values[name] for name in _SINCE} == {
-        "positive": "NORMAL",
-        "resize": "pad",
-        "value_range": "0:4095",
-    }
-    assert Manifest.load(tmp_path, check_shards=False) == later
+    assert values["sha256"] == first.sha256 == sha256
+    assert not keys or sorted(values) == keys.split()
+    loaded = Manifest.load(tmp_path, check_shards=False)
+    assert loaded == first
+    assert loaded.in_current_schema() == current
+    assert loaded.sha256 != current.sha256
 
 
 def test_in_words():
@@ -125,8 +158,8 @@ def test_a_split_by_name(facts):
         MANIFEST.split("val")
     assert re.search(
         facts(
-            "split 'val' is not in data set 'xray'; it has train, test: convert with --val_fraction and "
-            "--test_fraction to carve what is missing"
+            "split 'val' is not in data set 'xray', which has train, test; convert with --val_fraction or "
+            "--test_fraction to make the missing split"
         ),
         str(caught.value),
     )
@@ -163,27 +196,33 @@ def test_shards_without_a_manifest(data):
 
 @pytest.mark.parametrize(
     ("change", "found"),
-    [({"schema": 2}, "2"), ({"schema": None}, "None"), ({"schema": "1"}, "'1'")],
+    [
+        ({"schema": 3}, "schema 3"),
+        ({"schema": 0}, "schema 0"),
+        ({"schema": True}, "schema True"),
+        ({"schema": None}, "schema None"),
+        ({"schema": "1"}, "schema '1'"),
+        ({"record_schema": 2}, "record_schema 2"),
+    ],
 )
 def test_another_schema(data, change, found):
     path = data / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_bytes()) | change))
-    assert refusal(data) == (
-        f"{path}: schema {found} found, this version reads 1; convert the images again with this version"
-    )
+    assert refusal(data).startswith(f"{path}: {found} found, this version reads 1")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "{path}: is no JSON (Expecting value: line 1 column 1 (char 0)); convert again"),
-        (
-            "[1]",
-            "{path}: schema None found, this version reads 1; convert the images again with this version",
-        ),
-        ('{"schema": 1}', "{path}: is damaged (KeyError('splits')); convert again"),
-        ('{"schema": 1, "splits": []}', "{path}: is damaged (AttributeError"),
-        ('{"schema": 1, "splits": {"train": {"shards": [{"name": "a"}]}}}', "{path}: is damaged (TypeError"),
+        ("", "{path}: is not JSON (Expecting value: line 1 column 1 (char 0));"),
+        ("[1]", "{path}: schema None found, this version reads 1 to 2;"),
+        ('{"schema": 1}', "{path}: is damaged (KeyError('trust')); convert again"),
+        ('{"schema": 1, "colour": "red"}', "{path}: is damaged (KeyError('colour')); convert again"),
+        ('{"schema": 1, "trust": {"colour": 1}}', "{path}: is damaged (KeyError('colour')); convert again"),
+        ('{"schema": 1, "trust": []}', "{path}: is damaged (AttributeError"),
+        ('{"schema": 2}', "{path}: is damaged (KeyError('splits')); convert again"),
+        ('{"schema": 2, "splits": []}', "{path}: is damaged (AttributeError"),
+        ('{"schema": 2, "splits": {"train": {"shards": [{"name": "a"}]}}}', "{path}: is damaged (TypeError"),
     ],
 )
 def test_a_damaged_manifest(data, text, message):
@@ -197,7 +236,7 @@ def test_a_cut_manifest_is_never_read(data):
     whole = path.read_bytes()
     for size in range(0, len(whole) - 2, 7):
         path.write_bytes(whole[:size])
-        assert refusal(data).startswith(f"{path}: is no JSON (")
+        assert refusal(data).startswith(f"{path}: is not JSON (")
 
 
 def test_a_field_too_many(data):
@@ -223,24 +262,3 @@ def test_a_cut_shard(data, size):
         f"{path}: the shard has {size} bytes, the manifest says 6; restore it or convert again with "
         f"--overwrite"
     )
-
-
-def test_writing_replaces_or_leaves(tmp_path):
-    path = tmp_path / "file"
-    write_atomically(path, b"one")
-    write_atomically(path, b"two")
-    assert path.read_bytes() == b"two"
-    assert [found.name for found in tmp_path.iterdir()] == ["file"]
-
-
-def test_what_cannot_be_written(tmp_path, facts):
-    (tmp_path / "taken").mkdir()
-    with pytest.raises(InputError) as caught:
-        write_atomically(tmp_path / "taken", b"data")
-    assert re.search(
-        facts(f"{tmp_path}/taken: cannot be written: Is a directory; make room or choose another folder"),
-        str(caught.value),
-    )
-    assert [found.name for found in tmp_path.iterdir()] == ["taken"]
-    with pytest.raises(InputError, match="none/file: cannot be written: No such file or directory"):
-        write_atomically(tmp_path / "none" / "file", b"data")

@@ -84,7 +84,7 @@ def test_a_killed_worker_is_told_with_the_fix(facts, tmp_path, monkeypatch, lock
     assert multiprocessing.active_children() == []
     assert re.search(
         facts(
-            "one of 2 worker processes was killed from outside, most likely because memory was short (the "
+            "--workers=2: one of these processes was killed, most likely because memory was short (see the "
             "system's log tells); take fewer with --workers, then run the same command again"
         ),
         str(caught.value),

@@ -5,32 +5,33 @@ import pytest
 
 from tfrecords.quality import SplitQuality, largest_groups, shard_shares, size_counts
 
-TRUST = SplitQuality(
-    duplicates="keep", exact_sets=2, exact_images=5, sets_across_splits=1, sets_across_labels=2, dropped=1,
-    near_pairs=1200, largest_groups={"train": 30, "test": 2},
-    shard_shares={"train": ((0.2, 0.3), (0.7, 0.8)), "test": ((0.25, 0.25), (0.75, 0.75))},
-    widths={"181-255": 7}, heights={"128-180": 7}, listed_sha256="ab",
+QUALITY = SplitQuality(
+    duplicate_policy="keep", duplicate_sets=2, duplicate_images=5, duplicate_sets_across_splits=1,
+    duplicate_sets_across_labels=2, dropped_duplicates=1, near_duplicate_pairs=1200,
+    images_in_largest_group={"train": 30, "test": 2},
+    class_shares_of_shards={"train": ((0.2, 0.3), (0.7, 0.8)), "test": ((0.25, 0.25), (0.75, 0.75))},
+    source_widths={"181-255": 7}, source_heights={"128-180": 7}, duplicates_sha256="ab",
 )  # fmt: skip
 
 
 def test_json_and_back():
-    assert SplitQuality.from_json(json.loads(json.dumps(asdict(TRUST)))) == TRUST
+    assert SplitQuality.from_json(json.loads(json.dumps(asdict(QUALITY)))) == QUALITY
     assert SplitQuality.from_json(json.loads(json.dumps(asdict(SplitQuality())))) == SplitQuality()
 
 
-@pytest.mark.parametrize("key", ["exact_sets", "unknown"])
+@pytest.mark.parametrize("key", ["duplicate_sets", "unknown"])
 def test_other_fields_are_refused(key):
-    values = json.loads(json.dumps(asdict(TRUST)))
+    values = json.loads(json.dumps(asdict(QUALITY)))
     values["more" if key == "unknown" else key] = None
     if key == "unknown":
         with pytest.raises(TypeError):
             SplitQuality.from_json(values)
     else:
-        assert SplitQuality.from_json(values) != TRUST
+        assert SplitQuality.from_json(values) != QUALITY
 
 
 def test_in_words():
-    assert TRUST.describe({"train": 300, "test": 20}, ["NORMAL", "PNEUMONIA"]) == [
+    assert QUALITY.describe({"train": 300, "test": 20}, ["NORMAL", "PNEUMONIA"]) == [
         "largest group: 30 images in train (10.0% of it), 2 images in test (10.0% of it)",
         "classes in each shard of train: NORMAL 20.0% to 30.0%, PNEUMONIA 70.0% to 80.0%",
         "classes in each shard of test: NORMAL 25.0%, PNEUMONIA 75.0%",

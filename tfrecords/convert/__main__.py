@@ -1,12 +1,12 @@
-"""Converts an image folder into sharded TFRecords, once, with the augmented copies baked in.
+"""Converts a folder of images into sharded TFRecords, once, with augmented copies.
 
     python -m tfrecords.convert --images=chest_xray --out=data/chest_xray
 
-The folder holds one folder for each class, or `train`, `val` and `test` folders with these inside, or
-each class folder holds `train`, `val` and `test`.
-A missing val or test split is carved from train, whole groups (patients) at a time. With --listing a
-CSV or Parquet file names the images, their classes, groups and splits instead of folders. The same
-command again resumes what was interrupted and leaves alone what is complete.
+The image folder holds one folder for each class. Or it holds `train`, `val` and `test` folders with class
+folders inside, or each class folder holds `train`, `val` and `test`. With --listing, a CSV or Parquet file
+names the images, their classes, groups and splits instead. If the val or test split is missing, whole groups
+(patients, for example) are moved into it from train. The same command again resumes an interrupted conversion
+and leaves a complete one alone.
 """
 
 from dataclasses import replace
@@ -15,15 +15,16 @@ from pathlib import Path
 from absl import flags
 
 from tfrecords.augment import PRESETS
-from tfrecords.command import define_path, run
+from tfrecords.command import define_path, flag_group, run
 from tfrecords.convert.balance import parse_copies
 from tfrecords.convert.conversion import Conversion, convert_images, convert_task
 from tfrecords.convert.engines import ENGINES, Engine, parse_task
 from tfrecords.convert.options import ConvertOptions, parse_bytes, parse_size
-from tfrecords.convert.remote import convert_remote, is_remote
+from tfrecords.convert.remote import convert_remote
 from tfrecords.duplicates.sets import POLICIES
 from tfrecords.duplicates.table import DUPLICATES_NAME
 from tfrecords.errors import InputError
+from tfrecords.files.urls import is_remote
 from tfrecords.images.resize import RESIZES
 from tfrecords.images.wide import parse_value_range
 from tfrecords.manifest import ENCODINGS
@@ -32,184 +33,224 @@ from tfrecords.sources.rejection import REJECTED_NAME, parse_max_rejects, shown
 
 _DEFAULT = ConvertOptions(Path(), Path())
 
-_IMAGES = define_path("images", None, "Folder of the images, or its URL.", required=True)
-_OUT = define_path("out", None, "Folder for shards and manifest.json, or its URL.", required=True)
-_WORK = define_path(
-    "work",
-    None,
-    "Local folder for the copies where --images or --out is a URL, as s3://bucket/folder; the same command "
-    "again goes on from what is there.",
-)
-_NAME = flags.DEFINE_string("name", "", "First part of the shard names; the folder's name if empty.")
-_SIZE = flags.DEFINE_string("size", "180", "Pixels: one number, or HEIGHTxWIDTH.")
-_CHANNELS = flags.DEFINE_enum(
-    "channels",
-    "grayscale",
-    ["grayscale", "rgb", "1", "3"],
-    "Channels of the records. grayscale keeps the brightness of a colour image alone.",
-)
-_RESIZE = flags.DEFINE_enum(
-    "resize",
-    _DEFAULT.resize,
-    RESIZES,
-    "What becomes of the aspect ratio. stretch: it is not kept. pad: the whole image fits in, and black bars "
-    "fill the rest. crop: the image fills the size, and what stands out is cut off evenly. Prediction does "
-    "the same.",
-)
-_VALUE_RANGE = flags.DEFINE_string(
-    "value_range",
-    _DEFAULT.value_range,
-    "Which values are black and white in grayscale images of more than 8 bits, such as 16-bit PNG and TIFF, "
-    "but not DICOM. full: 0 and the largest that the file can hold. LOW:HIGH, as 0:4095: these two; values "
-    "beyond are clipped. auto: 0 and the largest number of the bits in use, found over all images before "
-    "they are converted. Prediction does the same.",
-)
+flag_group("Source images")
+_IMAGES = define_path("images", None, "The folder of the images, or its URL.", required=True)
 _LISTING = define_path(
     "listing",
     None,
-    "CSV (with a header; separated by commas, semicolons, tabs or |) or Parquet file with the columns path, "
-    "label and, if wanted, group and split; paths are below --images. Only what it names is converted; "
-    "labels are the class names, a group beats --group_regex, and a split (train, val, test) stays as it is.",
-)
-_ALLOW_COLUMNS = flags.DEFINE_bool(
-    "allow_columns", False, "Pass over other columns of the --listing; without it they are an error."
+    "CSV file (with a header; separated by commas, semicolons, tabs or |) or Parquet file that names the "
+    "images to convert; no others are converted. The column path is relative to --images, label is the "
+    "class name. Optional columns: group replaces --group_regex, and split (train, val or test) is kept as "
+    "it is.",
 )
 _COLUMNS = {
     what: flags.DEFINE_string(
-        f"{what}_column", None, f"Name of the --listing's column {text}. Default: {what}."
+        f"{what}_column", None, f"The name of the --listing's column {text}. Default: {what}."
     )
     for what, text in {
         "path": "of image paths",
         "label": "of class names",
-        "group": "of what must not be split, a patient for example",
+        "group": "of groups (patients, for example), each of which stays in one split",
         "split": "of splits",
     }.items()
 }
+_ALLOW_COLUMNS = flags.DEFINE_bool(
+    "allow_columns", False, "Ignore all other columns of the --listing. Without this flag they are an error."
+)
 _SUBFOLDERS = flags.DEFINE_string(
     "subfolders",
     "",
-    "What is done with folders of the same name below two or more class folders; without it they are "
-    "refused. keep: all images below a class folder are its images, whatever the folder; if each such "
-    "folder is a patient, add --group_regex='^([^/]+)/'. ignore=NAMES, as ignore=masks,other: folders of "
-    "these names are passed over, and all others are taken.",
+    "How to treat folders of the same name inside two or more class folders. Without this flag they are "
+    "refused. keep: all images below a class folder belong to its class; if each such folder is a patient, "
+    "add --group_regex='^([^/]+)/'. ignore=NAMES (for example ignore=masks,other): skip folders of these "
+    "names and keep all others.",
 )
-_CLASSES = flags.DEFINE_list(
-    "classes",
-    [],
-    "Names of all classes, in the order of their labels, as healthy,sick. Default: sorted, numbers by their "
-    "value.",
-)
-_GROUP_REGEX = flags.DEFINE_string(
-    "group_regex",
-    None,
-    "Finds what must not be split, a patient for example, in an image's path below its class "
-    "folder; its first group counts. Default: the chest X-ray naming; an image whose name does "
-    "not follow it is a group of its own.",
-)
-_GROUP_KEY_FILE = define_path(
-    "group_key_file",
-    None,
-    "File of 32 or more random bytes, kept secret: groups and ids are hashed with it, errors name no file, "
-    "and DICOM images, which need it, are grouped by patient. Make one: head -c 32 /dev/urandom > FILE",
-)
-_VAL = flags.DEFINE_float("val_fraction", _DEFAULT.val_fraction, "Share for a missing val split.")
-_TEST = flags.DEFINE_float(
-    "test_fraction",
-    None,
-    "Share for a missing test split. Default: 0.15 for plain class folders, else 0.",
-)
-_COPIES = flags.DEFINE_string(
-    "copies",
-    str(_DEFAULT.copies),
-    "Augmented copies of each train image: a number; balance: as many for each class as level them all, "
-    "none for the largest; balance:N: the same, with N for the largest. With --augment=none, 0 by default.",
-)
-_AUGMENT = flags.DEFINE_enum(
-    "augment",
-    "standard",
-    list(PRESETS),
-    "Strengths of the changes in a copy; radiograph is standard without the flip. Each can be set by its own "
-    "flag besides: "
-    + "; ".join(f"{n}: {', '.join(f'{k} {v:g}' for k, v in p.strengths())}" for n, p in PRESETS.items()),
-)
-_STRENGTHS = {
-    "flip": flags.DEFINE_float("flip", None, "Probability of a left-right flip."),
-    "rotation": flags.DEFINE_float("rotation", None, "Degrees to either side."),
-    "zoom": flags.DEFINE_float("zoom", None, "Share of the size, in or out."),
-    "crop": flags.DEFINE_float("crop", None, "Share of the size cut away at most."),
-    "translation": flags.DEFINE_float("translation", None, "Share of the size."),
-    "brightness": flags.DEFINE_float("brightness", None, "Share of the grey range."),
-    "contrast": flags.DEFINE_float("contrast", None, "Share of the contrast."),
-    "fill": flags.DEFINE_enum(
-        "fill", None, ["reflect", "edge"], "What a copy shows beyond the image's border. Default: reflect."
-    ),
-}
-_ENCODING = flags.DEFINE_enum(
-    "encoding", _DEFAULT.encoding, ENCODINGS, "raw trains fastest, png is smaller, jpeg is lossy."
-)
-_SHARD_SIZE = flags.DEFINE_string(
-    "shard_size",
-    None,
-    "About; with KB, MB or GB. Default: 64MB, and less where a split of 100 images or more would have fewer "
-    "than 16 shards, each of which is one process's work.",
-)
-_SEED = flags.DEFINE_integer("seed", _DEFAULT.seed, "Of splits, order and copies.")
 _MAX_REJECTS = flags.DEFINE_string(
     "max_rejects",
     "0",
-    "How many images that cannot be used may be left out: a number, or a percentage as 0.5%. They are listed "
-    "with the reasons in manifest.json and rejected.csv.",
+    "How many unusable images may be left out: a number, or a percentage such as 0.5%. They are listed with "
+    "reasons in manifest.json and rejected.csv.",
 )
 _DUPLICATES = flags.DEFINE_enum(
     "duplicates",
     _DEFAULT.duplicates,
     POLICIES,
-    "What to do with images that are the same to the pixel. refuse: stop if some are in two splits or have "
-    "two labels. keep: change nothing. drop: leave out all but the first of each set, wherever it is; every "
-    "image is decoded twice. All are counted and listed in duplicates.csv.",
+    "How to treat images that are equal to the pixel. refuse: stop if equal images are in two splits or "
+    "have two labels. keep: convert all of them. drop: keep the first of each set, in any split; every "
+    "image is then decoded twice. With each choice they are counted, and listed in duplicates.csv.",
+)
+
+flag_group("Classes, groups and splits")
+_CLASSES = flags.DEFINE_list(
+    "classes",
+    [],
+    "The names of all classes in the order of their labels, for example healthy,sick. Default: sorted by "
+    "name, or by value if the names are numbers.",
 )
 _POSITIVE = flags.DEFINE_string(
     "positive",
     _DEFAULT.positive,
-    "Of two classes the one that is looked for: reports tell its sensitivity. Also later, for shards that "
-    "are there. Default: the one whose name does not say normal (normal, healthy, negative, no_finding, "
+    "Of two classes, the positive one: reports give its sensitivity. It may be given later for finished "
+    "shards. Default: the class whose name does not mean normal (normal, healthy, negative, no_finding, "
     "benign, control, ...).",
+)
+_GROUP_REGEX = flags.DEFINE_string(
+    "group_regex",
+    None,
+    "Regular expression that finds an image's group, for example its patient, in its path below the class "
+    "folder: the first parenthesised part of the match. Default: the naming of the chest X-ray data; an "
+    "image without a match is a group of its own.",
+)
+_GROUP_KEY_FILE = define_path(
+    "group_key_file",
+    None,
+    "File with a secret of at least 32 random bytes. Groups and ids are hashed with it, errors name no "
+    "file, and DICOM images, which require it, are grouped by patient. To make one: head -c 32 /dev/urandom "
+    "> FILE",
+)
+_VAL = flags.DEFINE_float(
+    "val_fraction", _DEFAULT.val_fraction, "The share of images, from 0 to 1, for a missing val split."
+)
+_TEST = flags.DEFINE_float(
+    "test_fraction",
+    None,
+    "The share of images, from 0 to 1, for a missing test split. Default: 0.15 for plain class folders, "
+    "else 0.",
+)
+_SEED = flags.DEFINE_integer(
+    "seed", _DEFAULT.seed, "The seed of the random splits, the order of the records, and the copies."
+)
+
+flag_group("Images in the records")
+_SIZE = flags.DEFINE_string(
+    "size", "180", "Height and width in pixels: one number for both, or HEIGHTxWIDTH."
+)
+_CHANNELS = flags.DEFINE_enum(
+    "channels",
+    "grayscale",
+    ["grayscale", "rgb", "1", "3"],
+    "The channels of the images. grayscale or 1: keep only the brightness. rgb or 3: keep the colour.",
+)
+_RESIZE = flags.DEFINE_enum(
+    "resize",
+    _DEFAULT.resize,
+    RESIZES,
+    "How an image of another shape is fitted to --size. stretch: both sides are scaled, the aspect ratio "
+    "changes. pad: the whole image is kept, and black bars fill the rest. crop: the image fills the size, "
+    "and the parts that stick out are cut off evenly. Prediction does the same.",
+)
+_VALUE_RANGE = flags.DEFINE_string(
+    "value_range",
+    _DEFAULT.value_range,
+    "Which values become black and white in grayscale images of more than 8 bits, such as 16-bit PNG and "
+    "TIFF; DICOM files bring their own. full: 0, and the largest value that the file format can hold. "
+    "LOW:HIGH (for example 0:4095): these two; other values are clipped. auto: 0, and the largest value of "
+    "the bits that are in use, found in all images before the conversion. Prediction does the same.",
+)
+_ENCODING = flags.DEFINE_enum(
+    "encoding",
+    _DEFAULT.encoding,
+    ENCODINGS,
+    "How images are stored. raw: uncompressed, fastest to train on. png: compressed without loss. jpeg: "
+    "smallest, with loss.",
+)
+
+flag_group("Augmented copies of train images")
+_COPIES = flags.DEFINE_string(
+    "copies",
+    str(_DEFAULT.copies),
+    "Augmented copies of each train image. N: this number for every class. balance: so many for each class "
+    "that all classes become about equally frequent, and none for the largest. balance:N: the same, with N "
+    "for the largest class. With --augment=none the default is 0.",
+)
+_AUGMENT = flags.DEFINE_enum(
+    "augment",
+    "standard",
+    list(PRESETS),
+    "A preset of the strengths below; a flag for one strength overrides the preset. "
+    + "; ".join(f"{n}: {', '.join(f'{k} {v:g}' for k, v in p.strengths())}" for n, p in PRESETS.items())
+    + ".",
+)
+_STRENGTHS = {
+    "flip": flags.DEFINE_float("flip", None, "The probability of a left-right flip, from 0 to 1."),
+    "rotation": flags.DEFINE_float("rotation", None, "The largest rotation to either side, in degrees."),
+    "zoom": flags.DEFINE_float("zoom", None, "The largest zoom in or out, as a share of the size."),
+    "crop": flags.DEFINE_float("crop", None, "The largest cut, as a share of the size."),
+    "translation": flags.DEFINE_float("translation", None, "The largest shift, as a share of the size."),
+    "brightness": flags.DEFINE_float(
+        "brightness", None, "The largest change of brightness, as a share of the grey range."
+    ),
+    "contrast": flags.DEFINE_float("contrast", None, "The largest change of contrast, as a share of it."),
+    "fill": flags.DEFINE_enum(
+        "fill",
+        None,
+        ["reflect", "edge"],
+        "How a copy continues beyond the border of the image. reflect: mirrored, the default. edge: with the "
+        "pixel at the border.",
+    ),
+}
+
+flag_group("Output")
+_OUT = define_path("out", None, "The folder for shards and manifest.json, or its URL.", required=True)
+_NAME = flags.DEFINE_string(
+    "name", "", "The first part of the shards' names. Default: the name of the image folder."
+)
+_SHARD_SIZE = flags.DEFINE_string(
+    "shard_size",
+    None,
+    "The approximate size of a shard in bytes, or with KB, MB or GB (powers of 1,024). Default: 64MB; less "
+    "if a split of 100 images or more would have fewer than 16 shards, because each shard is the work of "
+    "one process.",
 )
 _DALI_INDEX = flags.DEFINE_bool(
     "dali_index",
     False,
-    "Also write index/SHARD.idx for NVIDIA DALI and for PyTorch's tfrecord package; also later, for shards "
-    "that are there.",
+    "Also write index/SHARD.idx for NVIDIA DALI and for PyTorch's tfrecord package. It may be given later "
+    "for finished shards.",
 )
 _OVERWRITE = flags.DEFINE_bool(
-    "overwrite", False, "Replace another conversion in --out, or that of images that have changed since."
+    "overwrite",
+    False,
+    "Replace another conversion in --out, or the conversion of images that have changed since.",
 )
 _CHECK_SOURCES = flags.DEFINE_bool(
     "check_sources",
     False,
-    "Read every image of a conversion that is there, and compare it with what was converted. Without it only "
-    "those are read whose size, modification time, change time or inode is another.",
+    "Read every image of a finished conversion and compare it with what was converted. Without this flag, "
+    "only images whose size, modification time, change time or inode has changed are read.",
 )
-_WORKERS = flags.DEFINE_integer("workers", _DEFAULT.workers, "Processes; 0: one for each core.")
-_ENGINE = flags.DEFINE_enum(
-    "engine",
-    _DEFAULT.engine.name,
-    ENGINES,
-    "Who writes the shards: the cores of this machine, or the runner that --beam_args name.",
+
+flag_group("Processes and machines")
+_WORKERS = flags.DEFINE_integer(
+    "workers", _DEFAULT.workers, "How many processes work on this machine. 0: one for each core."
 )
-_BEAM_ARGS = flags.DEFINE_string(
-    "beam_args",
-    "",
-    "Apache Beam's own flags in one string, as --beam_args='--runner=DirectRunner --direct_num_workers=2 "
-    "--direct_running_mode=multi_processing'.",
+_WORK = define_path(
+    "work",
+    None,
+    "A local folder for copies, required if --images or --out is a URL such as s3://bucket/folder. The same "
+    "command again continues with what is in it.",
 )
 _TASK = flags.DEFINE_string(
     "task",
     None,
-    "I/N: write only the shards of task I of N, for the array jobs of a scheduler; all tasks get the same "
-    "flags and share --out. Then --finish once.",
+    "I/N: write only the shards of task I of N, in an array job of a scheduler. All tasks get the same other "
+    "flags and share --out. After all of them, run the command once with --finish.",
 )
-_FINISH = flags.DEFINE_bool("finish", False, "Seal what the tasks have written.")
+_FINISH = flags.DEFINE_bool(
+    "finish", False, "Complete a conversion whose shards were written by tasks: write manifest.json."
+)
+_ENGINE = flags.DEFINE_enum(
+    "engine",
+    _DEFAULT.engine.name,
+    ENGINES,
+    "What writes the shards. local: processes on this machine. beam: the Apache Beam runner in --beam_args.",
+)
+_BEAM_ARGS = flags.DEFINE_string(
+    "beam_args",
+    "",
+    "The flags of Apache Beam in one string, for example --beam_args='--runner=DirectRunner "
+    "--direct_num_workers=2 --direct_running_mode=multi_processing'.",
+)
 
 
 def main(_: list[str]) -> None:
@@ -258,8 +299,8 @@ def main(_: list[str]) -> None:
     if is_remote(_IMAGES.value) or is_remote(_OUT.value):
         if _WORK.value is None:
             raise InputError(
-                "--work: is missing; a remote --images or --out needs a local folder for the copies, with "
-                "room for both"
+                "--work: is missing; if --images or --out is a URL, name a local folder with room for "
+                "copies of both"
             )
         places = {"images": _IMAGES.value, "out": _OUT.value, "work": Path(_WORK.value)}
         print(_summary(convert_remote(options, **places), _OUT.value))
@@ -267,7 +308,10 @@ def main(_: list[str]) -> None:
         print(_summary(convert_images(options), options.out))
     else:
         shards = convert_task(options)
-        print(f"{options.out}: {shards} shards of --task={_TASK.value} are whole; after all tasks --finish")
+        print(
+            f"{options.out}: {shards} shards of --task={_TASK.value} are complete; after all tasks, run the "
+            f"command once with --finish instead"
+        )
 
 
 def _summary(conversion: Conversion, out: Path | str) -> str:
@@ -275,20 +319,20 @@ def _summary(conversion: Conversion, out: Path | str) -> str:
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     images = sum(split.images for split in manifest.splits.values())
     size = sum(shard.bytes for shard in shards) / 1e6
-    done = "complete already, left alone" if conversion.was_complete else "converted"
+    done = "complete already, all shards kept" if conversion.was_complete else "converted"
     rate = images / max(conversion.seconds, 1e-9)
-    found = [*manifest.trust.describe_duplicates()]
+    facts = [*manifest.split_quality.describe_duplicates()]
     if positive := positive_in_words(manifest.class_names, manifest.positive):
-        found.insert(0, f"positive class: {positive}")
-    if manifest.trust.listed_sha256:
-        found.append(f"all listed in {DUPLICATES_NAME}")
+        facts.insert(0, f"positive class: {positive}")
+    if manifest.split_quality.duplicates_sha256:
+        facts.append(f"all listed in {DUPLICATES_NAME}")
     return (
         f"{out}: {done}\n{manifest.describe()}\n"
         f"{len(shards)} shards, {size:,.1f} MB, {len(manifest.rejected)} images rejected, "
         f"{conversion.seconds:.1f} s"
         + ("" if conversion.was_complete else f", {rate:,.0f} images/s")
         + (f"\nLeft out, all in {REJECTED_NAME}:\n{shown(manifest.rejected)}" if manifest.rejected else "")
-        + "".join(f"\n{line}" for line in (*found, *conversion.notes))
+        + "".join(f"\n{line}" for line in (*facts, *conversion.notes))
         + f"\nNext:\n  python -m tfrecords.show --data={out}\n"
         f"  python -m trainer.main --data={out} --strategy=mirrored --model=cnn"
     )

@@ -1,11 +1,11 @@
-"""Whether the source files of a conversion are still what it read, and which are not.
+"""Finds the source files that have changed since they were converted.
 
-A file counts as the same while its size, modification time, change time and inode are. Where one of them
-differs, its bytes decide: `sources.stat`, beside the manifest, keeps a digest of each file. So images that
-were copied or touched are no other images, and one that was replaced by another of its size is found, even
-if its modification time was set back: the system sets the change time, and no program can.
+A file is unchanged while its size, modification time, change time and inode are. If one of them differs, the
+content is compared with the digest in `sources.stat`, the record of the sources beside the manifest. So a
+copied or touched image counts as unchanged. A replaced one is found, even if it has the same size and its
+modification time was set back, because programs cannot set the change time.
 
-The file names no source, only its number. With a key the digests are made with it.
+The record holds numbers of sources, not names. If there is a key, the digests are keyed with it.
 """
 
 import hashlib
@@ -24,31 +24,31 @@ from tqdm import tqdm
 
 from tfrecords.convert.shards import DIGEST_BYTES, RESULT_SUFFIX, ShardJob, ShardResult, file_digest
 from tfrecords.errors import InputError
-from tfrecords.files import replace_atomically, write_atomically
+from tfrecords.files.atomic import replace_atomically, write_atomically
 from tfrecords.manifest import Manifest
 from tfrecords.sources.listing import Listing
 from tfrecords.sources.privacy import GroupKey
 
 STAT_NAME: Final = "sources.stat"
-_FACTS: Final = {"size": "sizes", "mtime": "mtimes", "ctime": "ctimes", "inode": "inodes"}  # of plan.json
-_ROW: Final = np.dtype([*((name, "<u8") for name in _FACTS), ("digest", "u1", (DIGEST_BYTES,))])
-_SHOWN: Final = 10  # changed images that are named
+_STATUS: Final = {"size": "sizes", "mtime": "mtimes", "ctime": "ctimes", "inode": "inodes"}  # in plan.json
+_ROW: Final = np.dtype([*((name, "<u8") for name in _STATUS), ("digest", "u1", (DIGEST_BYTES,))])
+_SHOWN: Final = 10  # changed images named in an error
 _READERS: Final = 8  # threads
-_TASK: Final = 64  # files a task
-_LONG: Final = 1000  # files whose reading has a progress bar
+_TASK: Final = 64  # files per task of a thread
+_LONG: Final = 1000  # files from which on there is a progress bar
 
 Rows = npt.NDArray[Any]  # of _ROW, [sources]
 
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """The source files of a conversion, as they are now.
+    """The source files of a conversion in their present state.
 
     Attributes:
         listing: the sources.
         plan: content of plan.json.
-        key: that digests are made with, if there is one.
-        check: whether each file is read, also one that seems to be the same.
+        key: the key of the digests, if there is one.
+        check: whether every file is read, also those that look unchanged.
     """
 
     listing: Listing
@@ -57,26 +57,26 @@ class SourceFiles:
     check: bool
 
     def changed(
-        self, record: bytes | None, there: Mapping[str, Any], own: Collection[int] | None = None
+        self, record: bytes | None, existing: Mapping[str, Any], own: Collection[int] | None = None
     ) -> tuple[list[int] | None, bytes | None]:
         """Compares the files with those of a finished conversion.
 
         Args:
-            record: content of its sources.stat, if there is one.
-            there: content of its manifest.json.
-            own: numbers of the sources to be compared; None: all.
+            record: content of its sources.stat; None: there is no such file.
+            existing: content of its manifest.json.
+            own: numbers of the sources to compare; None: all.
 
         Returns:
-            Numbers of the sources with other content, None if that cannot be told: there is no record of
-            this data set, or it has other sources or options. And the record with the facts of now, if some
-            of them differ and no content does.
+            the numbers of the sources with changed content; None if the record is missing, or is of another
+            data set or other options. And an updated record, if a file's status has changed but no content;
+            else None.
         """
-        before = _parsed(record, there)
+        before = _parse(record, existing)
         if before is None or before[0] != self.plan["layout"] or len(before[1]) != len(self.plan["sizes"]):
             return None, None
         old, now = before[1], self._rows()
         touched = np.zeros(len(now), bool) | self.check
-        for name in _FACTS:
+        for name in _STATUS:
             touched |= old[name] != now[name]
         if own is not None:
             touched &= np.isin(np.arange(len(now)), list(own))
@@ -84,45 +84,45 @@ class SourceFiles:
         other = touched & (old["size"] != now["size"])
         unsure = np.flatnonzero(touched & ~other).tolist()
         for number, digest in zip(unsure, self._digests(unsure), strict=True):
-            now["digest"][number] = np.frombuffer(self._kept(digest), np.uint8)
+            now["digest"][number] = np.frombuffer(self._keyed(digest), np.uint8)
         other |= (old["digest"] != now["digest"]).any(1)
-        fresh = touched.any() and not other.any() and own is None and (now != old).any()
-        return np.flatnonzero(other).tolist(), self._rendered(now, there["sha256"]) if fresh else None
+        is_stale = touched.any() and not other.any() and own is None and (now != old).any()
+        return np.flatnonzero(other).tolist(), self._rendered(now, existing["sha256"]) if is_stale else None
 
     def changed_since(
-        self, out: Path, there: Mapping[str, Any], own: Collection[int] | None = None
+        self, out: Path, existing: Mapping[str, Any], own: Collection[int] | None = None
     ) -> list[int] | None:
-        """Does what `changed` does for a folder, and brings its record up to date."""
+        """Does what `changed` does for an output folder, and updates its record."""
         path = out / STAT_NAME
-        changed, fresh = self.changed(path.read_bytes() if path.is_file() else None, there, own)
-        if fresh is not None:
-            with suppress(OSError):  # the next run compares once more
-                replace_atomically(path, fresh)
+        changed, updated = self.changed(path.read_bytes() if path.is_file() else None, existing, own)
+        if updated is not None:
+            with suppress(OSError):  # then the next call compares again
+                replace_atomically(path, updated)
         return changed
 
     def changed_under_way(
-        self, out: Path, there: Mapping[str, Any], jobs: Sequence[ShardJob], known: Collection[int]
+        self, out: Path, existing: Mapping[str, Any], jobs: Sequence[ShardJob], known: Collection[int]
     ) -> set[int]:
-        """Returns which sources of finished shards are not what was read for them, beside those known.
+        """Returns the sources of finished shards that have changed, without those already known.
 
-        Only files are read whose size and modification time are those of the plan, and whose change time or
-        inode is another: of copies for several machines, for example.
+        Only files are read whose change time or inode differs from the plan, for example copies for several
+        machines.
 
         Args:
-            out: folder of a conversion that is under way.
-            there: content of its plan.json.
-            jobs: the plan.
-            known: numbers of the sources that have changed.
+            out: folder of an unfinished conversion.
+            existing: content of its plan.json.
+            jobs: all shards of the plan.
+            known: numbers of the sources whose size or modification time has changed.
         """
-        facts = [_FACTS[name] for name in ("ctime", "inode")]
-        now = zip(*(self.plan[name] for name in facts), strict=True)
-        before = zip(*(there.get(name, self.plan[name]) for name in facts), strict=True)
+        names = [_STATUS[name] for name in ("ctime", "inode")]
+        now = zip(*(self.plan[name] for name in names), strict=True)
+        before = zip(*(existing.get(name, self.plan[name]) for name in names), strict=True)
         touched = {n for n, (a, b) in enumerate(zip(before, now, strict=True)) if a != b or self.check}
         touched -= set(known)
         read: dict[int, str] = {}
         for job in jobs if touched else ():
             own = [(place, i.source) for place, i in enumerate(job.images) if i.source in touched]
-            digests = _told(out, job) if own else []
+            digests = _digests_in_result(out, job) if own else []
             read |= {source: digests[place] for place, source in own if place < len(digests)}
         numbers = sorted(read)
         found = zip(numbers, self._digests(numbers), strict=True)
@@ -131,49 +131,49 @@ class SourceFiles:
     def keep(
         self, out: Path, manifest: Manifest, jobs: Sequence[ShardJob], results: Sequence[ShardResult]
     ) -> None:
-        """Writes sources.stat; files that no shard's work has read are read now.
+        """Writes sources.stat; files that were read for no shard are read now.
 
         Args:
             out: folder of the data set.
             manifest: of the data set, as it will be saved.
-            jobs: the plan.
-            results: what was found in each of its shards.
+            jobs: all shards of the plan.
+            results: of each shard.
 
         Raises:
             InputError: it cannot be written.
         """
         rows = self._rows()
-        there = np.zeros(len(rows), bool)
+        known = np.zeros(len(rows), bool)
         for job, result in zip(jobs, results, strict=True):
             for image, digest in zip(job.images, result.digests, strict=True):
-                rows["digest"][image.source] = np.frombuffer(self._kept(bytes.fromhex(digest)), np.uint8)
-                there[image.source] = True
-        missing = np.flatnonzero(~there).tolist()
+                rows["digest"][image.source] = np.frombuffer(self._keyed(bytes.fromhex(digest)), np.uint8)
+                known[image.source] = True
+        missing = np.flatnonzero(~known).tolist()
         for number, data in zip(missing, self._digests(missing), strict=True):
-            rows["digest"][number] = np.frombuffer(self._kept(data), np.uint8)
+            rows["digest"][number] = np.frombuffer(self._keyed(data), np.uint8)
         write_atomically(out / STAT_NAME, self._rendered(rows, manifest.sha256))
 
     def refuse(self, out: Path | str, changed: Sequence[int]) -> InputError:
-        """Returns the refusal of a conversion whose sources have changed since."""
+        """Returns the error for a conversion whose sources have changed since."""
         named = ", ".join(self.listing.sources[number].shown for number in changed[:_SHOWN])
         one = len(changed) == 1
         return InputError(
-            f"--out={out}: holds a conversion of these images as they were before: {len(changed)} of "
-            f"{len(self.listing.sources)} {'has' if one else 'have'} other content now: {named}"
-            f"{', ...' * (len(changed) > _SHOWN)}; the same command with --overwrite writes all shards anew; "
-            f"or restore {'it' if one else 'them'}, or choose another --out"
+            f"--out={out}: holds a conversion of these images, but {len(changed)} of "
+            f"{len(self.listing.sources)} {'has' if one else 'have'} changed since: "
+            f"{named}{', ...' * (len(changed) > _SHOWN)}; restore {'it' if one else 'them'}, choose another "
+            f"--out, or give --overwrite to write all shards anew"
         )
 
     def refuse_unknown(self, out: Path | str) -> InputError:
-        """Returns the refusal of a check that there is nothing to check against for."""
+        """Returns the error for a check without a record of the sources."""
         return InputError(
-            f"--check_sources: {out} was converted without a record of its sources ({STAT_NAME}), so they "
-            f"cannot be compared; leave the flag out, or convert anew with --overwrite, which makes one"
+            f"--check_sources: {out} has no record of its sources ({STAT_NAME}), so they cannot be compared; "
+            f"leave the flag out, or convert again with --overwrite, which makes a record"
         )
 
     def _rows(self) -> Rows:
         rows = np.zeros(len(self.listing.sources), _ROW)
-        for name, plural in _FACTS.items():
+        for name, plural in _STATUS.items():
             rows[name] = np.array(self.plan[plural], np.int64).view(np.uint64)
         return rows
 
@@ -182,27 +182,27 @@ class SourceFiles:
         head = {
             "manifest": manifest,
             "layout": self.plan["layout"],
-            "row": [*(f"{name} uint64" for name in _FACTS), f"digest {DIGEST_BYTES} bytes"],
+            "row": [*(f"{name} uint64" for name in _STATUS), f"digest {DIGEST_BYTES} bytes"],
             "sha256": hashlib.sha256(data).hexdigest(),
         }
         return json.dumps(head).encode() + b"\n" + data
 
-    def _kept(self, digest: bytes) -> bytes:
+    def _keyed(self, digest: bytes) -> bytes:
         if self.key is None or not any(digest):
             return digest
         key = hashlib.blake2b(self.key.secret, person=b"content").digest()
         return hashlib.blake2b(digest, key=key, digest_size=DIGEST_BYTES).digest()
 
     def _digests(self, numbers: Sequence[int]) -> list[bytes]:
-        """Reads files, several at once; of one that cannot be read the digest is zeros."""
+        """Returns the digest of each file, zeros if it cannot be read; reads several at once."""
         paths = [f"{self.listing.root}/{self.listing.sources[number].path}" for number in numbers]
         tasks = [paths[start : start + _TASK] for start in range(0, len(paths), _TASK)]
-        quick = sys.stderr.isatty()
+        is_terminal = sys.stderr.isatty()
         bar = tqdm(
             total=len(paths),
             unit=" images",
             desc="comparing",
-            mininterval=0.1 if quick else 10,
+            mininterval=0.1 if is_terminal else 10,
             disable=len(paths) < _LONG,
         )
         found: list[bytes] = []
@@ -217,36 +217,59 @@ class SourceFiles:
         return found
 
 
-def notes_on_record(out: Path, manifest: Manifest) -> tuple[str, ...]:
-    """Returns what is to be said of a finished conversion that has no record of its sources."""
+def rebind_record(out: Path, before: Manifest, after: Manifest) -> None:
+    """Makes the record of the sources valid for a manifest that is about to replace another.
+
+    It stays valid for the old manifest, so that nothing is lost if the process is killed between the two.
+
+    Raises:
+        InputError: the record cannot be written.
+    """
     path = out / STAT_NAME
-    if _parsed(path.read_bytes() if path.is_file() else None, {"sha256": manifest.sha256}) is not None:
+    if path.is_file() and (record := rebound_record(path.read_bytes(), before, after)) is not None:
+        write_atomically(path, record)
+
+
+def rebound_record(record: bytes, before: Manifest, after: Manifest) -> bytes | None:
+    """Returns a record that is valid for two manifests; None if it is not valid for the first."""
+    if _parse(record, {"sha256": before.sha256}) is None:
+        return None
+    head, _, data = record.partition(b"\n")
+    manifests = {"manifest": after.sha256, "manifest_before": before.sha256}
+    return json.dumps({**json.loads(head), **manifests}).encode() + b"\n" + data
+
+
+def record_notes(out: Path, manifest: Manifest) -> tuple[str, ...]:
+    """Returns a note, if a finished conversion has no record of its sources."""
+    path = out / STAT_NAME
+    if _parse(path.read_bytes() if path.is_file() else None, {"sha256": manifest.sha256}) is not None:
         return ()
-    return (unrecorded(),)
+    return (no_record_note(),)
 
 
-def unrecorded() -> str:
-    """Returns the note on a data set without a record of its sources."""
+def no_record_note() -> str:
+    """Returns the note about a missing record of the sources."""
     return (
-        f"no record of the sources' content ({STAT_NAME}) is there, so only their sizes were compared; "
-        f"--overwrite converts anew and makes one"
+        f"there is no record of the sources ({STAT_NAME}), so only their sizes were compared; --overwrite "
+        f"converts again and makes a record"
     )
 
 
-def _parsed(record: bytes | None, there: Mapping[str, Any]) -> tuple[str, Rows] | None:
-    """Returns layout and rows of a record, or None: it is none, damaged, or of another data set."""
+def _parse(record: bytes | None, existing: Mapping[str, Any]) -> tuple[str, Rows] | None:
+    """Returns the layout and the rows of a record; None: it is missing, damaged, or of another data set."""
     head, _, data = (record or b"").partition(b"\n")
     try:
         values = json.loads(head)
-        if values["manifest"] != there["sha256"] or values["sha256"] != hashlib.sha256(data).hexdigest():
+        manifests = (values["manifest"], values.get("manifest_before"))
+        if existing["sha256"] not in manifests or values["sha256"] != hashlib.sha256(data).hexdigest():
             return None
         return str(values["layout"]), np.frombuffer(data, _ROW)
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def _told(out: Path, job: ShardJob) -> list[str]:
-    """Returns the digests that were kept beside a shard, none if there is no such shard."""
+def _digests_in_result(out: Path, job: ShardJob) -> list[str]:
+    """Returns the digests in the result of a shard; []: there is no such result."""
     try:
         return list(json.loads((out / (job.name + RESULT_SUFFIX)).read_bytes())["digests"])
     except (OSError, ValueError, KeyError, TypeError):

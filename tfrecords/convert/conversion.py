@@ -1,4 +1,4 @@
-"""The one-time conversion, top to bottom: list, split, plan, write shards, seal with the manifest."""
+"""The conversion from top to bottom: list the images, split, plan, write shards, write the manifest last."""
 
 import os
 import re
@@ -11,22 +11,23 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from tfrecords.convert.assessment import summarize_quality
 from tfrecords.convert.balance import balanced_copies
-from tfrecords.convert.changed import SourceFiles, notes_on_record
+from tfrecords.convert.changed import SourceFiles, rebind_record, record_notes
 from tfrecords.convert.engines import jobs_of, require_all, write_with_beam
+from tfrecords.convert.final_files import hashed_group, manifest_of, render_sources, updated_manifest
 from tfrecords.convert.findings import notes_on
+from tfrecords.convert.locks import conversion_lock, task_lock
 from tfrecords.convert.options import ConvertOptions, refuse_nested
-from tfrecords.convert.output import join, locked, prepare, remove_journal, task_locked, tasks_of
+from tfrecords.convert.output import join, prepare, remove_progress_files, tasks_of
 from tfrecords.convert.plan import plan_content
-from tfrecords.convert.sealing import hashed_group, manifest_of, render_sources
+from tfrecords.convert.quality_summary import summarize_quality
 from tfrecords.convert.shards import ImageJob, Rendering, ShardJob, ShardResult, plan_split, write_shards
-from tfrecords.convert.value_range import settled
+from tfrecords.convert.value_range import resolve_value_range
 from tfrecords.duplicates.before_split import Sets, apply_duplicate_policy
 from tfrecords.duplicates.sets import refuse_crossing
 from tfrecords.duplicates.table import DROPPED, DUPLICATES_NAME
 from tfrecords.errors import InputError
-from tfrecords.files import write_atomically
+from tfrecords.files.atomic import write_atomically
 from tfrecords.interop.companions import write_companions
 from tfrecords.manifest import SOURCES_NAME, Manifest
 from tfrecords.pool import Pool
@@ -42,7 +43,14 @@ from tfrecords.sources.tables import read_listing
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion did: the manifest, whether it was complete before, its seconds, and notes on it."""
+    """The outcome of a conversion.
+
+    Attributes:
+        manifest: of the data set.
+        was_complete: whether all shards were there before.
+        seconds: how long it took.
+        notes: sentences for the user.
+    """
 
     manifest: Manifest
     was_complete: bool
@@ -51,24 +59,24 @@ class Conversion:
 
 
 def convert_images(options: ConvertOptions) -> Conversion:
-    """Converts an image folder; the same call again resumes, or finds all done.
+    """Converts an image folder; the same call again continues, or finds that all is done.
 
     Raises:
-        InputError: images, options or the output folder cannot be used. Nothing that was there
-            before is harmed; shards that are whole are kept for the same call again.
+        InputError: images, options or the output folder cannot be used. Nothing that existed before is
+            harmed, and the same call again keeps finished shards.
     """
     started = time.monotonic()
     with _pool(options) as pool:
-        planned = _listed_and_planned(options, pool)
-        with locked(options.out):
+        planned = _list_and_plan(options, pool)
+        with conversion_lock(options.out):
             return _convert(*planned, pool, started)
 
 
 def convert_task(options: ConvertOptions) -> int:
-    """Writes the shards of one task, `options.engine.task`; the same call again writes those that miss.
+    """Writes the shards of one task, `options.engine.task`; the same call again writes the missing ones.
 
     Returns:
-        How many shards are its own.
+        how many shards belong to the task.
 
     Raises:
         InputError: as `convert_images`.
@@ -77,9 +85,9 @@ def convert_task(options: ConvertOptions) -> int:
     if task is None:
         raise InputError("--task: is missing; must be I/N with I from 0 to N - 1, as 0/8 to 7/8")
     with _pool(options) as pool:
-        options, listing, _, _, jobs, plan = _listed_and_planned(options, pool)
+        options, listing, _, _, jobs, plan = _list_and_plan(options, pool)
         own = jobs_of(task, jobs)
-        with task_locked(options.out, *task):
+        with task_lock(options.out, *task):
             if not join(options.out, plan, own, _source_files(options, listing, plan), task):
                 _check_room(options, own)
                 _write(options, listing, own, pool)
@@ -87,9 +95,9 @@ def convert_task(options: ConvertOptions) -> int:
 
 
 def sources_of(options: ConvertOptions) -> SourceFiles:
-    """Returns the sources of a conversion, with its plan; writes nothing."""
+    """Returns the source files of a conversion and its plan; writes nothing."""
     with _pool(options) as pool:
-        options, listing, *_, plan = _listed_and_planned(options, pool)
+        options, listing, *_, plan = _list_and_plan(options, pool)
         return _source_files(options, listing, plan)
 
 
@@ -102,20 +110,21 @@ def _pool(options: ConvertOptions) -> Pool:
     return Pool(options.workers or len(os.sched_getaffinity(0)))
 
 
-def _listed_and_planned(
+def _list_and_plan(
     options: ConvertOptions, pool: Pool
 ) -> tuple[ConvertOptions, Listing, tuple[str, ...], Sets, list[ShardJob], dict[str, Any]]:
-    """Returns the options, with what `auto` stands for, and all that follows from them and the images."""
+    """Returns the options, `auto` resolved, and listing, splits, dropped images, shard jobs and plan."""
     refuse_nested(options.images, options.out, listed=options.listing is not None)
     key = load_key(options.group_key_file) if options.group_key_file else None
     listing = _listing(options, key, pool)
-    chosen_class(listing.class_names, options.positive)  # one that is no class is told before the work
-    options = replace(options, value_range=settled(options.value_range, listing, pool))
+    chosen_class(listing.class_names, options.positive)  # an unknown class is an error before any work
+    options = replace(options, value_range=resolve_value_range(options.value_range, listing, pool))
     target = _rendering(options).target
-    listing, same, dropped = apply_duplicate_policy(options.duplicates, listing, target=target, pool=pool)
+    policy = options.duplicates
+    listing, identical, dropped = apply_duplicate_policy(policy, listing, target=target, pool=pool)
     splits = _splits(options, listing, dropped)
-    if options.duplicates == "refuse":
-        refuse_crossing(same, listing, splits)
+    if policy == "refuse":
+        refuse_crossing(identical, listing, splits)
     return options, listing, splits, dropped, *plan_images(options, listing, splits)
 
 
@@ -132,19 +141,19 @@ def _convert(
     limit = options.max_rejects.of(len(listing.sources))
     tasks = tasks_of(options.out) if options.engine.finish else None
     if tasks is not None:
-        plan = plan | {"tasks": tasks}  # for the next --finish, should one come
+        plan = plan | {"tasks": tasks}  # so that a second --finish knows them too
     sources = _source_files(options, listing, plan)
     if prepare(options.out, plan, jobs, sources, overwrite=options.overwrite):
         manifest = Manifest.load(options.out)
         check_rejects(listing.root, manifest.rejected, limit)
-        _refuse_kept(options, manifest)
-        positive = chosen_class(manifest.class_names, options.positive) or manifest.positive
-        if positive != manifest.positive:
-            manifest = replace(manifest, positive=positive)
-            manifest.save(options.out)
-        write_companions(options.out, manifest, index=options.dali_index)
-        notes = (*listing.notes, *notes_on_record(options.out, manifest))
-        return Conversion(manifest, True, time.monotonic() - started, notes)
+        _refuse_kept_duplicates(options, manifest)
+        updated, notes = updated_manifest(manifest, options.positive)
+        if updated != manifest:
+            rebind_record(options.out, manifest, updated)
+            updated.save(options.out)
+        write_companions(options.out, updated, index=options.dali_index)
+        notes = (*listing.notes, *notes, *record_notes(options.out, updated))
+        return Conversion(updated, True, time.monotonic() - started, notes)
     if options.engine.finish:
         require_all(options.out, jobs, tasks)
     _check_room(options, jobs)
@@ -155,7 +164,7 @@ def _convert(
     manifest = manifest_of(
         options, _name(options), listing, jobs, shards, sources_csv, rejected, plan["plan"]
     )
-    found, trust, listed = summarize_quality(
+    duplicates, quality, duplicates_csv = summarize_quality(
         options.duplicates,
         listing,
         splits,
@@ -165,39 +174,40 @@ def _convert(
         target=_rendering(options).target,
         pool=pool,
     )
-    if listed:
-        write_atomically(options.out / DUPLICATES_NAME, listed)
+    if duplicates_csv:
+        write_atomically(options.out / DUPLICATES_NAME, duplicates_csv)
     else:
         (options.out / DUPLICATES_NAME).unlink(missing_ok=True)
     if options.duplicates == "refuse":
-        refuse_crossing(found.exact, listing, splits, written=options.out / DUPLICATES_NAME)
-    manifest = replace(manifest, trust=trust)
+        refuse_crossing(duplicates.exact, listing, splits, written=options.out / DUPLICATES_NAME)
+    manifest = replace(manifest, split_quality=quality)
     write_atomically(options.out / SOURCES_NAME, sources_csv)
     if rejected:
         write_atomically(options.out / REJECTED_NAME, render_rejected(manifest.rejected))
-    else:  # one may be left of images that were repaired since
+    else:  # one may be left from before images were repaired
         (options.out / REJECTED_NAME).unlink(missing_ok=True)
     write_companions(options.out, manifest, index=options.dali_index)
     sources.keep(options.out, manifest, jobs, results)
     manifest.save(options.out)
-    remove_journal(options.out)
+    remove_progress_files(options.out)
     notes = notes_on((result.findings for result in results), listing, manifest)
     return Conversion(manifest, False, time.monotonic() - started, (*listing.notes, *notes))
 
 
-def _refuse_kept(options: ConvertOptions, manifest: Manifest) -> None:
-    """Raises InputError if a finished conversion kept what the options refuse."""
-    trust = manifest.trust
-    if options.duplicates == "refuse" and (trust.sets_across_splits or trust.sets_across_labels):
+def _refuse_kept_duplicates(options: ConvertOptions, manifest: Manifest) -> None:
+    """Raises InputError if a finished conversion kept duplicates that the options refuse."""
+    quality = manifest.split_quality
+    across = quality.duplicate_sets_across_splits or quality.duplicate_sets_across_labels
+    if options.duplicates == "refuse" and across:
         raise InputError(
-            f"--out={options.out}: holds this conversion with --duplicates={trust.duplicates}, and its "
-            f"{DUPLICATES_NAME} lists images that are the same in two splits or with two labels; give "
-            f"--duplicates={trust.duplicates} to keep it so, or --duplicates=drop --overwrite"
+            f"--out={options.out}: holds this conversion with --duplicates={quality.duplicate_policy}, and "
+            f"its {DUPLICATES_NAME} lists equal images in two splits or with two labels; give "
+            f"--duplicates={quality.duplicate_policy} to keep it so, or --duplicates=drop --overwrite"
         )
 
 
 def _write(options: ConvertOptions, listing: Listing, jobs: list[ShardJob], pool: Pool) -> list[ShardResult]:
-    """Writes the shards that are not there yet and returns what was found in each."""
+    """Writes the missing shards and returns the results of all shards."""
     limit = options.max_rejects.of(len(listing.sources))
     rejected = [(listing.sources[number].shown, reason) for number, reason in listing.rejected]
     if options.engine.name == "beam":
@@ -210,12 +220,12 @@ def _write(options: ConvertOptions, listing: Listing, jobs: list[ShardJob], pool
             max_rejects=limit,
             rejected=rejected,
         )
-    quick = sys.stderr.isatty()
+    is_terminal = sys.stderr.isatty()
     with tqdm(
         total=sum(job.records for job in jobs),
         unit=" records",
         desc="converting",
-        mininterval=0.1 if quick else 10,  # a log file gets a line now and then
+        mininterval=0.1 if is_terminal else 10,  # seconds; fewer lines in a log file
     ) as bar:
         return write_shards(
             listing.root,
@@ -263,15 +273,15 @@ def _listing(options: ConvertOptions, key: GroupKey | None, pool: Pool) -> Listi
 
 
 def _splits(options: ConvertOptions, listing: Listing, dropped: Sets) -> tuple[str, ...]:
-    """Returns the split of each source; `REJECTED` where its header says so, `DROPPED` after a first."""
-    out = {number: REJECTED for number, _ in listing.rejected}
-    out |= {number: DROPPED for numbers in dropped for number in numbers[1:]}
-    live = [number for number in range(len(listing.sources)) if number not in out]
-    splits = [out.get(number, "") for number in range(len(listing.sources))]
+    """Returns the split of each source; `REJECTED` or `DROPPED` if it is left out."""
+    left_out = {number: REJECTED for number, _ in listing.rejected}
+    left_out |= {number: DROPPED for numbers in dropped for number in numbers[1:]}
+    kept = [number for number in range(len(listing.sources)) if number not in left_out]
+    splits = [left_out.get(number, "") for number in range(len(listing.sources))]
     for number, split in zip(
-        live,
+        kept,
         assign_splits(
-            replace(listing, sources=tuple(listing.sources[number] for number in live), rejected=()),
+            replace(listing, sources=tuple(listing.sources[number] for number in kept), rejected=()),
             val_fraction=options.val_fraction,
             test_fraction=options.test_fraction,
             seed=options.seed,
@@ -319,7 +329,7 @@ def _plan(options: ConvertOptions, listing: Listing, splits: tuple[str, ...]) ->
 
 
 def _check_room(options: ConvertOptions, jobs: list[ShardJob]) -> None:
-    """Raises InputError when raw shards cannot fit; encoded ones have no size before."""
+    """Raises InputError if raw shards do not fit on the disk; the size of others is not known yet."""
     if options.encoding != "raw":
         return
     missing = [job for job in jobs if not (options.out / job.name).exists()]

@@ -1,4 +1,4 @@
-"""Pixels of a record to the bytes that it holds."""
+"""Encodes the pixels of an image for its record."""
 
 import io
 from typing import Final

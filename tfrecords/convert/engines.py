@@ -1,7 +1,7 @@
-"""Ways to carry out one plan: all cores here, Apache Beam, or the tasks of an array job.
+"""Ways to write the shards of a plan: processes on this machine, Apache Beam, or the tasks of an array job.
 
-Every way writes the same shards, for a shard's bytes follow from its job alone, and leaves beside each
-shard what was found in it. The conversion then takes what it finds and seals it.
+All of them write the same bytes, because a shard follows from its job alone. Beside each shard they leave its
+result. The conversion then reads the results and writes the manifest.
 """
 
 import hashlib
@@ -25,16 +25,16 @@ _SHOWN: Final = 10  # missing shards that are named
 
 @dataclass(frozen=True)
 class Engine:
-    """Who writes the shards.
+    """What writes the shards.
 
     Attributes:
-        name: "local", or "beam": the runner that `beam_args` name.
-        beam_args: Apache Beam's own flags, as on a command line.
-        task: (I, N): only the shards I, I + N, I + 2 N ... of the plan are written, and nothing is sealed.
-        finish: write no shard; seal what the tasks have written.
+        name: "local": processes on this machine; "beam": the Apache Beam runner in `beam_args`.
+        beam_args: the flags of Apache Beam, as on a command line.
+        task: (I, N): only the shards I, I + N, I + 2 N ... of the plan are written, and no manifest.
+        finish: write no shard, only the manifest, for shards that tasks have written.
 
     Raises:
-        InputError: an unknown name, a task that cannot be, or two ways at once.
+        InputError: an unknown name, an impossible task, or two ways at once.
     """
 
     name: str = "local"
@@ -47,7 +47,7 @@ class Engine:
             raise InputError(f"--engine={self.name}: must be one of {', '.join(ENGINES)}")
         if self.beam_args and self.name != "beam":
             raise InputError(
-                f"--beam_args={self.beam_args}: are for --engine=beam only; add it or leave them"
+                f"--beam_args={self.beam_args}: need --engine=beam; add it, or leave out --beam_args"
             )
         if self.task is not None and not 0 <= self.task[0] < self.task[1]:
             raise InputError(
@@ -55,11 +55,13 @@ class Engine:
             )
         if self.task is not None and (self.finish or self.name == "beam"):
             raise InputError(
-                "--task with --finish or --engine=beam: a task writes its shards with the cores of its own "
-                "machine, and --finish comes once, after all tasks; leave one of them out"
+                "--task with --finish or --engine=beam: a task uses the cores of its own machine, and "
+                "--finish comes once, after all tasks; leave one of them out"
             )
         if self.finish and self.name == "beam":
-            raise InputError("--finish with --engine=beam: beam seals what it wrote; leave --finish out")
+            raise InputError(
+                "--finish with --engine=beam: beam finishes the conversion itself; leave --finish out"
+            )
 
 
 def parse_task(text: str) -> tuple[int, int]:
@@ -71,7 +73,7 @@ def parse_task(text: str) -> tuple[int, int]:
 
 
 def jobs_of(task: tuple[int, int], jobs: Sequence[ShardJob]) -> list[ShardJob]:
-    """Returns the jobs of a task (I, N): those whose index in the plan leaves I when divided by N."""
+    """Returns the jobs of a task (I, N): those with index I modulo N in the plan."""
     return list(jobs[task[0] :: task[1]])
 
 
@@ -85,29 +87,30 @@ def write_with_beam(
     max_rejects: int,
     rejected: Sequence[tuple[str, str]],
 ) -> None:
-    """Writes the shards that are not there yet with Apache Beam, each shard job one element.
+    """Writes the missing shards with Apache Beam; each shard job is one element.
 
-    Beam's workers must see both folders under the same paths and find this package. Each job is a part of
-    the pipeline's graph, so a runner that limits the graph's size limits the images of a conversion.
+    Beam's workers must see both folders under the same paths, and must have this package installed. All jobs
+    are in the pipeline's graph, so a runner that limits the size of a graph limits the images of a
+    conversion.
 
     Args:
-        root: see `write_shards`, as the rest.
-        out: see there.
-        jobs: see there.
-        rendering: see there.
-        beam_args: Beam's own flags.
-        max_rejects: see there; checked for each shard by itself.
-        rejected: see there.
+        root: as for `write_shards`.
+        out: as for `write_shards`.
+        jobs: as for `write_shards`.
+        rendering: as for `write_shards`.
+        beam_args: the flags of Beam.
+        max_rejects: as for `write_shards`, but checked for each shard by itself.
+        rejected: as for `write_shards`.
 
     Raises:
-        InputError: Beam is not installed, its flags cannot be used, or as `write_shards`.
+        InputError: Beam is not installed, its flags cannot be used, or as for `write_shards`.
     """
     try:
         beam = importlib.import_module("apache_beam")
         pipeline_options = importlib.import_module("apache_beam.options.pipeline_options")
     except ImportError as error:
         raise InputError(
-            f"--engine=beam: Apache Beam cannot be loaded ({error}); install the extra `beam`: "
+            f"--engine=beam: Apache Beam cannot be imported ({error}); install the extra `beam`: "
             f"pip install 'shardlight[beam]'"
         ) from None
     try:
@@ -121,14 +124,14 @@ def write_with_beam(
         with beam.Pipeline(options=options) as pipeline:
             _ = pipeline | "plan" >> beam.Create(list(jobs)) | "write" >> beam.Map(write)
     except Exception as error:
-        # A runner hands over a worker's exception as text, in an exception of its own.
+        # A runner passes on a worker's exception as text, inside an exception of its own.
         found = re.search(r"InputError: (.*?)(?: \[while running|\\n|\n|$)", str(error))
         if found is None:
             raise
         raise InputError(found[1]) from None
     if missing := [job.name for job in jobs if not _is_there(out, job)]:
         raise InputError(
-            f"--out={out}: Beam is done, but {len(missing)} of {len(jobs)} shards are not there, first "
+            f"--out={out}: Beam has finished, but {len(missing)} of {len(jobs)} shards are missing, first "
             f"{missing[0]}; its workers must see this folder under the same path"
         )
 
@@ -152,12 +155,12 @@ def _write_one(
 
 
 def require_all(out: Path, jobs: Sequence[ShardJob], tasks: int | None) -> None:
-    """Raises InputError unless every shard and what was found in it are there.
+    """Raises InputError unless every shard exists with its result.
 
     Args:
         out: folder of the shards.
-        jobs: the plan.
-        tasks: how many tasks write it, to say which of them to run again; None if that is not known.
+        jobs: all shards of the plan.
+        tasks: how many tasks write them, to name those to run again; None: not known.
     """
     missing = [(number, job.name) for number, job in enumerate(jobs) if not _is_there(out, job)]
     if not missing:
@@ -169,14 +172,14 @@ def require_all(out: Path, jobs: Sequence[ShardJob], tasks: int | None) -> None:
         again = ", ".join(f"--task={task}/{tasks}" for task in sorted({n % tasks for n, _ in missing}))
         fix = f"run again {again}"
     raise InputError(
-        f"--finish: {len(missing)} of {len(jobs)} shards are not there: {names}; {fix}, then --finish again"
+        f"--finish: {len(missing)} of {len(jobs)} shards are missing: {names}; {fix}, then --finish again"
     )
 
 
 def layout_digest(facts: Mapping[str, Any], jobs: Sequence[ShardJob]) -> str:
     """Returns the SHA-256, in hex, of the JSON of `facts` with all `jobs`, keys sorted.
 
-    It is fed job by job: the JSON of a million images takes a gigabyte.
+    The JSON is hashed job by job, because that of a million images takes a gigabyte.
     """
     mark = "<the jobs go here>"
     before, _, after = json.dumps({**facts, "jobs": mark}, sort_keys=True).partition(json.dumps(mark))
@@ -188,5 +191,5 @@ def layout_digest(facts: Mapping[str, Any], jobs: Sequence[ShardJob]) -> str:
 
 
 def _as_values(job: ShardJob) -> dict[str, Any]:
-    """Returns what `dataclasses.asdict` does, without its copy of every value."""
+    """Returns the same as `dataclasses.asdict`, without copying every value."""
     return {**vars(job), "images": [vars(image) for image in job.images]}

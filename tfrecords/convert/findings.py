@@ -1,4 +1,4 @@
-"""What is seen of the images while shards are written, for the closing summary."""
+"""Facts about the images for the summary, collected while shards are written."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,22 +10,22 @@ from tfrecords.manifest import Manifest
 from tfrecords.sources.listing import Listing
 
 _SHOWN: Final = 10  # images of one colour that are named
-_EVERY: Final = 32  # one in so many JPEG files in colour is looked at: all would cost a third of the time
-_FEW_LEVELS: Final = 128  # of 256; with fewer the user is told what to do
+_EVERY: Final = 32  # every 32nd colour JPEG is checked: checking all would cost a third of the time
+_FEW_LEVELS: Final = 128  # of 256; below that, the summary tells what to do
 
 
 @dataclass
 class Findings:
-    """What was seen of images.
+    """Facts about images.
 
     Attributes:
-        flat: numbers of the sources whose pixels are all of one colour.
-        extent: the stored values of grayscale of more than 8 bits; None: there is none.
-        coarse: of 16 bits in more than one channel, as far as the high bytes tell.
-        clipped: images with values beyond the value range.
-        in_colour: images that are stored in colour.
-        looked_at: of these, those where it was looked whether colour is seen.
-        coloured: of these, those where it is.
+        flat: numbers of the sources whose pixels all have one colour.
+        extent: the stored values of grayscale images of more than 8 bits; None: there are none.
+        coarse: the values of images with 16 bits in several channels, by their high bytes.
+        clipped: how many images have values beyond the value range.
+        in_colour: how many images are stored in colour.
+        looked_at: how many of these were checked for visible colour.
+        coloured: how many of the checked ones show colour.
     """
 
     flat: list[int] = field(default_factory=list)
@@ -38,11 +38,11 @@ class Findings:
 
     @property
     def look_for_colour(self) -> bool:
-        """Whether the next image that is stored in colour is to be looked at."""
+        """Whether the next image that is stored in colour is to be checked for visible colour."""
         return self.in_colour % _EVERY == 0
 
     def add(self, source: int, image: Decoded, value_range: str) -> None:
-        """Takes in what was seen of one image."""
+        """Adds the facts about one image."""
         if image.is_flat:
             self.flat.append(source)
         if image.extent:
@@ -57,13 +57,13 @@ class Findings:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Returns what `dataclasses.asdict` made."""
+        """Returns the object of the values that `dataclasses.asdict` gave."""
         extents = {name: values[name] and Extent(**values[name]) for name in ("extent", "coarse")}
         return cls(**(values | extents))
 
     @classmethod
     def of_all(cls, parts: Iterable[Self]) -> Self:
-        """Returns what was seen in several shards."""
+        """Returns the facts about the images of several shards."""
         total = cls()
         for part in parts:
             total.flat += part.flat
@@ -78,11 +78,11 @@ class Findings:
 
 
 def notes_on(parts: Iterable[Findings], listing: Listing, manifest: Manifest) -> tuple[str, ...]:
-    """Returns what the user must know of the images, a line each.
+    """Returns sentences that the user must know about the images.
 
     Args:
-        parts: what was seen in each shard.
-        listing: of all sources; with a key it names them by their positions.
+        parts: the facts of each shard.
+        listing: all sources; with a key, it names them by their positions.
         manifest: of the data set.
     """
     found = Findings.of_all(parts)
@@ -91,7 +91,7 @@ def notes_on(parts: Iterable[Findings], listing: Listing, manifest: Manifest) ->
         images = sum(split.images for split in manifest.splits.values())
         notes.append(
             f"{found.in_colour:,} of {images:,} images are stored in colour, and {found.coloured:,} of the "
-            f"{found.looked_at:,} looked at show colour: --channels=1 keeps their brightness alone, "
+            f"{found.looked_at:,} checked ones show colour: --channels=1 keeps only their brightness, "
             f"--channels=3 keeps the colour"
         )
     return tuple(notes)
@@ -102,8 +102,8 @@ def _on_flat(flat: Sequence[int], listing: Listing) -> list[str]:
         return []
     names = ", ".join(listing.sources[number].shown for number in flat[:_SHOWN])
     more = f" and {len(flat) - _SHOWN:,} more" if len(flat) > _SHOWN else ""
-    what = "image is" if len(flat) == 1 else "images are"
-    return [f"{len(flat):,} {what} of one colour, and in the data set: {names}{more}"]
+    what = "image has" if len(flat) == 1 else "images have"
+    return [f"{len(flat):,} {what} a single colour and were converted all the same: {names}{more}"]
 
 
 def _on_values(found: Findings, value_range: str) -> list[str]:
@@ -126,7 +126,7 @@ def _on_values(found: Findings, value_range: str) -> list[str]:
         notes.append(note)
     elif value_range != FULL:
         notes.append(
-            f"--value_range={value_range}: changes nothing, for no image is in grayscale of more than 8 bits"
+            f"--value_range={value_range}: has no effect, because no image is grayscale of more than 8 bits"
         )
     if (seen := found.coarse) is not None:
         levels = (seen.high >> 8) - (seen.low >> 8) + 1

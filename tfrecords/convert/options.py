@@ -1,4 +1,4 @@
-"""What to convert, and how: the options of a conversion, checked when they are made."""
+"""The options of a conversion, checked when they are built."""
 
 import os
 import re
@@ -18,53 +18,55 @@ from tfrecords.sources.subfolders import Subfolders
 
 _LARGEST_SIDE: Final = 8192
 _SMALLEST_SHARD: Final = 1 << 16
-_LARGEST_SEED: Final = 2**32 - 1  # RandomState's
+_LARGEST_SEED: Final = 2**32 - 1  # the limit of NumPy's RandomState
 _UNITS: Final = {"": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """What to convert, and how.
+    """The options of a conversion.
 
     Attributes:
-        images: the image folder; with a listing, the folder that its paths are below.
+        images: the image folder; with a listing, its paths are relative to this folder.
         out: folder of the result.
-        name: of the data set, for the shard names; "" takes the image folder's name.
+        name: of the data set, for the names of the shards; "": the name of the image folder.
         size: (height, width), pixels.
         channels: 1 or 3.
-        resize: what becomes of the aspect ratio; see `resized`.
-        value_range: of grayscale of more than 8 bits what is black and what is white: "full", "auto" or
-            "LOW:HIGH"; see `parse_value_range`.
-        listing: CSV or Parquet file that names the images; see `read_listing`. None: all in the folder.
-        allow_columns: whether the listing may have columns of other names.
-        path_column: the name of the listing's column of paths; None: path. So for labels, groups and splits.
-        label_column: see `path_column`.
-        group_column: see `path_column`.
-        split_column: see `path_column`.
-        group_regex: see `list_images`.
-        subfolders: what to do with folders of the same name below several class folders: "keep" or
-            "ignore=NAMES"; "" refuses them; see `list_images`.
-        classes: the class names in the order of their labels; () for the order of `class_order`.
-        group_key_file: file of the secret that groups and ids are hashed with; DICOM files need it.
-        val_fraction: see `assign_splits`.
-        test_fraction: see `assign_splits`.
+        resize: how an image of another shape is fitted to `size`; see `resized`.
+        value_range: which values of grayscale images of more than 8 bits become black and white: "full",
+            "auto" or "LOW:HIGH"; see `parse_value_range`.
+        listing: CSV or Parquet file that names the images, see `read_listing`; None: all images in the
+        folder.
+        allow_columns: whether other columns of the listing are ignored; if not, they are an error.
+        path_column: name of the listing's column of paths; None: path.
+        label_column: name of its column of class names; None: label.
+        group_column: name of its column of groups; None: group.
+        split_column: name of its column of splits; None: split.
+        group_regex: finds the group in a path; see `list_images`.
+        subfolders: how folders of the same name below several class folders are treated: "keep" or
+            "ignore=NAMES"; "": they are refused. See `list_images`.
+        classes: the class names in the order of their labels; (): the order of `class_order`.
+        group_key_file: file with the secret that groups and ids are hashed with; DICOM files require it.
+        val_fraction: share of the images for a missing val split, see `assign_splits`.
+        test_fraction: share of the images for a missing test split, see `assign_splits`.
         copies: augmented copies of each train image.
-        balance: more copies of the smaller classes, so that all are level; see `balanced_copies`.
-        augmentation: their strengths.
+        balance: whether smaller classes get more copies, so that all are about equally frequent; see
+            `balanced_copies`.
+        augmentation: strengths of the copies.
         encoding: "raw", "png" or "jpeg".
-        shard_size: bytes, about; 0: see `plan_split`.
-        seed: of splits, order and copies.
-        max_rejects: how many images may be left out because they cannot be used; changes no shard.
-        duplicates: images that are the same to the pixel, in two splits or with two labels: "refuse"
-            them, "keep" them, or "drop" all but the first of each set, wherever they are.
-        positive: of two classes the finding; "": as the names say. It changes no shard, and may be given
-            later.
-        dali_index: write index files too; changes no shard, and may be asked for later.
-        overwrite: replace a conversion of another plan, or of images that have changed since.
-        check_sources: read each image of a conversion that is there, to see whether it has changed; without
-            it only those are read whose size, times or inode have.
-        workers: processes; 0 takes one for each core that this process may use.
-        engine: who writes the shards; changes no shard.
+        shard_size: approximate size of a shard, bytes; 0: see `plan_split`.
+        seed: of the splits, the order of the records, and the copies.
+        max_rejects: how many unusable images may be left out; changes no shard.
+        duplicates: how images that are the same to the pixel are treated: "refuse" those in two splits or
+            with two labels, "keep" all, or "drop" all but the first of each set.
+        positive: of two classes the positive one; "": the class names tell. It changes no shard, and may be
+            given later.
+        dali_index: whether index files are written too. It changes no shard, and may be given later.
+        overwrite: whether a conversion of another plan, or of images that have changed since, is replaced.
+        check_sources: whether every image of a finished conversion is read and compared. If not, only images
+            whose size, times or inode have changed are read.
+        workers: processes; 0: one for each core that this process may use.
+        engine: what writes the shards; changes no shard.
     """
 
     images: Path
@@ -105,7 +107,7 @@ class ConvertOptions:
         if self.overwrite and (self.engine.task or self.engine.finish):
             raise InputError(
                 f"--overwrite with {'--task' if self.engine.task else '--finish'}: tasks share the folder, "
-                f"and one cannot replace what the others write; choose another --out"
+                f"so none may replace what the others write; choose another --out"
             )
         self._check_listing()
         if not all(1 <= side <= _LARGEST_SIDE for side in self.size):
@@ -129,24 +131,27 @@ class ConvertOptions:
             raise InputError(f"--seed={self.seed}: must be from 0 to {_LARGEST_SEED}")
 
     def _check_listing(self) -> None:
-        """Raises InputError for what is for a listing where there is none, or for class folders."""
+        """Raises InputError for options that need a listing, or that must not be given with one."""
         if self.allow_columns and self.listing is None:
-            raise InputError("--allow_columns: is for a --listing, and there is none; give one or leave it")
+            raise InputError(
+                "--allow_columns: is for a --listing, and there is none; give one, or leave this flag out"
+            )
         for what, name in self.columns.items():
             if self.listing is None:
                 raise InputError(
-                    f"--{what}_column={name}: is for a --listing, and there is none; give one or leave it"
+                    f"--{what}_column={name}: needs a --listing, and there is none; give one, or leave this "
+                    f"flag out"
                 )
         Subfolders.parse(self.subfolders)
         if self.subfolders and self.listing is not None:
             raise InputError(
-                f"--subfolders={self.subfolders}: is for class folders, and a --listing names each image; "
+                f"--subfolders={self.subfolders}: is for class folders, but a --listing names each image; "
                 f"leave out one of them"
             )
 
     @property
     def columns(self) -> dict[str, str]:
-        """The columns of the listing that the user named, by what they hold."""
+        """The names that the user gave to columns of the listing, by the default names."""
         named = {
             "path": self.path_column,
             "label": self.label_column,
@@ -157,15 +162,15 @@ class ConvertOptions:
 
 
 def refuse_nested(images: Path, out: Path, *, listed: bool, called: str = "") -> None:
-    """Raises InputError if a folder of results is in that of the images, or the other way round.
+    """Raises InputError if the result folder is inside the image folder, or the other way round.
 
-    There the next conversion would take its own results for images. Links and `..` are followed.
+    The next conversion would then treat its own results as images. Links and `..` are followed.
 
     Args:
-        images: folder of the images.
-        out: folder of the results; it need not be there yet.
-        listed: whether a listing names the images; then results may be below them.
-        called: what errors call `out`; "": --out.
+        images: the image folder.
+        out: the result folder; it need not exist yet.
+        listed: whether a listing names the images; then every place is allowed.
+        called: the name of `out` in errors; "": --out.
     """
     if listed:
         return
@@ -179,14 +184,16 @@ def refuse_nested(images: Path, out: Path, *, listed: bool, called: str = "") ->
     else:
         return
     raise InputError(
-        f"{called or f'--out={out}'}: {where} --images={images}, so the next conversion would take its own "
-        f"results for images; choose a folder beside --images"
+        f"{called or f'--out={out}'}: {where} --images={images}, so the next conversion would treat "
+        f"its own results as images; choose a folder beside --images"
     )
 
 
 def _same(one: Path, other: Path) -> bool:
     try:
-        return one == other or one.samefile(other)  # by another mount, or in another case
+        return one == other or one.samefile(
+            other
+        )  # the same folder by another mount, or in other letter case
     except OSError:
         return False
 
@@ -194,7 +201,9 @@ def _same(one: Path, other: Path) -> bool:
 def parse_size(text: str) -> tuple[int, int]:
     """Returns (height, width) from `180` or `180x240` (height x width)."""
     if not re.fullmatch(r"\d+(x\d+)?", text):
-        raise InputError(f"--size={text}: must be pixels, as 180 or as HEIGHTxWIDTH, 180x240")
+        raise InputError(
+            f"--size={text}: must be pixels, one number or HEIGHTxWIDTH, for example 180 or 180x240"
+        )
     height, _, width = text.partition("x")
     return int(height), int(width or height)
 
@@ -203,5 +212,7 @@ def parse_bytes(text: str) -> int:
     """Returns bytes from `64MB`, `512KB`, `1GB` or plain digits; units are powers of 1,024."""
     match = re.fullmatch(r"(\d+)\s*(KB|MB|GB)?", text.strip(), re.IGNORECASE)
     if not match:
-        raise InputError(f"--shard_size={text}: must be a number with KB, MB or GB, as 64MB")
+        raise InputError(
+            f"--shard_size={text}: must be a number of bytes, or with KB, MB or GB, for example 64MB"
+        )
     return int(match[1]) * _UNITS[(match[2] or "").upper()]

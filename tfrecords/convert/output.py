@@ -1,157 +1,52 @@
-"""The folder that a conversion writes: whose it is, what of it is kept, and that one works at a time."""
+"""The output folder of a conversion: what is in it, what of that is kept, and what is removed."""
 
-import fcntl
 import json
-import os
 import re
-import socket
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from fnmatch import fnmatch
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from tfrecords.convert.changed import STAT_NAME, SourceFiles
+from tfrecords.convert.locks import is_lock
 from tfrecords.convert.shards import RESULT_SUFFIX, ShardJob
 from tfrecords.duplicates.table import DUPLICATES_NAME
 from tfrecords.errors import InputError
-from tfrecords.files import sync, write_atomically
+from tfrecords.files.atomic import create_atomically, write_atomically
 from tfrecords.interop.index import INDEX_FOLDER, INDEX_SUFFIX
 from tfrecords.interop.tfds import TFDS_NAMES
 from tfrecords.manifest import MANIFEST_NAME, PIPELINE_NAME, SOURCES_NAME, Manifest
 from tfrecords.sources.rejection import REJECTED_NAME
 
-PLAN_NAME: Final = "plan.json"  # there while a conversion is under way: whose shards these are
-LOCK_NAME: Final = "convert.lock"
-TASK_LOCKS: Final = "convert-*-of-*.lock"  # of the tasks of an array job, one each
+PLAN_NAME: Final = "plan.json"  # exists during a conversion: the plan that its shards are of
 _SHOWN: Final = 10  # changed images that are named
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Makes the folder and keeps other conversions out of it.
-
-    The system frees the lock of a process that ends in any way, so what a dead one of this host left
-    is taken over. A lock of another host is never taken: over a network file system nobody can tell
-    whether it lives.
-
-    Raises:
-        InputError: another conversion is at work, or the folder cannot be made.
-    """
-    with _held(out, out / LOCK_NAME):
-        for path in sorted(out.glob(TASK_LOCKS)):
-            _refuse_held(out, path)
-            path.unlink(missing_ok=True)  # a dead task's
-        yield
-
-
-@contextmanager
-def task_locked(out: Path, task: int, tasks: int) -> Iterator[None]:
-    """Makes the folder and keeps out the same task again and conversions that are no tasks.
-
-    Other tasks of the plan work beside this one. The lock of a dead task is taken over from another host
-    too, for a scheduler starts a task again where it likes: should it live after all, both write the
-    same bytes, each under a name of its own, and rename.
-
-    Raises:
-        InputError: the same task or a conversion is at work, or the folder cannot be made.
-    """
-    with _held(out, out / f"convert-{task}-of-{tasks}.lock", from_anywhere=True):
-        _refuse_held(out, out / LOCK_NAME)
-        yield
-
-
-def _refuse_held(out: Path, path: Path) -> None:
-    """Raises InputError if a lock is held, or was left by another host."""
-    try:
-        file = path.open()
-    except FileNotFoundError:
-        return
-    with file:
-        holder = file.read().strip()
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(_at_work(out, holder)) from None
-        _refuse_foreign(path, holder)
-
-
-def _at_work(out: Path, holder: str) -> str:
-    return (
-        f"--out={out}: another conversion is at work there ({holder}); wait for it, or choose another --out"
-    )
-
-
-def _refuse_foreign(path: Path, holder: str) -> None:
-    if holder and not holder.startswith(f"host {socket.gethostname()},"):
-        raise InputError(
-            f"{path}: left by a conversion on another machine ({holder}); if it does not run any more, "
-            f"remove this file and run the same command again"
-        )
-
-
-@contextmanager
-def _held(out: Path, path: Path, *, from_anywhere: bool = False) -> Iterator[None]:
-    with _open_lock(out, path) as file:
-        file.seek(0)
-        holder = file.read().strip()
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            there = path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
-        except BlockingIOError:
-            there = False
-        if not there:  # held, or given up and removed between two lines above
-            raise InputError(_at_work(out, holder))
-        if not from_anywhere:
-            _refuse_foreign(path, holder)
-        try:
-            file.truncate(0)
-            # Past the buffer, which would be tried once more when the file is closed.
-            os.write(file.fileno(), f"host {socket.gethostname()}, process {os.getpid()}\n".encode())
-        except OSError as error:
-            path.unlink(missing_ok=True)
-            raise InputError(
-                f"{path}: cannot be written: {error.strerror}; make room or choose another --out"
-            ) from None
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def _open_lock(out: Path, path: Path) -> TextIO:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        return path.open("a+")
-    except OSError as error:
-        raise InputError(f"--out={out}: cannot be made or written: {error.strerror}") from None
 
 
 def prepare(
     out: Path, plan: dict[str, Any], jobs: Sequence[ShardJob], sources: SourceFiles, *, overwrite: bool
 ) -> bool:
-    """Makes the output folder ready for this plan; returns whether it is complete already.
+    """Prepares the output folder for this plan; returns whether the conversion is complete already.
 
     Raises:
-        InputError: the folder holds something else, or what was made of sources that have changed since, or
-            it cannot be written.
+        InputError: the folder holds something else, or a conversion of sources that have changed since, or it
+            cannot be written.
     """
     try:
         found = [name for name in _names_in(out) if not is_lock(name)]
     except OSError as error:
         raise InputError(f"--out={out}: cannot be read: {error.strerror}") from None
-    there = _plan_in(out)
+    existing = _read_plan(out)
     leftovers = [name for name in found if is_ours(name) and name.endswith(".tmp")]
-    if there is None and len(leftovers) < len(found):
+    if existing is None and len(leftovers) < len(found):
         raise InputError(
             f"--out={out}: is not empty ({', '.join(found[:3])}{', ...' * (len(found) > 3)}) and holds "
             f"no conversion; choose a new or empty folder"
         )
-    if there is not None and _goes_on(out, there, plan, jobs, sources, overwrite=overwrite):
+    if existing is not None and _continues(out, existing, plan, jobs, sources, overwrite=overwrite):
         _remove(out, leftovers)
         if MANIFEST_NAME in found:
-            remove_journal(out)
+            remove_progress_files(out)
             return True
     else:
         old = [name for name in found if is_ours(name) and name not in (PLAN_NAME, *leftovers)]
@@ -160,7 +55,7 @@ def prepare(
                 f"--out={out}: holds a conversion of other images or with other options; choose another "
                 f"--out, or replace it with --overwrite"
             )
-        if old:  # killed from here on, the folder holds no data set, and it is still known as ours
+        if old:  # after a kill from here on, the folder holds no data set, but is known as a conversion's
             write_atomically(out / PLAN_NAME, b'{"plan": "being replaced"}')
         _remove(out, [MANIFEST_NAME, *old, *leftovers])
     write_atomically(out / PLAN_NAME, json.dumps(plan).encode())
@@ -170,20 +65,20 @@ def prepare(
 def join(
     out: Path, plan: dict[str, Any], jobs: Sequence[ShardJob], sources: SourceFiles, task: tuple[int, int]
 ) -> bool:
-    """Makes the output folder ready for one of the tasks of a plan; returns whether it is complete already.
+    """Prepares the output folder for one task of a plan; returns whether the conversion is complete already.
 
-    The first task to come leaves the plan, and every other one must have the same. Only what belongs to
-    this task is touched, for the others are at work.
+    The first task writes the plan, and all others must have the same one. Only files of this task are
+    changed, because other tasks run at the same time.
 
     Args:
         out: the folder.
         plan: content of plan.json.
-        jobs: of this task.
-        sources: of all tasks.
+        jobs: the shards of this task.
+        sources: the source files of all tasks.
         task: (I, N).
 
     Raises:
-        InputError: the folder holds something else, an image changed since the first task came, or the
+        InputError: the folder holds something else, an image has changed since the first task began, or the
             folder cannot be written.
     """
     number, tasks = task
@@ -191,36 +86,37 @@ def join(
         found = [name for name in _names_in(out) if not is_lock(name)]
     except OSError as error:
         raise InputError(f"--out={out}: cannot be read: {error.strerror}") from None
-    there = _plan_in(out)
+    existing = _read_plan(out)
     leftovers = [name for name in found if is_ours(name) and name.endswith(".tmp")]
-    if there is None:
+    if existing is None:
         if len(leftovers) < len(found):
             raise InputError(
                 f"--out={out}: is not empty ({', '.join(found[:3])}{', ...' * (len(found) > 3)}) and holds "
                 f"no conversion; choose a new or empty folder"
             )
-        there = _leave_plan(out, plan | {"tasks": tasks}, number)
-    if MANIFEST_NAME in found and there["plan"] == plan["plan"]:
+        existing = _write_first_plan(out, plan | {"tasks": tasks}, number)
+    if MANIFEST_NAME in found and existing["plan"] == plan["plan"]:
         Manifest.load(out)
         own = {image.source for job in jobs for image in job.images}
-        if changed := sources.changed_since(out, there, own):
+        if changed := sources.changed_since(out, existing, own):
             raise sources.refuse(out, changed)
         return True
-    if MANIFEST_NAME in found or there.get("layout") != plan["layout"]:
+    if MANIFEST_NAME in found or existing.get("layout") != plan["layout"]:
         raise InputError(
             f"--out={out}: holds a conversion of other images or with other options; choose another --out; "
             f"all tasks of a plan need the same images and options"
         )
-    if there.get("tasks", tasks) != tasks:
+    if existing.get("tasks", tasks) != tasks:
         raise InputError(
-            f"--task={number}/{tasks}: the plan in {out} is written by {there['tasks']} tasks; take the same "
-            f"number, or finish it on one machine with the same command without --task"
+            f"--task={number}/{tasks}: {out} is written by {existing['tasks']} tasks; give the same number, "
+            f"or finish it on one machine with the same command without --task"
         )
-    if any(there.get(name) != plan[name] for name in ("sizes", "mtimes")):
+    if any(existing.get(name) != plan[name] for name in ("sizes", "mtimes")):
         raise InputError(
-            f"--task={number}/{tasks}: images have other sizes or modification times than when the first "
-            f"task came; a copy for each machine must keep them (cp -p), and after a repair of images run "
-            f"--finish when no task is at work: it drops their shards and names the tasks to run again"
+            f"--task={number}/{tasks}: images have other sizes or modification times than for the first "
+            f"task. If each machine has its own copy, it must keep them (cp -p). If images were repaired, "
+            f"run the command with --finish when no task runs: it removes their shards and names the tasks "
+            f"to repeat"
         )
     mine = tuple(f".{job.name}." for job in jobs)
     _remove(out, [name for name in leftovers if name.startswith(mine)])
@@ -228,84 +124,74 @@ def join(
 
 
 def tasks_of(out: Path) -> int | None:
-    """Returns how many tasks write the plan in a folder, or None where none do."""
-    return (_plan_in(out) or {}).get("tasks")
+    """Returns how many tasks write the conversion in a folder; None: it is not written by tasks."""
+    return (_read_plan(out) or {}).get("tasks")
 
 
-def _leave_plan(out: Path, plan: dict[str, Any], number: int) -> dict[str, Any]:
-    """Writes plan.json unless another task was first, and returns what is there."""
-    temporary = out / f".{PLAN_NAME}.{number}.tmp"  # one task of a number is at work, the lock sees to it
-    try:
-        temporary.write_text(json.dumps(plan))
-        sync(temporary)
-        with suppress(FileExistsError):
-            (out / PLAN_NAME).hardlink_to(temporary)
-        temporary.unlink()
-        sync(out)
-    except OSError as error:
-        raise InputError(
-            f"{out / PLAN_NAME}: cannot be written: {error.strerror}; make room or choose another folder"
-        ) from None
-    return _plan_in(out) or {}
+def _write_first_plan(out: Path, plan: dict[str, Any], number: int) -> dict[str, Any]:
+    """Writes plan.json unless another task has written it, and returns its content."""
+    # Task numbers tell the writers apart: by their locks, one process runs a task.
+    create_atomically(out / PLAN_NAME, json.dumps(plan).encode(), writer=number)
+    return _read_plan(out) or {}
 
 
-def _goes_on(
+def _continues(
     out: Path,
-    there: dict[str, Any],
+    existing: dict[str, Any],
     plan: dict[str, Any],
     jobs: Sequence[ShardJob],
     sources: SourceFiles,
     *,
     overwrite: bool,
 ) -> bool:
-    """Returns whether what the folder holds is kept; drops shards of images that were changed since."""
+    """Returns whether the content of the folder is kept; removes shards of images that have changed since."""
     if (out / MANIFEST_NAME).exists():
         try:
-            if there["plan"] == plan["plan"]:
+            if existing["plan"] == plan["plan"]:
                 Manifest.load(out)
         except InputError:
             if not overwrite:
                 raise
             return False
-        return _is_of(out, there, plan, sources, overwrite=overwrite)
-    if there.get("layout") != plan["layout"]:
+        return _is_kept(out, existing, plan, sources, overwrite=overwrite)
+    if existing.get("layout") != plan["layout"]:
         return False
-    stale = _stale(out, there, plan, jobs, sources)
+    stale = _changed_shards(out, existing, plan, jobs, sources)
     _remove(out, [name + suffix for name in stale for suffix in ("", RESULT_SUFFIX)])
     _remove(out, [name for name in _names_in(out) if is_ours(name) and name.endswith(INDEX_SUFFIX)])
     return True
 
 
-def _is_of(
-    out: Path, there: dict[str, Any], plan: dict[str, Any], sources: SourceFiles, *, overwrite: bool
+def _is_kept(
+    out: Path, existing: dict[str, Any], plan: dict[str, Any], sources: SourceFiles, *, overwrite: bool
 ) -> bool:
-    """Returns whether a finished conversion is of this plan and of what the sources are now."""
-    changed = sources.changed_since(out, there)
+    """Returns whether a finished conversion is kept: it has this plan, and the sources have not changed."""
+    changed = sources.changed_since(out, existing)
     if changed and not overwrite:
         raise sources.refuse(out, changed)
-    if changed or there["plan"] != plan["plan"]:
+    if changed or existing["plan"] != plan["plan"]:
         return False
     if changed is None and sources.check and not overwrite:
         raise sources.refuse_unknown(out)
     return changed is not None or not overwrite
 
 
-def _stale(
+def _changed_shards(
     out: Path,
-    there: dict[str, Any],
+    existing: dict[str, Any],
     plan: dict[str, Any],
     jobs: Sequence[ShardJob],
     sources: SourceFiles,
 ) -> list[str]:
-    """Returns the shards with an image that is not what it was when the plan was made, and says so.
+    """Returns the shards with an image that has changed since the plan was made, and prints their number.
 
-    An image is taken for changed if its size or its modification time differs; if only its change time or
-    its inode does, its content decides.
+    An image counts as changed if its size or modification time is different. If only its change time or inode
+    is, its content is compared.
     """
-    before = zip(there["sizes"], there.get("mtimes", plan["mtimes"]), strict=True)
+    before = zip(existing["sizes"], existing.get("mtimes", plan["mtimes"]), strict=True)
     now = zip(plan["sizes"], plan["mtimes"], strict=True)
     changed = {source for source, (a, b) in enumerate(zip(before, now, strict=True)) if a != b}
-    changed |= sources.changed_under_way(out, there, jobs, changed)
+    changed |= sources.changed_under_way(out, existing, jobs, changed)
     if not changed:
         return []
     named = sorted(image.id for job in jobs for image in job.images if image.source in changed)
@@ -320,8 +206,8 @@ def _stale(
     return stale
 
 
-def remove_journal(out: Path) -> None:
-    """Removes what only an unfinished conversion needs: the plan and what each shard's work found.
+def remove_progress_files(out: Path) -> None:
+    """Removes the files that only an unfinished conversion needs: the plan and the results of shards.
 
     Raises:
         InputError: a file cannot be removed.
@@ -330,13 +216,8 @@ def remove_journal(out: Path) -> None:
     _remove(out, [PLAN_NAME])
 
 
-def is_lock(name: str) -> bool:
-    """Returns whether a file name is that of a lock."""
-    return name == LOCK_NAME or fnmatch(name, TASK_LOCKS)
-
-
 def _names_in(out: Path) -> list[str]:
-    """Returns the sorted names of all in the folder; of what is in the index folder, `index/NAME`."""
+    """Returns the sorted names of all files in the folder, those in its index folder as `index/NAME`."""
     folder = out / INDEX_FOLDER
     inside = list(folder.iterdir()) if folder.is_dir() else []
     return sorted(
@@ -350,12 +231,12 @@ def _remove(out: Path, names: list[str]) -> None:
             (out / name).unlink(missing_ok=True)
         except OSError as error:
             raise InputError(f"{out / name}: cannot be removed: {error.strerror}") from None
-    with suppress(OSError):  # there are none, or something of another's is in it
+    with suppress(OSError):  # there is no such folder, or it holds other files
         (out / INDEX_FOLDER).rmdir()
 
 
-def _plan_in(out: Path) -> dict[str, Any] | None:
-    """Returns the plan of the conversion in a folder, finished or under way, or None."""
+def _read_plan(out: Path) -> dict[str, Any] | None:
+    """Returns the plan of the conversion in a folder, finished or not; None: there is none."""
     for name in (MANIFEST_NAME, PLAN_NAME):
         try:
             content = json.loads((out / name).read_bytes())
@@ -368,7 +249,7 @@ def _plan_in(out: Path) -> dict[str, Any] | None:
 
 
 def is_ours(name: str) -> bool:
-    """Returns whether a file name is one that conversions write, temporary ones too."""
+    """Returns whether a file name is one that conversions write; temporary names count too."""
     known = (
         MANIFEST_NAME, PLAN_NAME, SOURCES_NAME, STAT_NAME, REJECTED_NAME, DUPLICATES_NAME, PIPELINE_NAME,
         *TFDS_NAMES,

@@ -1,4 +1,4 @@
-"""What a conversion follows from: the content of plan.json, by which the same call again is known."""
+"""The plan of a conversion, plan.json: a second call with the same plan continues the first."""
 
 import hashlib
 import json
@@ -14,12 +14,12 @@ from tfrecords.sources.listing import Listing
 
 
 def plan_content(rendering: Rendering, listing: Listing, jobs: list[ShardJob]) -> dict[str, Any]:
-    """Returns the content of plan.json: all that the shards follow from.
+    """Returns the content of plan.json: fingerprints of all that the shards follow from.
 
-    What the system tells of the sources (size, modification and change time in ns, inode) is kept apart
-    from the layout, so that an image that was repaired in the middle of a conversion costs only its own
-    shard. Of it only the sizes are a part of the plan: the same images elsewhere, or copied, are the same
-    data set.
+    `layout` covers the options and which image goes where. `plan` covers the layout and the sizes of the
+    source files. Their modification times, change times (both in ns) and inodes are listed besides: they
+    belong to no fingerprint, because copied images give the same data set. So if an image is repaired during
+    a conversion, only its own shard is written again.
     """
     facts = {
         "schema": SCHEMA_VERSION,
@@ -30,21 +30,23 @@ def plan_content(rendering: Rendering, listing: Listing, jobs: list[ShardJob]) -
     layout = layout_digest(facts, jobs)
     sizes = [source.size for source in listing.sources]
     plan = hashlib.sha256(json.dumps([layout, sizes]).encode()).hexdigest()
-    found = [_status(f"{listing.root}/{source.path}") for source in listing.sources]
-    facts = {name: [status[at] for status in found] for at, name in enumerate(("mtimes", "ctimes", "inodes"))}
+    statuses = [_status(f"{listing.root}/{source.path}") for source in listing.sources]
+    facts = {
+        name: [status[at] for status in statuses] for at, name in enumerate(("mtimes", "ctimes", "inodes"))
+    }
     return {"plan": plan, "layout": layout, "sizes": sizes, **facts}
 
 
 def _status(path: str) -> tuple[int, int, int]:
     try:
         status = os.stat(path)  # noqa: PTH116 - a million Paths take seconds
-    except OSError:  # gone since it was listed: who reads it says so
+    except OSError:  # removed since it was listed; reading it will report that
         return 0, 0, 0
     return status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def versions(listing: Listing) -> dict[str, str]:
-    """Returns the versions of the tools whose output the bytes are."""
+    """Returns the versions of the libraries that the bytes of the shards depend on."""
     decoders = tuple(filter(_is_installed, DICOM_PACKAGES)) if listing.has_dicom else ()
     return {name: version(name) for name in ("numpy", "pillow", *decoders)}
 

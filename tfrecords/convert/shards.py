@@ -1,12 +1,11 @@
-"""Shards: planned first, then each written whole by one process, in any order.
+"""Shards: first planned, then written in any order, each by one process.
 
-A shard is the unit of work. All records of an image, the original and its copies, are in one
-shard, so the image is read and decoded once and a shard's bytes follow from the plan alone.
+All records of an image, the original and its copies, are in one shard. So the image is read and decoded once,
+and the bytes of a shard follow from the plan alone.
 """
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -22,7 +21,7 @@ from tfrecords.convert.findings import Findings
 from tfrecords.duplicates.perceptual import perceptual_hash
 from tfrecords.errors import InputError
 from tfrecords.example import Record, encode
-from tfrecords.files import file_sha256, publish, replace_atomically
+from tfrecords.files.atomic import file_sha256, publish, replace_atomically, temporary_path
 from tfrecords.images.decode import decode_fingerprinted
 from tfrecords.images.kinds import DecodeError
 from tfrecords.images.planes import Target
@@ -32,33 +31,33 @@ from tfrecords.progress import tell_launcher
 from tfrecords.records import frame
 from tfrecords.sources.rejection import check_rejects
 
-# Bytes of an encoded image as a share of its raw bytes, to plan the number of shards; measured on
-# chest X-rays at 180x180. A wrong guess makes shards larger or smaller, never wrong.
+# Bytes of an encoded image as a share of its raw bytes, measured on chest X-rays at 180x180, to plan
+# the number of shards; with other images, shards may be larger or smaller than asked for.
 _ENCODED_SHARE: Final = {"raw": 1.0, "png": 0.6, "jpeg": 0.2}
-_SHARD_SIZE: Final = 64 << 20  # bytes, where no size is given
-_LEAST_SHARDS: Final = 16  # of a split that has so many times `_LEAST_IMAGES`
+_SHARD_SIZE: Final = 64 << 20  # bytes, if no size is given
+_LEAST_SHARDS: Final = 16  # of a split, if each has `_LEAST_IMAGES`
 _LEAST_IMAGES: Final = 50
-RESULT_SUFFIX: Final = ".result.json"  # of the file beside a shard that holds its ShardResult
-DIGEST_BYTES: Final = 16  # of a file's digest
+RESULT_SUFFIX: Final = ".result.json"  # of the file with a shard's ShardResult
+DIGEST_BYTES: Final = 16  # length of a file's digest
 
 
 @dataclass(frozen=True)
 class ImageJob:
-    """One source as a worker needs it; `group` is hashed already."""
+    """One source image as a worker needs it; `group` is its hash."""
 
     path: str
     id: str
     label: int
     source: int
     group: str
-    position: str = ""  # what errors call it where its path may hold a name
+    position: str = ""  # replaces the path in errors, if the path may contain a patient's name
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """What is done to every image: shape (height, width, channels), encoding, copies' strengths.
+    """How every image becomes records: shape (height, width, channels), encoding, strengths of the copies.
 
-    `resize` and `value_range` are those of `Target`; fields that came later have defaults, see `to_json`.
+    `resize` and `value_range` are those of `Target`.
     """
 
     shape: tuple[int, int, int]
@@ -70,18 +69,22 @@ class Rendering:
 
     @property
     def target(self) -> Target:
-        """What images are decoded to."""
+        """The form that images are decoded to."""
         return Target(*self.shape, self.resize, self.value_range)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what a plan's fingerprint is of: plans from before a field was there stay as they are."""
-        later = {"resize": "stretch", "value_range": "full"}
-        return {name: value for name, value in asdict(self).items() if later.get(name) != value}
+        """Returns the values that go into the plan's fingerprint.
+
+        Fields that were added later are left out if they have their default, so that older plans stay the
+        same.
+        """
+        added = {"resize": "stretch", "value_range": "full"}
+        return {name: value for name, value in asdict(self).items() if added.get(name) != value}
 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """One shard: its images in order, and how many copies of each, or of each by its label."""
+    """One shard: its images in order, and the copies of each image, for all classes or by class."""
 
     name: str
     split: str
@@ -101,19 +104,19 @@ class ShardJob:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What the work on one shard found.
+    """The result of writing one shard.
 
-    It is kept beside the shard until the manifest is sealed, so that a conversion that goes on knows
-    what one that was killed had found.
+    It is kept in a file beside the shard until the manifest is written, so that a continued conversion has
+    the results of the one that was killed.
 
     Attributes:
-        shard: as it was written.
-        rejected: (source, reason) of each image left out, in the job's order.
-        hashes: of each image in the job's order, `Decoded.fingerprint`; "" for one left out.
-        perceptual_hashes: of each likewise, `perceptual_hash` of its resized pixels; 0 for one left out.
-        sizes: of each likewise, `Decoded.size`; (0, 0) for one left out.
-        findings: what else was seen of them; nothing, where a version before it was there wrote the result.
-        digests: of each likewise, `file_digest` of what was read, in hex; of one left out too.
+        shard: name, records, size and SHA-256 of the file.
+        rejected: (source, reason) of each image that was left out, in the order of the job.
+        hashes: `Decoded.fingerprint` of each image, in the order of the job; "": left out.
+        perceptual_hashes: `perceptual_hash` of the resized pixels of each image; 0: left out.
+        sizes: `Decoded.size` of each image; (0, 0): left out.
+        findings: what the summary reports about the images; a result of an older version may have none.
+        digests: `file_digest` of each image file, in hex, also of those left out.
     """
 
     shard: Shard
@@ -135,10 +138,10 @@ def plan_split(
     shard_size: int,
     copies_per_class: tuple[int, ...] = (),
 ) -> tuple[ShardJob, ...]:
-    """Deals the images of a split over shards, in a seeded order.
+    """Distributes the images of a split over shards, in a seeded order.
 
-    A shard is also a process's piece of work, so with `shard_size` 0 they are of about 64 MB and at least
-    16, as long as each has 50 images.
+    A shard is also the work of one process. So with `shard_size` 0, a shard has about 64 MB, and there are at
+    least 16 shards if each has 50 images.
     """
     share = _ENCODED_SHARE[rendering.encoding]
     records = ShardJob(name, split, tuple(images), copies, copies_per_class).records
@@ -171,37 +174,37 @@ def write_shards(
     max_rejects: int = 0,
     rejected: Sequence[tuple[str, str]] = (),
 ) -> list[ShardResult]:
-    """Writes the shards that are not there yet and returns what was found in all of them, in order.
+    """Writes the missing shards and returns the results of all shards, in order.
 
     Args:
         root: folder of the source images.
-        out: folder of the shards; one that is there with its result beside it, and with the size and
-            SHA-256 that the result gives, is kept.
-        jobs: the plan.
-        rendering: what is done to each image.
-        pool: who writes.
+        out: folder of the shards. A shard is kept if its result is beside it and gives its size and SHA-256.
+        jobs: all shards of the plan.
+        rendering: how images become records.
+        pool: the processes that write.
         progress: called with the number of records done since its last call.
         max_rejects: how many images may be left out because they cannot be decoded.
-        rejected: (path, reason) of those left out before; they count.
+        rejected: (path, reason) of images left out before; they count too.
 
     Raises:
         InputError: more images cannot be decoded than may be left out, or a shard cannot be written.
     """
     left_out, paths = list(rejected), {i.source: i.position or i.path for job in jobs for i in job.images}
-
-    there = {job.name for job in jobs if (out / (job.name + RESULT_SUFFIX)).exists()}
+    finished = {job.name for job in jobs if (out / (job.name + RESULT_SUFFIX)).exists()}
 
     def take(result: ShardResult | _Refused) -> None:
         left_out.extend((paths[source], reason) for source, reason in result.rejected)
         check_rejects(root, sorted(left_out), max_rejects)
         if isinstance(result, ShardResult):
-            there.add(result.shard.name)
-            tell_launcher(f"{len(there)} of {len(jobs)} shards")
+            finished.add(result.shard.name)
+            tell_launcher(f"{len(finished)} of {len(jobs)} shards")
 
     check_rejects(root, left_out, max_rejects)
     writer = partial(_Writer, root, out, rendering, max_rejects - len(rejected))
     results = pool.run(writer, jobs, progress=progress, take=take)
-    return [result for result in results if isinstance(result, ShardResult)]  # all: take() raised for others
+    return [
+        result for result in results if isinstance(result, ShardResult)
+    ]  # all are: take() raised for others
 
 
 def file_digest(data: bytes) -> bytes:
@@ -214,8 +217,8 @@ def _keys(seed: int, ids: Sequence[str]) -> npt.NDArray[np.uint64]:
     return np.frombuffer(digests, "<u8")
 
 
-def finished(out: Path, job: ShardJob) -> ShardResult | None:
-    """Returns the result of a shard that is done, or None: both files are there and they agree."""
+def finished_result(out: Path, job: ShardJob) -> ShardResult | None:
+    """Returns the result of a finished shard: both files exist and agree; else None."""
     path = out / job.name
     try:
         values = json.loads((out / (job.name + RESULT_SUFFIX)).read_bytes())
@@ -223,7 +226,7 @@ def finished(out: Path, job: ShardJob) -> ShardResult | None:
             Shard(**values["shard"]),
             tuple((int(source), str(reason)) for source, reason in values["rejected"]),
             tuple(values["hashes"]),
-            tuple(values["perceptual_hashes"]),
+            tuple(values["perceptual_hashes"] if "perceptual_hashes" in values else values["looks"]),  # 0.1.0
             tuple((height, width) for height, width in values["sizes"]),
             Findings.from_json(values["findings"]) if "findings" in values else Findings(),
             tuple(values["digests"]),
@@ -238,19 +241,19 @@ def finished(out: Path, job: ShardJob) -> ShardResult | None:
 
 
 class _TooManyRejectedError(Exception):
-    """One shard alone has more images that cannot be decoded than may be left out."""
+    """One shard alone has more undecodable images than may be left out."""
 
 
 @dataclass(frozen=True)
 class _Refused:
-    """A shard that was not written, and the images that it was not written for: more than may be left out."""
+    """A shard that was not written, because more of its images are undecodable than may be left out."""
 
     rejected: tuple[tuple[int, str], ...]
 
 
 @dataclass
-class _Seen:
-    """What a ShardResult tells of images, as they are decoded."""
+class _Collected:
+    """The lists of a ShardResult, which grow while images are decoded."""
 
     rejected: list[tuple[int, str]] = field(default_factory=list)
     hashes: list[str] = field(default_factory=list)
@@ -270,43 +273,43 @@ class _Writer:
     max_rejects: int
 
     def __call__(self, job: ShardJob, count: Count) -> ShardResult | _Refused:
-        """Writes one shard, or finds that it is done, and counts each planned record."""
-        result = finished(self.out, job)
+        """Writes one shard unless it is finished, and counts each planned record."""
+        result = finished_result(self.out, job)
         if result is not None:
             count(job.records)
             return result
-        seen = _Seen()
+        collected = _Collected()
         path = self.out / job.name
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary = temporary_path(path)
         try:
-            shard = self._write(job, temporary, seen, count)
+            shard = self._write(job, temporary, collected, count)
             result = ShardResult(
                 shard,
-                tuple(seen.rejected),
-                tuple(seen.hashes),
-                tuple(seen.perceptual_hashes),
-                tuple(seen.sizes),
-                seen.findings,
-                tuple(seen.digests),
+                tuple(collected.rejected),
+                tuple(collected.hashes),
+                tuple(collected.perceptual_hashes),
+                tuple(collected.sizes),
+                collected.findings,
+                tuple(collected.digests),
             )
-            # First the result: a shard that has its final name has it too.
+            # The result first, so that every shard with its final name has one.
             replace_atomically(path.with_name(path.name + RESULT_SUFFIX), json.dumps(asdict(result)).encode())
             publish(temporary, path)
         except _TooManyRejectedError:
-            return _Refused(tuple(seen.rejected))
+            return _Refused(tuple(collected.rejected))
         except OSError as error:
             raise InputError(
-                f"{path}: cannot be written: {error.strerror}; make room or choose another --out, then "
-                f"the same command again keeps the shards that are whole"
+                f"{path}: cannot be written: {error.strerror}; make room or choose another --out; "
+                f"the same command again keeps the finished shards"
             ) from None
         finally:
             temporary.unlink(missing_ok=True)
         return result
 
-    def _write(self, job: ShardJob, path: Path, seen: _Seen, count: Count) -> Shard:
+    def _write(self, job: ShardJob, path: Path, collected: _Collected, count: Count) -> Shard:
         digest, records, size = hashlib.sha256(), 0, 0
         with path.open("wb") as file:
-            for record in self._records(job, seen):
+            for record in self._records(job, collected):
                 data = frame(encode(record))
                 digest.update(data)
                 file.write(data)
@@ -316,12 +319,13 @@ class _Writer:
         count(job.records - records)
         return Shard(job.name, records, size, digest.hexdigest())
 
-    def _records(self, job: ShardJob, seen: _Seen) -> Iterator[Record]:
-        """Yields the shard's records in rounds: every image once a round, as original or as a copy.
+    def _records(self, job: ShardJob, collected: _Collected) -> Iterator[Record]:
+        """Yields the shard's records in rounds; in a round every image occurs once, as original or as a copy.
 
-        Which of its variants an image shows in a round is drawn, so that each round has both kinds,
-        and two variants of one image are as far apart as the shard has images. An image with fewer
-        copies than others is in fewer rounds, evenly apart. The first round decodes, and fills `seen`.
+        Which variant of an image comes first is random, so every round has originals and copies, and two
+        variants of an image are as many records apart as the shard has images. An image with fewer copies
+        than others is left out of some rounds, at even distances. The first round decodes, and fills
+        `collected`.
         """
         rendering = self.rendering
         variants = 1 + max(map(job.copies_of, {image.label for image in job.images}))
@@ -331,13 +335,13 @@ class _Writer:
         for turn in range(variants):
             for position, image in enumerate(job.images):
                 if turn == 0:
-                    images.append(self._decoded(image, seen))
+                    images.append(self._decoded(image, collected))
                 pixels = images[position]
                 if variants == 1:
-                    images[position] = None  # shown once: not kept
+                    images[position] = None  # used once: not kept in memory
                 own = 1 + job.copies_of(image.label)
                 copy, late = divmod((turn + first[position]) % variants * own, variants)
-                if pixels is None or late >= own:  # late: shown in an earlier round, and not yet the next
+                if pixels is None or late >= own:  # late: its next variant comes in a later round
                     continue
                 if copy:
                     pixels = _copied(pixels, image, copy, rendering)
@@ -350,34 +354,34 @@ class _Writer:
                     group=image.group.encode(),
                 )
 
-    def _decoded(self, image: ImageJob, seen: _Seen) -> npt.NDArray[np.uint8] | None:
-        """Returns the pixels, resized, or None for an image that is left out; tells `seen` of it."""
+    def _decoded(self, image: ImageJob, collected: _Collected) -> npt.NDArray[np.uint8] | None:
+        """Returns the resized pixels, or None if the image is left out; adds its facts to `collected`."""
         target = self.rendering.target
         try:
             with open(f"{self.root}/{image.path}", "rb") as file:  # noqa: PTH123 - a Path takes as long
                 data = file.read()
         except OSError as error:
             raise InputError(
-                f"{self.root / (image.position or image.path)}: cannot be read: {error.strerror}; it was "
-                f"there when the folder was listed"
+                f"{self.root / (image.position or image.path)}: cannot be read: {error.strerror}; it "
+                f"existed when the folder was listed; restore it, or run the command again without it"
             ) from None
-        seen.digests.append(file_digest(data).hex())
+        collected.digests.append(file_digest(data).hex())
         try:
-            look = target.channels == 1 and seen.findings.look_for_colour
-            found = decode_fingerprinted(data, **vars(target), look_for_colour=look)
+            check_colour = target.channels == 1 and collected.findings.look_for_colour
+            decoded = decode_fingerprinted(data, **vars(target), look_for_colour=check_colour)
         except DecodeError as error:
-            seen.rejected.append((image.source, str(error)))
-            if len(seen.rejected) > self.max_rejects:
+            collected.rejected.append((image.source, str(error)))
+            if len(collected.rejected) > self.max_rejects:
                 raise _TooManyRejectedError from None
-            seen.hashes.append("")
-            seen.perceptual_hashes.append(0)
-            seen.sizes.append((0, 0))
+            collected.hashes.append("")
+            collected.perceptual_hashes.append(0)
+            collected.sizes.append((0, 0))
             return None
-        seen.hashes.append(found.fingerprint)
-        seen.perceptual_hashes.append(perceptual_hash(found.pixels))
-        seen.sizes.append(found.size)
-        seen.findings.add(image.source, found, target.value_range)
-        return found.pixels
+        collected.hashes.append(decoded.fingerprint)
+        collected.perceptual_hashes.append(perceptual_hash(decoded.pixels))
+        collected.sizes.append(decoded.size)
+        collected.findings.add(image.source, decoded, target.value_range)
+        return decoded.pixels
 
 
 def _copied(

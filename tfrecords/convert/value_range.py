@@ -1,4 +1,4 @@
-"""--value_range=auto: the bits in use, found over all images before the plan is made."""
+"""--value_range=auto: finds the bits in use, over all images, before the plan is made."""
 
 import sys
 from collections.abc import Sequence
@@ -22,24 +22,24 @@ class _Finder:
     root: Path
 
     def __call__(self, paths: Sequence[str], count: Count) -> Extent | None:
-        """Returns the values of all images in grayscale of more than 8 bits; others cost their header."""
+        """Returns the values of grayscale images of more than 8 bits; of others only headers are read."""
         found: Extent | None = None
         for path in paths:
             try:
                 with (self.root / path).open("rb") as file:
                     extent = extent_of(file)
-            except OSError:  # the conversion says why
+            except OSError:  # the conversion reports it
                 extent = None
             found = extent | found if extent else found
             count(1)
         return found
 
 
-def settled(value_range: str, listing: Listing, pool: Pool) -> str:
-    """Returns a value range with `auto` replaced by what it stands for.
+def resolve_value_range(value_range: str, listing: Listing, pool: Pool) -> str:
+    """Returns the value range, with `auto` replaced by 0:HIGH, or by `full` if no image has more than 8 bits.
 
-    That is 0:HIGH for all images, HIGH the largest number of the bits that the largest value of any of them
-    needs, so that images stay comparable with each other; `full` where no image has more than 8 bits.
+    HIGH is 2**bits - 1, where `bits` is what the largest value of all images needs. It is the same for all
+    images, so that they stay comparable.
     """
     if value_range != AUTO:
         return value_range
@@ -51,5 +51,5 @@ def settled(value_range: str, listing: Listing, pool: Pool) -> str:
         total=len(paths), unit=" images", desc="finding the range", mininterval=0.1 if quick else 10
     ) as bar:
         parts = pool.run(partial(_Finder, listing.root), tasks, progress=bar.update)
-    extents = [part for part in parts if part]
+    extents = [part for part in parts if part is not None]
     return reduce(lambda one, other: one | other, extents).in_use if extents else FULL

@@ -4,8 +4,6 @@ They are drawings (see `tfrecords.demo.phantom`), written as an image folder and
 code as any other data. Wherever the data set is shown it is called demo data.
 """
 
-import fcntl
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -18,6 +16,9 @@ from tfrecords.convert.conversion import convert_images
 from tfrecords.convert.options import ConvertOptions
 from tfrecords.demo.phantom import Anatomy, draw
 from tfrecords.errors import InputError
+from tfrecords.files.atomic import publish_folder
+from tfrecords.files.cache import user_cache
+from tfrecords.files.locks import file_lock
 from tfrecords.manifest import Manifest
 
 DEMO_NAME: Final = "demo_phantoms"
@@ -44,13 +45,11 @@ def demo_data() -> Path:
     Raises:
         InputError: the cache directory cannot be written.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shardlight"
-    home = cache / f"demo-{_VERSION}"
+    home = user_cache() / f"demo-{_VERSION}"
     images, out = home / "images", home / "tfrecords"
     try:
         home.mkdir(parents=True, exist_ok=True)
-        with (home / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with file_lock(home / "lock"):
             if _is_whole(out):
                 return out
             print(f"no --data given: drawing demo data, once, in {home}", file=sys.stderr)
@@ -58,7 +57,7 @@ def demo_data() -> Path:
                 temporary = home / ".images.tmp"
                 shutil.rmtree(temporary, ignore_errors=True)
                 write_images(temporary)
-                temporary.rename(images)
+                publish_folder(temporary, images)
             convert_images(ConvertOptions(images, out, name=DEMO_NAME, size=_SIZE, overwrite=True))
     except OSError as error:
         raise InputError(

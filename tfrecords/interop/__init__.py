@@ -1,5 +1,5 @@
-"""Files beside the shards with which other tools read a data set as it is.
+"""Files beside the shards that let other tools read a data set without a conversion.
 
-`companions` writes and checks them all: those of TensorFlow Datasets (`tfds`) and the index files of
-DALI (`index`).
+`companions` writes and checks all of them: those for TensorFlow Datasets (`tfds`) and the index files for
+NVIDIA DALI (`index`).
 """

@@ -1,26 +1,26 @@
-"""What lets other tools open a data set as it is, beside its shards, without importing any of them.
+"""Writes and checks the files beside the shards that other tools need; imports none of these tools.
 
-TensorFlow Datasets reads three files that follow from the manifest alone (`tfds`), NVIDIA DALI an index
-file for each shard (`index`).
+TensorFlow Datasets reads three files that follow from the manifest (`tfds`). NVIDIA DALI reads an index file
+for each shard (`index`).
 """
 
 from contextlib import suppress
 from pathlib import Path
 
 from tfrecords.errors import InputError
-from tfrecords.files import write_atomically
+from tfrecords.files.atomic import write_atomically
 from tfrecords.interop.index import index_files, index_name, index_of, shard_names
 from tfrecords.interop.tfds import tfds_files
 from tfrecords.manifest import Manifest
 
 
 def write_companions(directory: Path, manifest: Manifest, *, index: bool) -> None:
-    """Writes the files that other tools read, each atomically; leaves alone those that are right.
+    """Writes the files for other tools, each atomically, unless they have the right content already.
 
     Args:
-        directory: of the data set; all its shards are there.
-        manifest: its manifest.
-        index: whether to write index files too; where there are some already, they are kept right.
+        directory: of the data set, with all its shards.
+        manifest: of the data set.
+        index: whether to write index files too; existing ones are always brought up to date.
 
     Raises:
         InputError: a file cannot be written, or a shard is cut.
@@ -33,10 +33,10 @@ def write_companions(directory: Path, manifest: Manifest, *, index: bool) -> Non
 
 
 def check_companions(directory: Path, manifest: Manifest) -> list[str]:
-    """Returns what is wrong with the files that other tools read, each with its name; [] if nothing.
+    """Returns the problems of the files for other tools, each with a file's name; [] if there are none.
 
-    Index files are optional, but where there is one, all must be there and right. A shard that cannot
-    be followed from header to header has no index to compare with: it is passed over.
+    Index files are optional, but if there is one, all must be there and right. The index of a shard with a
+    damaged header is not checked, because nothing is known to compare it with.
     """
     wanted = tfds_files(manifest)
     there = index_files(directory)
@@ -45,7 +45,7 @@ def check_companions(directory: Path, manifest: Manifest) -> list[str]:
         with suppress(InputError, OSError):
             wanted[name] = index_of(shard)
     problems = [
-        f"{directory / name}: an index of no shard that the manifest knows; remove it"
+        f"{directory / name}: is an index of a shard that is not in the manifest; remove it"
         for name in there
         if name not in names
     ]
@@ -54,7 +54,7 @@ def check_companions(directory: Path, manifest: Manifest) -> list[str]:
         if found != content:
             wrong = "is not there or cannot be read" if found is None else "is not as it was written"
             flag = " with --dali_index" if name in names else ""
-            problems.append(f"{directory / name}: {wrong}; the same conversion again{flag} writes it")
+            problems.append(f"{directory / name}: {wrong}; run the same conversion again{flag} to write it")
     return problems
 
 

@@ -1,8 +1,8 @@
-"""Index files: where each record of a shard is, as NVIDIA DALI and the `tfrecord` package want it.
+"""Index files with the position of each record in a shard, for NVIDIA DALI and the `tfrecord` package.
 
-One text file a shard, `index/SHARD.idx`, one line a record: the byte offset of its frame and the
-frame's bytes, header and CRCs included, as DALI's tools/tfrecord2idx writes it. They stand in a folder
-of their own so that a pattern for the shards does not find them.
+A shard has one text file, `index/SHARD.idx`, with one line for each record: offset and size of its frame in
+bytes, header and CRCs included. This is the format of DALI's tools/tfrecord2idx. The files have a folder of
+their own, so that a file pattern for the shards does not match them.
 """
 
 from pathlib import Path
@@ -21,9 +21,9 @@ def index_name(shard: str) -> str:
 
 
 def index_of(shard: Path) -> bytes:
-    """Returns the content of a shard's index file: a line `offset size`, bytes, for each record.
+    """Returns the content of a shard's index file: a line `offset size`, in bytes, for each record.
 
-    Only the frames' headers are read: 12 bytes a record.
+    Only the headers of the frames are read, 12 bytes each.
 
     Raises:
         InputError: the shard is cut, or damaged in a header.
@@ -33,7 +33,7 @@ def index_of(shard: Path) -> bytes:
 
 
 def index_files(directory: Path) -> list[str]:
-    """Returns the sorted names of the index files that a data set carries."""
+    """Returns the sorted names of a data set's index files."""
     pattern = index_name("*.tfrecord-*")
     return sorted(path.relative_to(directory).as_posix() for path in directory.glob(pattern))
 

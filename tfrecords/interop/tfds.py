@@ -1,7 +1,7 @@
-"""What TensorFlow Datasets' `builder_from_directory` reads, made from the manifest alone.
+"""The files that `builder_from_directory` of TensorFlow Datasets reads; they follow from the manifest.
 
-Its formats are those of tensorflow_datasets/core/proto/{feature,dataset_info}.proto as JSON, whose 64-bit
-numbers are strings; the shards' names are its default template already.
+The formats are those of tensorflow_datasets/core/proto/{feature,dataset_info}.proto as JSON, in which 64-bit
+numbers are strings. The names of the shards already follow the default template.
 """
 
 import json
@@ -15,7 +15,9 @@ TFDS_NAMES: Final = ("features.json", "dataset_info.json", "label.labels.txt")
 
 _TEMPLATE: Final = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 
-_VERSION: Final = "1.0.0"  # TFDS wants one; a data set of ours is known by its manifest's hash instead
+_VERSION: Final = (
+    "1.0.0"  # TFDS requires one; our data sets are identified by the hash of the manifest instead
+)
 _FEATURES: Final = "tensorflow_datasets.core.features"
 
 
@@ -27,7 +29,7 @@ def tfds_files(manifest: Manifest) -> dict[str, bytes]:
 
 
 def _features(manifest: Manifest) -> dict[str, Any]:
-    """Returns how TFDS is to read a record: a FeaturesDict of `FIELDS`."""
+    """Returns the features of a record for TFDS: a FeaturesDict of `FIELDS`."""
     known = {
         "image": _image(manifest),
         "label": {
@@ -82,9 +84,9 @@ def _split(name: str, split: Split) -> dict[str, Any]:
 
 
 def _label_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the class names, one line each; percent-encoded, all of them, unless each is one as it is.
+    """Returns the class names; if one cannot be a line of text, all of them percent-encoded.
 
-    TFDS strips every line and drops the empty ones. Encoding all or none keeps names distinct.
+    TFDS strips every line and drops empty ones. Encoding all names or none keeps them distinct.
     """
     if all(name.isprintable() and name == name.strip() for name in names):
         return names

@@ -12,7 +12,7 @@ from absl import flags
 from tfrecords.augment import Augmentation, describe, draw
 from tfrecords.command import define_path, run
 from tfrecords.errors import InputError
-from tfrecords.files import write_output
+from tfrecords.files.outputs import write_output
 from tfrecords.manifest import Manifest
 from tfrecords.show.contact_sheet import contact_sheet, dealt_variants, sheet_names
 from tfrecords.show.page import data_page
@@ -57,7 +57,7 @@ def _in_words(manifest: Manifest) -> list[str]:
         manifest.describe(),
         f"copies: {changes}",
         f"written with {', '.join(f'{name} {v}' for name, v in manifest.versions.items())}",
-        *manifest.trust.describe(images, manifest.class_names),
+        *manifest.split_quality.describe(images, manifest.class_names),
     ]
 
 

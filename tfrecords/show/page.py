@@ -69,7 +69,7 @@ def data_page(directory: Path, manifest: Manifest, *, count: int) -> bytes:
         "<ul>"
         + "".join(
             f"<li>{_text(line[0].upper() + line[1:])}</li>"
-            for line in manifest.trust.describe(
+            for line in manifest.split_quality.describe(
                 {name: split.images for name, split in manifest.splits.items()}, manifest.class_names
             )
         )
@@ -77,8 +77,8 @@ def data_page(directory: Path, manifest: Manifest, *, count: int) -> bytes:
         "<h2>Class balance</h2>",
         *(_classes_table(manifest, name) for name in manifest.splits),
         "<h2>Sizes of the source images</h2>",
-        _histogram("width, pixels", manifest.trust.widths),
-        _histogram("height, pixels", manifest.trust.heights),
+        _histogram("width, pixels", manifest.split_quality.source_widths),
+        _histogram("height, pixels", manifest.split_quality.source_heights),
     ]
     for name, split in manifest.splits.items():
         shown = dealt_variants(directory, manifest, name, count)
@@ -108,7 +108,7 @@ def _splits_table(manifest: Manifest) -> str:
             f"{split.groups:,}",
             f"{split.images:,}",
             f"{split.records:,}",
-            f"{manifest.trust.largest_groups.get(name, 0):,}",
+            f"{manifest.split_quality.images_in_largest_group.get(name, 0):,}",
             f"{len(split.shards):,}",
         ]
         for name, split in manifest.splits.items()

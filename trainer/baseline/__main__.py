@@ -11,9 +11,10 @@ from pathlib import Path
 
 from absl import flags
 
-from data_pipeline.fetch import is_remote, resolve_data, without_secrets
+from data_pipeline.fetch import resolve_data
 from data_pipeline.quiet import quiet_start
 from tfrecords.command import define_path, run
+from tfrecords.files.urls import is_remote, without_secrets
 from tfrecords.manifest import Manifest
 from tfrecords.signals import held
 from trainer.baseline.options import BaselineOptions

@@ -12,7 +12,7 @@ import numpy as np
 from data_pipeline.tiers.free_memory import free_memory
 from tfrecords.demo.dataset import DEMO_NAME
 from tfrecords.errors import InputError
-from tfrecords.files import file_sha256, write_atomically
+from tfrecords.files.atomic import file_sha256, write_atomically
 from tfrecords.manifest import Manifest
 from tfrecords.positive import positive_in_words
 from tfrecords.progress import tell_launcher

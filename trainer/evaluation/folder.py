@@ -1,12 +1,11 @@
 """The folder of a report: its files appear whole, and all together where it is new."""
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from tfrecords.errors import InputError
-from tfrecords.files import publish, sync
+from tfrecords.files.atomic import publish, publish_folder, temporary_path
 
 
 def write_folder(directory: Path, files: Mapping[str, bytes]) -> None:
@@ -20,7 +19,7 @@ def write_folder(directory: Path, files: Mapping[str, bytes]) -> None:
         there = place.exists()
         beside = place if there else place.parent  # a directory that is there may be a disk of its own
         beside.mkdir(parents=True, exist_ok=True)
-        partial = beside / f".{place.name}.{os.getpid()}.tmp"
+        partial = temporary_path(beside / place.name)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
@@ -43,10 +42,8 @@ def write_folder(directory: Path, files: Mapping[str, bytes]) -> None:
 
 def _appears(partial: Path, place: Path) -> bool:
     """Gives a whole directory its name; False if another process was faster."""
-    for path in partial.iterdir():
-        sync(path)
     try:
-        publish(partial, place)
+        publish_folder(partial, place)
     except OSError:
         if not place.is_dir():
             raise

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from tfrecords.command import LEFT_OUT
 from tfrecords.errors import EndedEarly, InputError
-from tfrecords.files import open_output
+from tfrecords.files.outputs import open_output
 from tfrecords.images.kinds import HEAD_BYTES, DecodeError, check_kind
 from trainer.predict.files import LeftOut, Prediction, predict_listed
 from trainer.predict.listing import ending_of, list_files

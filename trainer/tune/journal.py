@@ -5,7 +5,6 @@ count, and the next holder of the lease removes it.
 """
 
 import json
-import os
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tfrecords.errors import InputError
-from tfrecords.files import sync
+from tfrecords.files.atomic import sync, sync_open_file
 from trainer.lock import RunLock
 
 Event = Mapping[str, Any]
@@ -97,8 +96,7 @@ class Lease:
                 file.truncate(self._size)  # what a kill has left of a line
                 file.seek(self._size)
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                sync_open_file(file)
         except OSError as error:
             raise InputError(f"{self._path}: cannot be written: {error.strerror}; make room") from None
         if new:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from data_pipeline.fetch import end_process, resolve_data
 from data_pipeline.quiet import quiet_start
 from tfrecords.command import run
-from tfrecords.files import write_atomically
+from tfrecords.files.atomic import write_atomically
 from tfrecords.manifest import Manifest
 from tfrecords.signals import held
 from trainer.run import Run

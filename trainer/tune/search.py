@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from tfrecords.errors import InputError
-from tfrecords.files import write_atomically
+from tfrecords.files.atomic import write_atomically
 from tfrecords.manifest import Manifest
 from trainer.config import FREE_TO_CHANGE, TrainConfig
 from trainer.run import DataFacts

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from data_pipeline.options import LARGEST_SEED
-from tfrecords.files import replace_atomically, sync
+from tfrecords.files.atomic import publish_folder, replace_atomically
 from trainer.config import TrainConfig
 from trainer.lock import LOCK_NAME
 from trainer.run import MODEL_NAME, RESULT_NAME, Run
@@ -65,10 +65,7 @@ def copy_run(source: Path, target: Path, *left_out: str) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     ignored = shutil.ignore_patterns(f"*{LOCK_NAME}*", "*.hparams*", *left_out)
     shutil.copytree(source, temporary, ignore=ignored)
-    for path in [temporary, *temporary.rglob("*")]:
-        sync(path)
-    temporary.rename(target)
-    sync(target.parent)
+    publish_folder(temporary, target)
 
 
 def end_of(search: Search, trial: Trial, execution: int, seconds: float) -> End:

@@ -13,7 +13,7 @@ from tfrecords.errors import InputError
 from tfrecords.example import decode
 from tfrecords.manifest import Manifest
 from tfrecords.records import read_records
-from tfrecords.verification import verify
+from tfrecords.verification.data_set import verify
 
 
 @pytest.mark.parametrize(

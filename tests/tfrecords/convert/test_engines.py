@@ -10,8 +10,8 @@ from dataclasses import asdict
 import pytest
 
 from tfrecords.convert.engines import Engine, jobs_of, layout_digest, parse_task
+from tfrecords.convert.locks import TASK_LOCKS, conversion_lock, task_lock
 from tfrecords.convert.options import ConvertOptions
-from tfrecords.convert.output import TASK_LOCKS, locked, task_locked
 from tfrecords.convert.shards import ImageJob, ShardJob
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
@@ -74,7 +74,7 @@ def test_what_is_no_task(text, facts):
     ("values", "message"),
     [
         ({"name": "spark"}, "--engine=spark: must be one of local, beam"),
-        ({"beam_args": "--x"}, "--beam_args=--x: are for --engine=beam only; add it or leave them"),
+        ({"beam_args": "--x"}, "--beam_args=--x: need --engine=beam; add it, or leave out --beam_args"),
         ({"task": (2, 2)}, "--task=2/2: must be I/N with I from 0 to N - 1, as 0/8 to 7/8"),
         ({"task": (0, 0)}, "--task=0/0: must be I/N with I from 0 to N - 1, as 0/8 to 7/8"),
         (
@@ -84,7 +84,7 @@ def test_what_is_no_task(text, facts):
         ),
         (
             {"finish": True, "name": "beam"},
-            "--finish with --engine=beam: beam seals what it wrote; leave --finish out",
+            "--finish with --engine=beam: beam finishes the conversion itself; leave --finish out",
         ),
     ],
 )
@@ -199,7 +199,7 @@ def test_tasks_agree_on_one_plan(convert, tmp_path, facts):
     assert number.returncode == 2
     assert re.search(
         facts(
-            f"error: --task=1/4: the plan in {out} is written by {TASKS} tasks; take the same number, or "
+            f"error: --task=1/4: {out} is written by {TASKS} tasks; give the same number, or "
             f"finish it on one machine with the same command without --task\n"
         ),
         number.stderr,
@@ -234,7 +234,7 @@ def test_a_repaired_image_is_found_by_finish(run_command, image_folder, tmp_path
     assert "images have other sizes or modification times than when the first task came" in again.stderr
     finish = convert("--finish")
     assert finish.returncode == 2
-    task = re.search(r"1 of \d+ shards are not there: .*; run again (--task=\d/3), then", finish.stderr)[1]
+    task = re.search(r"1 of \d+ shards are missing: .*; run again (--task=\d/3), then", finish.stderr)[1]
     assert convert(task).returncode == 0
     assert convert("--finish").returncode == 0
     assert convert(out=tmp_path / "fresh").returncode == 0
@@ -244,9 +244,9 @@ def test_a_repaired_image_is_found_by_finish(run_command, image_folder, tmp_path
 HOLD = """
 import sys
 from pathlib import Path
-from tfrecords.convert.output import locked, task_locked
+from tfrecords.convert.locks import conversion_lock, task_lock
 out, task = Path(sys.argv[1]), sys.argv[2:]
-with task_locked(out, *map(int, task)) if task else locked(out):
+with task_lock(out, *map(int, task)) if task else conversion_lock(out):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -266,28 +266,28 @@ def hold(start, tmp_path):
 
 def test_who_may_work_beside_whom(hold, tmp_path):
     task = hold(1, 3)
-    with task_locked(tmp_path, 0, 3):
+    with task_lock(tmp_path, 0, 3):
         pass
-    for lock in (lambda: task_locked(tmp_path, 1, 3), lambda: locked(tmp_path)):
+    for lock in (lambda: task_lock(tmp_path, 1, 3), lambda: conversion_lock(tmp_path)):
         with (
-            pytest.raises(InputError, match=f"another conversion is at work there .*process {task.pid}"),
+            pytest.raises(InputError, match=f"another conversion runs there .*process {task.pid}"),
             lock(),
         ):
             pass
     task.kill()
     task.wait()
     assert [path.name for path in tmp_path.glob(TASK_LOCKS)] == ["convert-1-of-3.lock"]
-    with locked(tmp_path):  # takes away what the dead one left
+    with conversion_lock(tmp_path):  # takes away what the dead one left
         assert list(tmp_path.glob(TASK_LOCKS)) == []
     whole = hold()
     with (
-        pytest.raises(InputError, match=f"another conversion is at work there .*process {whole.pid}"),
-        task_locked(tmp_path, 0, 3),
+        pytest.raises(InputError, match=f"another conversion runs there .*process {whole.pid}"),
+        task_lock(tmp_path, 0, 3),
     ):
         pass
     whole.kill()
     whole.wait()
-    with task_locked(tmp_path, 0, 3):
+    with task_lock(tmp_path, 0, 3):
         pass
 
 
@@ -296,11 +296,11 @@ def test_a_task_takes_over_from_a_dead_one_elsewhere_and_others_do_not(tmp_path)
     lock.write_text("host elsewhere, process 7\n")
     with (
         pytest.raises(InputError, match=r"convert-0-of-2.lock: left by a conversion on another machine"),
-        locked(tmp_path),
+        conversion_lock(tmp_path),
     ):
         pass
     assert lock.exists()
-    with task_locked(tmp_path, 0, 2):
+    with task_lock(tmp_path, 0, 2):
         assert f"process {os.getpid()}" in lock.read_text()
     assert list(tmp_path.iterdir()) == []
 

@@ -11,7 +11,14 @@ from tfrecords.augment import Augmentation
 from tfrecords.convert.conversion import convert_images
 from tfrecords.convert.findings import Findings
 from tfrecords.convert.options import ConvertOptions
-from tfrecords.convert.shards import RESULT_SUFFIX, ImageJob, Rendering, finished, plan_split, write_shards
+from tfrecords.convert.shards import (
+    RESULT_SUFFIX,
+    ImageJob,
+    Rendering,
+    finished_result,
+    plan_split,
+    write_shards,
+)
 from tfrecords.example import decode
 from tfrecords.images.wide import Extent
 from tfrecords.manifest import Manifest
@@ -57,20 +64,20 @@ def test_ordinary_images_have_no_note(convert):
 def test_images_of_one_colour_are_counted_and_named(convert, tmp_path):
     files = {number: saved(Image.new("L", (20, 20), number)) for number in (3, 8)}
     (note,) = convert(files).notes
-    assert note == "2 images are of one colour, and in the data set: A/08.png, B/03.png"
+    assert note == "2 images have a single colour and were converted all the same: A/08.png, B/03.png"
     key = tmp_path / "group.key"
     key.write_bytes(bytes(range(32)))
     (note,) = convert(files, group_key_file=key).notes
-    assert note == "2 images are of one colour, and in the data set: A, file 5, B, file 2"
+    assert note == "2 images have a single colour and were converted all the same: A, file 5, B, file 2"
     (note,) = convert(
         dict.fromkeys((3, 8), saved(Image.new("L", (20, 5)))), resize="pad", duplicates="keep"
     ).notes
-    assert note.startswith("2 images are of one colour")
+    assert note.startswith("2 images have a single colour")
 
 
 def test_many_of_one_colour_are_not_all_named(convert):
     (note,) = convert({n: saved(Image.new("L", (20, 20), n)) for n in range(12)}).notes
-    assert note.startswith("12 images are of one colour")
+    assert note.startswith("12 images have a single colour")
     assert note.endswith("B/07.png and 2 more")
 
 
@@ -80,7 +87,7 @@ def test_colour_that_is_dropped_is_told(convert, kind):
     (note,) = convert(files).notes
     looked_at = {"PNG": 16, "JPEG": 3}[kind]  # one in a shard, and there are three
     assert note.startswith(
-        f"16 of 32 images are stored in colour, and {looked_at} of the {looked_at} looked at show colour"
+        f"16 of 32 images are stored in colour, and {looked_at} of the {looked_at} checked ones show colour"
     )
     assert "--channels=3" in note
     assert convert(files, channels=3).notes == ()
@@ -122,7 +129,7 @@ def test_a_range_without_such_images_changes_nothing(convert):
     plain = convert({}).manifest
     done = convert({}, value_range="0:4095")
     assert done.notes == (
-        "--value_range=0:4095: changes nothing, for no image is in grayscale of more than 8 bits",
+        "--value_range=0:4095: has no effect, because no image is grayscale of more than 8 bits",
     )
     assert [s.sha256 for s in done.manifest.split("train").shards] == [
         s.sha256 for s in plain.split("train").shards
@@ -154,8 +161,11 @@ def test_the_same_pixels_are_found_as_they_are_shown(convert):
     first, second = (np.full((20, 20), 1000, np.uint16) for _ in "ab")
     first[:10], second[:10] = 2000, 2001
     files = {0: saved(Image.fromarray(first)), 2: saved(Image.fromarray(second))}
-    assert convert(files, duplicates="drop").manifest.trust.dropped == 1
-    assert convert(files, duplicates="drop", value_range="1990:2010").manifest.trust.dropped == 0
+    assert convert(files, duplicates="drop").manifest.split_quality.dropped_duplicates == 1
+    assert (
+        convert(files, duplicates="drop", value_range="1990:2010").manifest.split_quality.dropped_duplicates
+        == 0
+    )
 
 
 def jobs_in(root):
@@ -175,12 +185,12 @@ def test_what_was_found_is_kept_beside_a_shard(tmp_path):
     with Pool(1) as pool:
         (result,) = write_shards(tmp_path, tmp_path, [job], RENDERING, pool=pool)
     assert result.findings == FOUND
-    assert finished(tmp_path, job) == result
+    assert finished_result(tmp_path, job) == result
     path = tmp_path / (job.name + RESULT_SUFFIX)
     values = json.loads(path.read_bytes())
     del values["findings"]  # as a version before wrote it
     path.write_text(json.dumps(values))
-    older = finished(tmp_path, job)
+    older = finished_result(tmp_path, job)
     assert older.findings == Findings()
     assert (older.shard, older.hashes) == (result.shard, result.hashes)
 

@@ -19,7 +19,6 @@ def convert(run_command, *arguments, **options):
 def test_help_explains(run_command):
     done = convert(run_command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Converts an image folder into sharded TFRecords" in done.stdout
     assert "python -m tfrecords.convert --images=chest_xray --out=data/chest_xray" in done.stdout
     for flag in (
         *("--images", "--out", "--name", "--size", "--channels", "--group_regex", "--val_fraction"),
@@ -28,11 +27,14 @@ def test_help_explains(run_command):
         *("--workers", "--augment", "--duplicates", "--resize", "--value_range"),
     ):
         assert f"\n  {flag}: " in done.stdout
-    for default in (
-        "--size: Pixels: one number, or HEIGHTxWIDTH.\n    (default: '180')",
-        "--shard_size: About; with KB, MB or GB. Default: 64MB, and less where",
-    ):
-        assert default in done.stdout
+    (size,) = re.findall(r"\n  --size: (.*?)\n  --", done.stdout, re.DOTALL)
+    assert "HEIGHTxWIDTH" in size
+    assert size.endswith("(default: 180)")
+    groups = re.findall(r"^\w.*:$", done.stdout, re.MULTILINE)
+    assert len(groups) == len(set(groups)) == 6
+    # In the order in which they are defined, not sorted by name.
+    places = [done.stdout.index(f"\n  --{name}: ") for name in ("images", "listing", "val_fraction", "size")]
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize(
@@ -51,10 +53,13 @@ def test_help_explains(run_command):
             "--value_range=9:4: must be full, auto, or LOW:HIGH, two whole numbers up to 65535, ",
         ),
         ("--fill=black", "flag --fill=black: value should be one of <reflect|edge>"),
-        ("--size=big", "--size=big: must be pixels, as 180 or as HEIGHTxWIDTH, 180x240"),
+        ("--size=big", "--size=big: must be pixels, one number or HEIGHTxWIDTH, for example 180 or 180x240"),
         ("--size=0", "--size=(0, 0): each side must be from 1 to 8192 pixels"),
         ("--size=180x9000", "--size=(180, 9000): each side must be from 1 to 8192 pixels"),
-        ("--shard_size=1TB", "--shard_size=1TB: must be a number with KB, MB or GB, as 64MB"),
+        (
+            "--shard_size=1TB",
+            "--shard_size=1TB: must be a number of bytes, or with KB, MB or GB, for example 64MB",
+        ),
         ("--shard_size=1KB", "--shard_size=1024 bytes: must be 64KB or more"),
         ("--copies=-1", "--copies=-1: must be 0 or more"),
         ("--copies=x", "--copies=x: must be a number, balance (copies that level "),
@@ -121,7 +126,7 @@ def test_the_summary(run_command, image_folder, tmp_path):
 
     again = convert(run_command, *arguments, cwd=tmp_path)
     assert (again.returncode, again.stderr) == (0, "")
-    assert again.stdout.splitlines()[0] == "data: complete already, left alone"
+    assert again.stdout.splitlines()[0] == "data: complete already, all shards kept"
     assert again.stdout.splitlines()[1:6] == lines[1:6]
     assert "images/s" not in again.stdout
 

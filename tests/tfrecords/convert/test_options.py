@@ -1,9 +1,10 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from tfrecords.convert.conversion import sources_of
-from tfrecords.convert.options import ConvertOptions, refuse_nested
+from tfrecords.convert.options import ConvertOptions, parse_bytes, parse_size, refuse_nested
 from tfrecords.convert.remote import convert_remote
 from tfrecords.errors import InputError
 
@@ -100,3 +101,57 @@ def test_subfolders_are_no_matter_of_a_listing(tmp_path):
 def test_subfolders_are_checked(tmp_path):
     with pytest.raises(InputError, match="--subfolders=skip: must be keep, or ignore=NAMES"):
         ConvertOptions(tmp_path, tmp_path, subfolders="skip")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size": (0, 5)}, "--size=(0, 5): each side must be from 1 to 8192 pixels"),
+        ({"channels": 2}, "--channels=2: must be 1 (grayscale) or 3 (RGB)"),
+        ({"encoding": "gif"}, "--encoding=gif: must be one of raw, png, jpeg"),
+        ({"copies": -1}, "--copies=-1: must be 0 or more"),
+        ({"shard_size": 65535}, "--shard_size=65535 bytes: must be 64KB or more"),
+        ({"workers": -1}, "--workers=-1: must be 0 (one for each core) or more"),
+        ({"seed": -1}, "--seed=-1: must be from 0 to 4294967295"),
+        ({"seed": 2**32}, "--seed=4294967296: must be from 0 to 4294967295"),
+    ],
+)
+def test_options_that_cannot_be(change, message, facts):
+    with pytest.raises(InputError) as caught:
+        ConvertOptions(Path("images"), Path("data"), **change)
+    assert re.search(facts(message), str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("180", (180, 180)), ("180x240", (180, 240)), ("1", (1, 1)), ("0", (0, 0))]
+)
+def test_parse_size(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "180x", "x180", "-5", "1.5", "180 x 240", "1x2x3"])
+def test_what_is_no_size(text, facts):
+    with pytest.raises(InputError) as caught:
+        parse_size(text)
+    assert re.search(
+        facts(f"--size={text}: must be pixels, one number or HEIGHTxWIDTH, for example 180 or 180x240"),
+        str(caught.value),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("65536", 65536), ("64KB", 65536), ("64MB", 64 << 20), ("64mb", 64 << 20), ("1 GB", 1 << 30)],
+)
+def test_parse_bytes(text, size):
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MB", "1.5MB", "64M", "-1MB"])
+def test_what_is_no_number_of_bytes(text, facts):
+    with pytest.raises(InputError) as caught:
+        parse_bytes(text)
+    assert re.search(
+        facts(f"--shard_size={text}: must be a number of bytes, or with KB, MB or GB, for example 64MB"),
+        str(caught.value),
+    )

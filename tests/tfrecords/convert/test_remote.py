@@ -12,7 +12,7 @@ from tfrecords.convert.options import ConvertOptions
 from tfrecords.convert.remote import convert_remote
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
-from tfrecords.verification import verify
+from tfrecords.verification.data_set import verify
 
 MISSING = [name for name in ("fsspec", "s3fs", "moto", "boto3") if importlib.util.find_spec(name) is None]
 FLAGS = ("--size=96x90", "--shard_size=64KB")
@@ -105,7 +105,7 @@ def test_from_s3_to_s3_the_local_bytes(store, local, run_command, tmp_path):
 
     again = convert()
     assert again.returncode == 0, again.stderr
-    assert again.stdout.startswith("s3://bucket/data: complete already, left alone\n")
+    assert again.stdout.startswith("s3://bucket/data: complete already, all shards kept\n")
     other = convert("--seed=1")
     assert other.returncode == 2
     assert "holds a conversion of other images or with other options" in other.stderr

@@ -23,7 +23,7 @@ from tfrecords.manifest import Manifest
 from tfrecords.pool import Pool
 from tfrecords.records import read_records
 from tfrecords.sources.class_folders import list_images
-from tfrecords.verification import verify
+from tfrecords.verification.data_set import verify
 
 
 @pytest.fixture
@@ -133,20 +133,27 @@ class TestConversion:
         for path, other in pairs:
             one, two = (by_id[f"PNEUMONIA/{p.name}"] for p in (path, other))
             assert (one["group"], one["split"]) == (two["group"], two["split"])
-        assert (found.trust.exact_sets, found.trust.exact_images) == (6, 12)
-        assert (found.trust.sets_across_splits, found.trust.sets_across_labels) == (0, 0)
+        assert (found.split_quality.duplicate_sets, found.split_quality.duplicate_images) == (6, 12)
+        assert (
+            found.split_quality.duplicate_sets_across_splits,
+            found.split_quality.duplicate_sets_across_labels,
+        ) == (0, 0)
         kept = convert_images(
             options(images, tmp_path, val_fraction=0.3, test_fraction=0.3, duplicates="keep", overwrite=True)
         ).manifest
-        assert kept.trust.sets_across_splits > 0  # "keep" leaves groups as they are
+        assert kept.split_quality.duplicate_sets_across_splits > 0  # "keep" leaves groups as they are
         assert verify(tmp_path / "out") == []
 
     def test_inside_a_split_they_are_counted_and_listed(self, images, tmp_path):
         path = first(images, "NORMAL/IM-0001*")
         copy = images / "NORMAL" / "IM-0001-0009.png"
         resaved(path, copy)
-        trust = convert_images(options(images, tmp_path)).manifest.trust
-        assert (trust.exact_sets, trust.exact_images, trust.duplicates) == (1, 2, "refuse")
+        quality = convert_images(options(images, tmp_path)).manifest.split_quality
+        assert (quality.duplicate_sets, quality.duplicate_images, quality.duplicate_policy) == (
+            1,
+            2,
+            "refuse",
+        )
         found = rows(tmp_path / "out")
         assert [row[:4] for row in found] == [
             ("0", "exact", f"NORMAL/{path.name}", "NORMAL"),
@@ -159,7 +166,12 @@ class TestConversion:
         path = first(split_images, "train/NORMAL/IM-0001*")
         resaved(path, split_images / "test" / "NORMAL" / "IM-0005-0007.png")
         given = {"val_fraction": 0, "duplicates": "keep"}
-        assert convert_images(options(split_images, tmp_path, **given)).manifest.trust.sets_across_splits == 1
+        assert (
+            convert_images(
+                options(split_images, tmp_path, **given)
+            ).manifest.split_quality.duplicate_sets_across_splits
+            == 1
+        )
         assert convert_images(options(split_images, tmp_path, **given)).was_complete
         assert refusal(convert_images, options(split_images, tmp_path, val_fraction=0)) == (
             f"--out={tmp_path / 'out'}: holds this conversion with --duplicates=keep, and its duplicates.csv "
@@ -168,7 +180,7 @@ class TestConversion:
         )
 
     def test_without_any_there_is_no_file(self, images, tmp_path):
-        assert convert_images(options(images, tmp_path)).manifest.trust.listed_sha256 == ""
+        assert convert_images(options(images, tmp_path)).manifest.split_quality.duplicates_sha256 == ""
         assert not (tmp_path / "out" / "duplicates.csv").exists()
 
     def test_the_same_bytes_across_given_splits_are_refused_before_anything_is_made(
@@ -200,7 +212,10 @@ class TestConversion:
         assert refusal(convert_images, chosen) == message
 
         kept = convert_images(options(split_images, tmp_path, val_fraction=0, duplicates="keep")).manifest
-        assert (kept.trust.duplicates, kept.trust.sets_across_splits) == ("keep", 1)
+        assert (kept.split_quality.duplicate_policy, kept.split_quality.duplicate_sets_across_splits) == (
+            "keep",
+            1,
+        )
         assert {p.name: p.stat().st_mtime_ns for p in out.glob("*.tfrecord-*-of-?????")} == written
         assert verify(out) == []
 
@@ -226,8 +241,8 @@ class TestConversion:
         shutil.copy(two, split_images / "train" / "NORMAL" / f"zy{two.suffix}")
         chosen = options(split_images, tmp_path, duplicates="drop", workers=workers)
         manifest, out = convert_images(chosen).manifest, tmp_path / "out"
-        assert (manifest.trust.dropped, manifest.trust.exact_sets) == (3, 0)
-        assert manifest.trust.describe_duplicates()[0] == (
+        assert (manifest.split_quality.dropped_duplicates, manifest.split_quality.duplicate_sets) == (3, 0)
+        assert manifest.split_quality.describe_duplicates()[0] == (
             "duplicates: 3 images left out, the same to the pixel as one kept"
         )
         found = rows(out)
@@ -255,7 +270,7 @@ class TestConversion:
             pixels[9, 9] += dot
             Image.fromarray(pixels).save(path)
         manifest = convert_images(options(images, tmp_path, duplicates=policy, size=(64, 64))).manifest
-        assert (manifest.trust.dropped, manifest.trust.exact_sets) == (0, 0)
+        assert (manifest.split_quality.dropped_duplicates, manifest.split_quality.duplicate_sets) == (0, 0)
         found = [decode_fingerprinted(p.read_bytes(), height=64, width=64, channels=1) for p in paths]
         assert found[0].fingerprint == found[1].fingerprint  # so it was told by more than that
 
@@ -345,10 +360,10 @@ class TestNear:
             image.point(lambda value: min(255, value + 2)).save(
                 split_images / "test" / "PNEUMONIA" / "person5_virus_8.png"
             )
-        trust = convert_images(options(split_images, tmp_path, val_fraction=0)).manifest.trust
-        assert trust.near_pairs >= 1
+        quality = convert_images(options(split_images, tmp_path, val_fraction=0)).manifest.split_quality
+        assert quality.near_duplicate_pairs >= 1
         near = [row for row in rows(tmp_path / "out") if row[1] == "near"]
-        assert len(near) == 2 * trust.near_pairs
+        assert len(near) == 2 * quality.near_duplicate_pairs
         assert "test/PNEUMONIA/person5_virus_8.png" in {row[2] for row in near}
         assert verify(tmp_path / "out") == []
 
@@ -382,7 +397,12 @@ def test_the_real_images_convert_by_default(real_images, tmp_path):
     sets = identical_files(listing, Pool(1))
     assert len(sets) > 0
     manifest = convert_images(ConvertOptions(real_images, tmp_path / "out", size=(32, 32), copies=0)).manifest
-    assert manifest.trust.exact_sets >= len(sets)
-    assert manifest.trust.sets_across_splits == manifest.trust.sets_across_labels == 0
-    assert json.loads((tmp_path / "out" / "manifest.json").read_bytes())["trust"]["duplicates"] == "refuse"
+    assert manifest.split_quality.duplicate_sets >= len(sets)
+    assert (
+        manifest.split_quality.duplicate_sets_across_splits
+        == manifest.split_quality.duplicate_sets_across_labels
+        == 0
+    )
+    values = json.loads((tmp_path / "out" / "manifest.json").read_bytes())
+    assert values["split_quality"]["duplicate_policy"] == "refuse"
     assert Manifest.load(tmp_path / "out") == manifest

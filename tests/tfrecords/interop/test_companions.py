@@ -18,7 +18,7 @@ from tfrecords.interop.tfds import TFDS_NAMES, tfds_files
 from tfrecords.manifest import Manifest
 from tfrecords.records import read_records
 from tfrecords.show.contact_sheet import pixels
-from tfrecords.verification import verify
+from tfrecords.verification.data_set import verify
 
 KINDS = [(encoding, channels) for encoding in ("raw", "png", "jpeg") for channels in (1, 3)]
 
@@ -196,7 +196,7 @@ def test_verify_names_what_is_harmed(raw, tmp_path, name, harm):
     elif harm == "changed":
         path.write_bytes(content[:-2] + b"\n")
     what = "is not as it was written" if harm == "changed" else "is not there or cannot be read"
-    expected = [f"{path}: {what}; the same conversion again writes it"]
+    expected = [f"{path}: {what}; run the same conversion again to write it"]
     assert check_companions(out, Manifest.load(out)) == expected
     assert verify(out, workers=1) == verify(out, quick=True, workers=1) == expected
 

@@ -12,7 +12,7 @@ from tfrecords.example import decode
 from tfrecords.interop.index import index_name, index_of
 from tfrecords.manifest import Manifest
 from tfrecords.records import frame, read_records
-from tfrecords.verification import verify
+from tfrecords.verification.data_set import verify
 
 OPTIONS = {"size": (64, 56), "shard_size": 1 << 16, "workers": 1}
 
@@ -107,7 +107,7 @@ def test_the_flag_may_come_later(run_command, image_folder, data, plain, tmp_pat
     arguments = (f"--images={image_folder}", f"--out={out}", "--size=64x56", "--shard_size=64KB")
     done = run_command("tfrecords.convert", *arguments, "--dali_index")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"{out}: complete already, left alone\n")
+    assert done.stdout.startswith(f"{out}: complete already, all shards kept\n")
     assert content(out) == content(data)
     assert {name: stamp for name, stamp in stamps(out).items() if name != "index"} == before
 
@@ -170,7 +170,7 @@ def test_verify_names_a_harmed_index(data, tmp_path, harm, what):
     path = out / index_name(shards_of(out)[1].name)
     harm(path)
     assert verify(out, workers=1) == [
-        f"{path}: {what}; the same conversion again with --dali_index writes it"
+        f"{path}: {what}; run the same conversion again with --dali_index to write it"
     ]
 
 
@@ -178,7 +178,9 @@ def test_verify_names_an_index_of_nothing(data, tmp_path):
     out = shutil.copytree(data, tmp_path / "data")
     path = out / "index" / "chest_xray-train.tfrecord-00007-of-00000.idx"
     path.write_text("0 5\n")
-    assert verify(out, workers=1) == [f"{path}: an index of no shard that the manifest knows; remove it"]
+    assert verify(out, workers=1) == [
+        f"{path}: is an index of a shard that is not in the manifest; remove it"
+    ]
 
 
 def test_a_harmed_shard_is_named_once_and_not_its_index(data, tmp_path):

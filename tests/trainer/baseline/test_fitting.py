@@ -12,7 +12,7 @@ from recomputation import recomputed, youden
 from tfrecords.convert.conversion import convert_images
 from tfrecords.convert.options import ConvertOptions
 from tfrecords.errors import InputError
-from tfrecords.files import file_sha256
+from tfrecords.files.atomic import file_sha256
 from tfrecords.manifest import Manifest
 from trainer.baseline import fitting
 from trainer.baseline.fitting import SEARCH_NAME, fit_baseline

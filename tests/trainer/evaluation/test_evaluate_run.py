@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import TENSORS, Even
 from data_pipeline.dataset import make_dataset
 from data_pipeline.options import PipelineOptions
 from tfrecords.errors import InputError
-from tfrecords.files import file_sha256
+from tfrecords.files.atomic import file_sha256
 from tfrecords.manifest import Manifest
 from trainer.evaluation import figures, report
 from trainer.evaluation.evaluate_run import (

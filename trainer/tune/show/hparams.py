@@ -18,7 +18,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summ
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tfrecords.errors import InputError
-from tfrecords.files import publish
+from tfrecords.files.atomic import publish
 from trainer.tune.show.overview import Parameter, Value
 
 # Name for people; the subfolder and the tag of Keras' TensorBoard callback.

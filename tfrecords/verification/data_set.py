@@ -1,4 +1,4 @@
-"""Every byte of a converted data set accounted for: the manifest, sources.csv, each shard, each record."""
+"""Checks a whole data set: the manifest, sources.csv, every shard and every record."""
 
 import hashlib
 import os
@@ -13,13 +13,14 @@ import numpy.typing as npt
 
 from tfrecords.duplicates.table import DROPPED, DUPLICATES_NAME
 from tfrecords.errors import InputError
-from tfrecords.files import file_sha256
-from tfrecords.inspection import NAMED, Inspected, Inspector, SourceTable, counted, shortened
+from tfrecords.files.atomic import file_sha256
 from tfrecords.interop.companions import check_companions
 from tfrecords.manifest import MANIFEST_NAME, SOURCES_NAME, Manifest, Shard, is_shard
 from tfrecords.pool import Pool
 from tfrecords.records import read_spans
 from tfrecords.sources.rejection import REJECTED
+from tfrecords.verification.shard import NAMED, ShardChecker, ShardReport, counted, shortened
+from tfrecords.verification.sources_csv import SourceTable
 
 _SHOWN = 20  # problems listed in an error
 
@@ -31,32 +32,33 @@ def verify(
     workers: int = 0,
     progress: Callable[[int], object] = lambda _: None,
 ) -> list[str]:
-    """Checks a data set and returns all that is wrong, each with its file and record; [] if nothing.
+    """Checks a data set and returns all problems, each with its file and record; [] if there are none.
 
-    Always: the manifest's own hash, sources.csv, no shard missing or extra, each shard's size and
-    SHA-256, the files for other readers. Unless `quick`: each record's CRCs and fields, its label, id,
-    group and split against sources.csv, the image's shape and that it decodes, every original and copy
-    exactly once, copies in train only, no group in two splits, all counts of the manifest.
+    These checks are always made: the manifest's own SHA-256, sources.csv, duplicates.csv, no shard missing or
+    extra, the size and SHA-256 of each shard, the files for other tools. Unless `quick`, these too: the CRCs
+    and fields of each record; its label, id, group and split against sources.csv; the image's shape, and that
+    it can be decoded; every original and copy exactly once; copies in train only; no group in two splits; all
+    counts of the manifest.
 
-    Extra is what a reader might take for a shard: a file with a shard's name, or one that starts as a
-    TFRecord under any name. Other files, hidden ones, a contact sheet, the lock and the plan of a
-    conversion that was killed behind its manifest, are nobody's data and are passed over.
+    A file is extra if a reader could take it for a shard: it has a shard's name, or starts with a TFRecord.
+    Other files are ignored, for example hidden ones, a contact sheet, or the lock and the plan of a
+    conversion that was killed after it wrote the manifest.
 
     Args:
         directory: of the data set.
-        quick: stop after sizes and hashes.
+        quick: stop after sizes and SHA-256.
         workers: processes; 0 takes one for each core that this process may use.
-        progress: called with the bytes checked since its last call, in all the bytes of the shards.
+        progress: called with the bytes checked since its last call; their sum is that of the shards' bytes.
 
     Raises:
-        InputError: no manifest, or one that cannot be read: there is nothing to check against.
+        InputError: there is no manifest, or it cannot be read.
     """
     directory = Path(directory)
     manifest = Manifest.load(directory, check_shards=False)
     shards = [(split, shard) for split, described in manifest.splits.items() for shard in described.shards]
     known = {shard.name for _, shard in shards}
     problems = [
-        f"{path}: holds records that the manifest does not know; remove it"
+        f"{path}: holds records, but the manifest does not list it; remove it"
         for path in _extra(directory, known)
     ]
     table, damage = _sources(directory, manifest)
@@ -64,11 +66,11 @@ def verify(
     problems += check_companions(directory, manifest)
     problems += _duplicates(directory, manifest)
     with Pool(workers or len(os.sched_getaffinity(0))) as pool:
-        inspect = partial(Inspector, directory, manifest, quick=quick, sources=table is not None)
-        inspected = pool.run(inspect, shards, progress=progress)
-    problems += [problem for found in inspected for problem in found.problems]
+        checker = partial(ShardChecker, directory, manifest, quick=quick, sources=table is not None)
+        reports = pool.run(checker, shards, progress=progress)
+    problems += [problem for report in reports for problem in report.problems]
     if not quick and table is not None:
-        problems += _check_whole(directory, manifest, table, shards, inspected)
+        problems += _check_whole(directory, manifest, table, shards, reports)
     return problems
 
 
@@ -79,7 +81,7 @@ def require_sound(
     workers: int = 0,
     progress: Callable[[int], object] = lambda _: None,
 ) -> None:
-    """Raises InputError with all that `verify` finds, if it finds anything; its arguments are those."""
+    """Raises InputError with the problems that `verify` finds, if there are any; has the same arguments."""
     problems = verify(directory, quick=quick, workers=workers, progress=progress)
     if not problems:
         return
@@ -121,7 +123,7 @@ def _duplicates(directory: Path, manifest: Manifest) -> list[str]:
         found = file_sha256(path) if path.exists() else ""
     except OSError as error:
         return [f"{path}: cannot be read: {error.strerror}; convert again with --overwrite"]
-    if found == manifest.trust.listed_sha256:
+    if found == manifest.split_quality.duplicates_sha256:
         return []
     return [f"{path}: its SHA-256 is not the manifest's; convert again with --overwrite"]
 
@@ -131,29 +133,29 @@ def _check_whole(
     manifest: Manifest,
     table: SourceTable,
     shards: Sequence[tuple[str, Shard]],
-    inspected: Sequence[Inspected],
+    reports: Sequence[ShardReport],
 ) -> list[str]:
-    """Checks what no single shard shows; what is missing only if every shard could be read to its end."""
+    """Checks what no single shard shows. Missing records are listed only if every shard is readable."""
     path = directory / SOURCES_NAME
     columns, problems = _columns(path, manifest, table)
     if problems:
         return problems
     problems += _shared(path, table, columns)
     problems += _miscounted(directory, manifest, columns)
-    numbers = [np.full(len(one.records), number) for number, one in enumerate(inspected)]
-    records = np.concatenate([one.records for one in inspected])
-    # One number for each (source, copy); the sort is stable, so that the first of two is the original.
+    numbers = [np.full(len(one.records), number) for number, one in enumerate(reports)]
+    records = np.concatenate([one.records for one in reports])
+    # One number for each (source, copy). The sort is stable, so the first of two equal ones comes first.
     keys = records[:, 1] * (manifest.copies + 1) + records[:, 2]
     order = np.argsort(keys, kind="stable")
     doubled = order[1:][keys[order[1:]] == keys[order[:-1]]]
     shard_of = np.concatenate(numbers)
     twice = [
         f"{directory / shards[shard_of[at]][1].name}: record {records[at, 0]}: "
-        f"{table.row(records[at, 1]).id}, copy {records[at, 2]}, is there already"
+        f"{table.row(records[at, 1]).id}, copy {records[at, 2]}, is a second time in the data set"
         for at in doubled[: NAMED + 1]
     ]
     problems += counted(twice, len(doubled), str(directory))
-    if all(one.readable for one in inspected):
+    if all(one.readable for one in reports):
         problems += _missing(directory, manifest, table, columns, np.delete(keys, doubled))
     return problems
 
@@ -163,7 +165,7 @@ class _Columns:
     """sources.csv as arrays, [N] each.
 
     Attributes:
-        splits: int8, index into the manifest's splits; -1 for a source that was left out.
+        splits: int8, index into the manifest's splits; -1: the source was left out.
         labels: int32.
         groups: uint64, hash of the group.
     """
@@ -190,14 +192,17 @@ def _columns(path: Path, manifest: Manifest, table: SourceTable) -> tuple[_Colum
             problems.append(f"{path}: {error}")
             continue
         except KeyError as error:
-            problems.append(f"{path}: row {source} has {error}, which the manifest does not know")
+            problems.append(f"{path}: row {source} has {error}, which is not in the manifest")
             continue
         columns.groups[source] = _hash(row.group)
         ids[source] = _hash(row.id)
     if not problems:
         order = np.argsort(ids, kind="stable")
         again = order[1:][ids[order[1:]] == ids[order[:-1]]]
-        problems += [f"{path}: row {source} has the id {table.row(source).id} again" for source in again]
+        problems += [
+            f"{path}: row {source} has the id {table.row(source).id}, which another row has too"
+            for source in again
+        ]
     return columns, shortened(problems, str(path))
 
 
@@ -223,7 +228,7 @@ def _shared(path: Path, table: SourceTable, columns: _Columns) -> list[str]:
 
 
 def _miscounted(directory: Path, manifest: Manifest, columns: _Columns) -> list[str]:
-    """Returns which numbers of the manifest are not those of sources.csv."""
+    """Returns the numbers of the manifest that do not agree with sources.csv."""
     problems = []
     for number, (name, split) in enumerate(manifest.splits.items()):
         own = columns.splits == number
@@ -238,8 +243,8 @@ def _miscounted(directory: Path, manifest: Manifest, columns: _Columns) -> list[
         for field, value in expected.items():
             if getattr(split, field) != value:
                 problems.append(
-                    f"{directory / MANIFEST_NAME}: split {name} has {field} {getattr(split, field)}, by "
-                    f"{SOURCES_NAME} it must be {value}"
+                    f"{directory / MANIFEST_NAME}: split {name} has {field} {getattr(split, field)}, "
+                    f"{SOURCES_NAME} gives {value}"
                 )
         if sum(shard.records for shard in split.shards) != split.records:
             problems.append(
@@ -256,7 +261,7 @@ def _missing(
     columns: _Columns,
     keys: npt.NDArray[np.int64],
 ) -> list[str]:
-    """Returns the records that are nowhere; `keys` are those that are, each once."""
+    """Returns the missing records; `keys` are those that are there, each once."""
     base = manifest.copies + 1
     wanted = np.zeros(len(table), np.int64)
     for number, name in enumerate(manifest.splits):

@@ -1,11 +1,11 @@
-"""What closes a conversion: sources.csv and the manifest, from the plan and what was found in the work."""
+"""The last files of a conversion: sources.csv and manifest.json, also where it is written anew later."""
 
 import csv
 import hashlib
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from tfrecords.convert.options import ConvertOptions
 from tfrecords.convert.plan import versions
 from tfrecords.convert.shards import ImageJob, ShardJob
 from tfrecords.errors import InputError
-from tfrecords.manifest import Manifest, Shard, Split
+from tfrecords.manifest import MANIFEST_NAME, Manifest, Shard, Split
 from tfrecords.positive import chosen_class
 from tfrecords.sources.listing import SPLITS, Listing, Source
 from tfrecords.sources.rejection import REJECTED
@@ -22,10 +22,15 @@ from tfrecords.sources.rejection import REJECTED
 def render_sources(
     listing: Listing, splits: Sequence[str], rejected: Sequence[tuple[int, str]], seed: int
 ) -> bytes:
-    """Returns the content of sources.csv; `splits` has that of each source.
+    """Returns the content of sources.csv.
 
-    All sources have their row and number, so that a number does not depend on what was rejected; the
-    split of one that was, by its header or in decoding, is `REJECTED`.
+    Every source has a row, so that its number does not depend on which sources were rejected.
+
+    Args:
+        listing: all sources.
+        splits: of each source.
+        rejected: (number, reason) of each source that was left out; its split is `REJECTED`.
+        seed: of the group hashes.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -39,8 +44,8 @@ def render_sources(
 
 
 def hashed_group(source: Source, seed: int) -> str:
-    """Returns the group of a source as records and tables have it."""
-    if source.position:  # by the user's key, when it was listed
+    """Returns the hash of a source's group, as it is in records and tables."""
+    if source.position:  # it was hashed with the user's key when it was listed
         return source.group
     key = hashlib.blake2b(f"group/{seed}".encode()).digest()
     return hashlib.blake2b(os.fsencode(source.group), key=key, digest_size=8).hexdigest()
@@ -56,7 +61,7 @@ def manifest_of(
     rejected: Sequence[tuple[int, str]],
     plan: str,
 ) -> Manifest:
-    """Returns the manifest of what was converted, but for how far its splits can be trusted.
+    """Returns the manifest of a conversion, without `split_quality`.
 
     Raises:
         InputError: so many images were left out that a split has none of a class.
@@ -98,9 +103,29 @@ def manifest_of(
 def _refuse_lost_classes(
     options: ConvertOptions, listing: Listing, split: str, images: Sequence[ImageJob], rejected: int
 ) -> None:
-    there = {image.label for image in images}
-    if lost := [name for label, name in enumerate(listing.class_names) if label not in there]:
+    labels = {image.label for image in images}
+    if lost := [name for label, name in enumerate(listing.class_names) if label not in labels]:
         raise InputError(
             f"--max_rejects={options.max_rejects}: {rejected} images were left out, and split {split!r} has "
-            f"none of class {lost[0]!r} any more; repair some of them or add others"
+            f"no image of class {lost[0]!r} any more; repair some of them, or add others"
         )
+
+
+def updated_manifest(manifest: Manifest, positive: str) -> tuple[Manifest, tuple[str, ...]]:
+    """Returns the manifest that a finished data set is to have, and notes on why it is written anew.
+
+    Args:
+        manifest: the one that is there.
+        positive: the positive class that the user asks for; "": no other.
+
+    Raises:
+        InputError: there is no such class.
+    """
+    chosen = chosen_class(manifest.class_names, positive) or manifest.positive
+    updated = replace(manifest.in_current_schema(), positive=chosen)
+    if manifest.schema == updated.schema:
+        return updated, ()
+    return updated, (
+        f"{MANIFEST_NAME} was written anew: its keys are those of schema {updated.schema} now, before of "
+        f"schema {manifest.schema}; plan, shards and all other data stay as they were, and no image was read",
+    )

@@ -13,7 +13,8 @@ from threading import Thread
 import pytest
 
 from tfrecords.errors import InputError
-from tfrecords.files import open_output, replace_atomically, write_output
+from tfrecords.files.atomic import replace_atomically
+from tfrecords.files.outputs import open_output, write_output
 
 
 @pytest.fixture
@@ -172,7 +173,7 @@ def test_a_disk_is_refused(tmp_path):
         os.mknod(tmp_path / "disk", stat.S_IFBLK | 0o600, os.makedev(7, 250))
     except PermissionError:
         pytest.skip("making a device needs root")
-    with pytest.raises(InputError, match=rf"--csv={tmp_path}/disk: a disk"):
+    with pytest.raises(InputError, match=rf"--csv={tmp_path}/disk: is a disk"):
         write_output("--csv", str(tmp_path / "disk"), b"data")
     assert (tmp_path / "disk").is_block_device()
 
@@ -287,7 +288,7 @@ def in_a_file(folder):
         (in_a_file, "Not a directory; name a file elsewhere"),
         (loop, "Too many levels of symbolic links; .* remove them"),
         (listening, "No such device or address; name a file elsewhere"),
-        (lambda _: "/dev/fd/987", "Bad file descriptor; no descriptor that is open for writing"),
+        (lambda _: "/dev/fd/987", "Bad file descriptor; it is not open for writing"),
     ],
 )
 def test_what_cannot_be_written_is_named_with_the_fix(tmp_path, make, fix):
@@ -344,7 +345,7 @@ def test_a_file_that_is_mounted_by_itself_is_written_into(disk, tmp_path):
 def test_a_reader_that_goes_is_named(tmp_path):
     read, write = os.pipe()
     os.close(read)
-    with pytest.raises(InputError, match=rf"--csv=/dev/fd/{write}: who reads it has closed it"):
+    with pytest.raises(InputError, match=rf"--csv=/dev/fd/{write}: its reader closed it"):
         write_output("--csv", f"/dev/fd/{write}", b"data")
     os.close(write)
 

@@ -1,8 +1,6 @@
-"""One shard against the manifest and sources.csv: its size, its SHA-256, then record by record."""
+"""Checks one shard against the manifest and sources.csv: its size, its SHA-256, then each record."""
 
-import csv
 import hashlib
-import mmap
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,36 +16,23 @@ from tfrecords.errors import InputError
 from tfrecords.example import Record, decode
 from tfrecords.manifest import SOURCES_NAME, Manifest, Shard
 from tfrecords.records import read_records
+from tfrecords.verification.sources_csv import SourceRow, SourceTable
 
-NAMED: Final = 5  # problems of one shard that are named; the rest are counted
-COLUMNS: Final = ("source", "id", "class", "split", "group")  # of sources.csv; others are passed over
-_PIECE: Final = 1 << 22  # bytes read, or records' bytes counted, at a time
+NAMED: Final = 5  # problems of one shard that are named; the others are counted
+_PIECE: Final = 1 << 22  # bytes hashed at a time
 
 Count = Callable[[int], object]
 
 
 @dataclass(frozen=True)
-class SourceRow:
-    """A row of sources.csv."""
-
-    id: str
-    class_name: str
-    split: str
-    group: str
-
-    def __str__(self) -> str:
-        return f"{self.id} ({self.class_name}, {self.split}, group {self.group})"
-
-
-@dataclass(frozen=True)
-class Inspected:
-    """What the inspection of one shard found.
+class ShardReport:
+    """The outcome of checking one shard.
 
     Attributes:
-        problems: each with the file and, where there is one, the record.
-        records: int64 [N, 3], (number in the shard, source, copy) of each record whose source and
-            copy can be.
-        readable: whether all records could be told apart, so that one not found is missing.
+        problems: each names the file and, if it concerns one record, the record.
+        records: int64 [N, 3], (number in the shard, source, copy) of each record whose source and copy are
+            possible.
+        readable: whether the shard could be read to its end; if not, records that were not found may exist.
     """
 
     problems: tuple[str, ...]
@@ -55,86 +40,36 @@ class Inspected:
     readable: bool
 
 
-class SourceTable:
-    """The rows of sources.csv, mapped and not read: a row is parsed when it is asked for.
-
-    All processes share the system's copy of the file; each holds 8 bytes a row besides.
-
-    Raises:
-        InputError: the file is empty, lacks a column or ends within a row.
-    """
-
-    def __init__(self, path: Path) -> None:
-        if path.stat().st_size == 0:
-            raise InputError(f"{path}: is empty, it must start with {','.join(COLUMNS)}")
-        with path.open("rb") as file:
-            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        ends = [
-            start + np.flatnonzero(np.frombuffer(self._data[start : start + _PIECE], np.uint8) == ord("\n"))
-            for start in range(0, len(self._data), _PIECE)
-        ]
-        self._ends = np.concatenate(ends).astype(np.int64)  # ids and classes have no newline
-        if not len(self._ends) or self._ends[-1] != len(self._data) - 1:
-            raise InputError(f"{path}: ends within a row")
-        header = self._cells(-1)
-        if missing := [name for name in COLUMNS if name not in header]:
-            raise InputError(f"{path}: has no column {missing[0]}; there must be {','.join(COLUMNS)}")
-        self._width = len(header)
-        self._at = [header.index(name) for name in COLUMNS]
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def row(self, source: int) -> SourceRow:
-        """Returns a row by its number.
-
-        Raises:
-            InputError: it has other cells than the header, or another number.
-        """
-        cells = self._cells(source)
-        if len(cells) != self._width:
-            raise InputError(f"row {source} has {len(cells)} cells, the header has {self._width}")
-        number, *values = (cells[at] for at in self._at)
-        if number != str(source):
-            raise InputError(f"row {source} has the number {number!r}")
-        return SourceRow(*values)
-
-    def _cells(self, source: int) -> list[str]:
-        start = int(self._ends[source]) + 1 if source >= 0 else 0
-        line = self._data[start : int(self._ends[source + 1])]
-        return next(csv.reader([line.decode(errors="backslashreplace")]), [])
-
-
-class Inspector:
-    """Inspects the shards of a data set, one after the other.
+class ShardChecker:
+    """Checks shards of a data set, one at a time.
 
     Args:
         directory: of the data set.
         manifest: of the data set.
         quick: stop after size and SHA-256.
-        sources: whether sources.csv can be used; without it, records are checked by themselves.
+        sources: whether sources.csv is sound; if not, records are not compared with it.
     """
 
     def __init__(self, directory: Path, manifest: Manifest, *, quick: bool, sources: bool) -> None:
         self._directory, self._manifest, self._quick = directory, manifest, quick
         self._table = SourceTable(directory / SOURCES_NAME) if sources and not quick else None
 
-    def __call__(self, item: tuple[str, Shard], count: Count) -> Inspected:
-        """Inspects one shard; `count` is called with bytes, in all those that the manifest announces."""
+    def __call__(self, item: tuple[str, Shard], count: Count) -> ShardReport:
+        """Checks one shard; calls `count` with bytes done, in total the shard's bytes by the manifest."""
         split, shard = item
         counted = 0
 
-        def within(size: int) -> None:  # a shard may be longer than announced, or be cut
+        def within(size: int) -> None:  # a damaged shard may be longer or shorter than the manifest says
             nonlocal counted
             size = min(size, shard.bytes - counted)
             counted += size
             count(size)
 
-        found = self._inspect(split, shard, within)
+        report = self._check(split, shard, within)
         count(shard.bytes - counted)
-        return found
+        return report
 
-    def _inspect(self, split: str, shard: Shard, count: Count) -> Inspected:
+    def _check(self, split: str, shard: Shard, count: Count) -> ShardReport:
         path = self._directory / shard.name
         problems: list[str] = []
         records: list[tuple[int, int, int]] = []
@@ -149,24 +84,24 @@ class Inspector:
                 number = 0
                 for number, data in enumerate(read_records(path), 1):
                     count(len(data))
-                    if wrong := self._wrong_in(data, split, number - 1, records):
-                        problems.append(f"{path}: record {number - 1}: {wrong}")
+                    if problem := self._problem_of(data, split, number - 1, records):
+                        problems.append(f"{path}: record {number - 1}: {problem}")
                 if number != shard.records:
                     problems.append(f"{path}: has {number} records, the manifest says {shard.records}")
         except OSError as error:
             problems.append(f"{path}: {error.strerror}; restore it or convert again")
             readable = False
-        except InputError as error:  # names file, record and byte; what follows cannot be found
+        except InputError as error:  # it names file, record and byte; later records cannot be found
             problems.append(str(error))
             readable = False
-        return Inspected(
+        return ShardReport(
             tuple(shortened(problems, str(path))), np.array(records, np.int64).reshape(-1, 3), readable
         )
 
-    def _wrong_in(
+    def _problem_of(
         self, data: bytes, split: str, number: int, records: list[tuple[int, int, int]]
     ) -> str | None:
-        """Returns what is wrong with a record, or None; notes it in `records` if it can be counted."""
+        """Returns what is wrong with a record, or None; adds it to `records` if it can be counted."""
         manifest, table = self._manifest, self._table
         try:
             record = decode(data)
@@ -183,19 +118,19 @@ class Inspector:
             return f"copy {record.copy}, but {split} has {copies} of each image of {name}"
         if table is not None:
             name = manifest.class_names[record.label]
-            mine = SourceRow(_text(record.id), name, split, _text(record.group))
-            if (row := table.row(record.source)) != mine:
-                return f"it says {mine}, {SOURCES_NAME} says {row} of source {record.source}"
-        return _wrong_image(record, manifest)
+            own = SourceRow(_text(record.id), name, split, _text(record.group))
+            if (row := table.row(record.source)) != own:
+                return f"it says {own}, {SOURCES_NAME} says {row} for source {record.source}"
+        return _image_problem(record, manifest)
 
 
 def shortened(problems: Sequence[str], where: str) -> list[str]:
-    """Returns the first problems, and how many more there are."""
+    """Returns the first problems and, as the last line, how many more there are."""
     return counted(problems, len(problems), where)
 
 
 def counted(problems: Sequence[str], total: int, where: str) -> list[str]:
-    """Returns the first of `total` problems, and how many more there are."""
+    """Returns the first of `total` problems and, as the last line, how many more there are."""
     if total <= NAMED:
         return list(problems)
     return [*problems[:NAMED], f"{where}: {total - NAMED} more problems"]
@@ -214,7 +149,7 @@ def _text(value: bytes) -> str:
     return value.decode("ascii", "backslashreplace")
 
 
-def _wrong_image(record: Record, manifest: Manifest) -> str | None:
+def _image_problem(record: Record, manifest: Manifest) -> str | None:
     height, width, channels = manifest.image_shape
     allowed = f"{manifest.encoding} of {height}x{width}x{channels}"
     if manifest.encoding == "raw":
@@ -233,7 +168,7 @@ def _wrong_image(record: Record, manifest: Manifest) -> str | None:
                 image.verify()  # a PNG's CRCs
             with Image.open(BytesIO(record.image)) as image:
                 image.load()
-    except Exception as error:  # whatever a decoder says of damaged bytes is what was looked for
+    except Exception as error:  # any error of a decoder means damaged bytes
         reason = f"{type(error).__name__}: {error}".partition(" <")[0]
         return f"its image cannot be decoded, allowed is {allowed}: {reason}"
     return None
