@@ -21,7 +21,7 @@ _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX: Final = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Augmentation:
     """Strengths, each the largest change that is drawn; 0 turns a change off.
 
@@ -61,7 +61,9 @@ class Augmentation:
 
 
 PRESETS: Final = {
-    "none": Augmentation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),  # copies that repeat the original
+    "none": Augmentation(  # copies repeat the original
+        flip=0.0, rotation=0.0, zoom=0.0, crop=0.0, translation=0.0, brightness=0.0, contrast=0.0
+    ),
     "light": Augmentation(
         rotation=5.0, zoom=0.05, crop=0.05, translation=0.02, brightness=0.05, contrast=0.05
     ),

@@ -210,7 +210,8 @@ def test_strengths_that_cannot_be(change, message, facts):
 
 
 def test_the_largest_strengths_are_allowed():
-    spec = Augmentation(1.0, 180.0, 0.9, 0.9, 0.9, 0.9, 0.9, "edge")
+    largest = {name: 0.9 for name, _ in Augmentation().strengths()} | {"flip": 1.0, "rotation": 180.0}
+    spec = Augmentation(**largest, fill="edge")
     assert apply(noise(8, 8, 1), drawn(spec, height=8, width=8), spec.fill).shape == (8, 8, 1)
 
 
