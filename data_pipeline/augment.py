@@ -11,8 +11,7 @@ from typing import Any, Final
 import numpy as np
 import tensorflow as tf
 
-from data_pipeline.order import mixed, stateless_bits
-from data_pipeline.windows import GOLDEN
+from data_pipeline.splitmix64 import stateless_bits, uniforms
 from tfrecords.augment import PRESETS, Augmentation
 
 _SALT: Final = 0x6175676D  # keeps these draws apart from other uses of the same seed
@@ -88,14 +87,6 @@ def draw(spec: Augmentation, key: Any, *, height: int, width: int) -> Draws:
         rows.append([across, down, size / 2 + moved - across * (width / 2) - down * (height / 2)])
     matrix = tf.stack([tf.stack(row, -1) for row in rows], 1)
     return matrix, 1 + spec.contrast * signed[9], 255 * spec.brightness * signed[8]
-
-
-def uniforms(key: Any, count: int) -> Any:
-    """Returns float64 [count, B] in [0, 1): the splitmix64 sequence of each key, int64 [B]."""
-    steps = tf.constant([n * GOLDEN % 2**64 for n in range(1, count + 1)], tf.uint64)
-    bits = mixed(tf.bitcast(key, tf.uint64) + steps[:, None])
-    top = tf.bitwise.right_shift(bits, tf.constant(11, tf.uint64))
-    return tf.cast(top, tf.float64) * 2.0**-53
 
 
 def warp(image: Any, drawn: Draws, fill: str) -> Any:

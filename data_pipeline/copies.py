@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from data_pipeline.order import shuffled, stateless_bits
+from data_pipeline.order import shuffled
+from data_pipeline.splitmix64 import stateless_bits
 from tfrecords.errors import InputError
 from tfrecords.manifest import MOST_CLASSES_SHOWN, Manifest
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from data_pipeline.windows import FACTORS, GOLDEN, SALT
+from data_pipeline.splitmix64 import stateless_bits
+from data_pipeline.windows import SALT
 
 # Of the cipher. tf.random.experimental.index_shuffle has 4: too few for keys as close as (seed, 0),
 # (seed, 1), ...; epochs then resemble each other, and some are hardly shuffled (tests: test_order.py).
@@ -57,23 +58,3 @@ def window_shuffled(size: Any, *, seed: int, epoch: Any, window: Any) -> Any:
     position = tf.range(tf.cast(size, tf.int64))
     bits = tf.bitcast(stateless_bits(SALT, seed, epoch, window, position), tf.int64)
     return tf.cast(tf.argsort(bits, stable=True), tf.int64)
-
-
-def stateless_bits(*words: Any) -> Any:
-    """Returns 64 random bits, uint64 of the words' common shape, that follow from int64 words alone."""
-    bits = tf.constant(0, tf.uint64)
-    for word in words:
-        unsigned = tf.bitcast(tf.cast(word, tf.int64), tf.uint64)
-        bits = mixed(tf.bitwise.bitwise_xor(bits, unsigned) + tf.constant(GOLDEN, tf.uint64))
-    return bits
-
-
-def mixed(bits: Any) -> Any:
-    """Returns splitmix64's output function, a bijection of uint64."""
-    for shift, factor in FACTORS:
-        bits = _xor_shifted(bits, shift) * tf.constant(factor, tf.uint64)
-    return _xor_shifted(bits, 31)
-
-
-def _xor_shifted(bits: Any, shift: int) -> Any:
-    return tf.bitwise.bitwise_xor(bits, tf.bitwise.right_shift(bits, tf.constant(shift, tf.uint64)))

@@ -13,13 +13,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from tfrecords.splitmix64 import stateless_bits
+
 CYCLE: Final = 8  # shards read side by side
 BLOCK: Final = 16  # records taken from one before the next
 SALT: Final = 0x77696E646F77  # keeps these orders apart from other uses of the same seed
-
-# splitmix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
-GOLDEN: Final = 0x9E3779B97F4A7C15
-FACTORS: Final = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 Integers = npt.NDArray[np.int64]
 
@@ -111,14 +109,5 @@ def permutation(size: int, *, seed: int, epoch: int, window: int) -> Integers:
     Returns:
         int64 [size].
     """
-    bits = np.zeros(size, np.uint64)
-    for word in (SALT, seed, epoch, window, np.arange(size)):
-        bits = _mixed((bits ^ np.asarray(word, np.int64).view(np.uint64)) + np.uint64(GOLDEN))
+    bits = stateless_bits(SALT, seed, epoch, window, np.arange(size))
     return np.argsort(bits.view(np.int64), kind="stable")
-
-
-def _mixed(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Returns splitmix64's output function, a bijection."""
-    for shift, factor in FACTORS:
-        bits = (bits ^ bits >> np.uint64(shift)) * np.uint64(factor)
-    return bits ^ bits >> np.uint64(31)

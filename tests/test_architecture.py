@@ -21,7 +21,10 @@ KNOWN_TO_PIPELINE = {
     "tfrecords",
     *(
         f"tfrecords.{name}"
-        for name in ("augment", "command", "errors", "example", "files", "manifest", "records", "signals")
+        for name in (
+            *("augment", "command", "errors", "example", "files", "manifest", "records", "signals"),
+            "splitmix64",
+        )
     ),
 }
 # Arrows inside a package: which of its folders the rooms of each folder may import, their own aside. The

@@ -12,13 +12,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from tfrecords.errors import InputError
+from tfrecords.splitmix64 import uniforms
 
 _DRAWS: Final = 10  # uniform numbers a copy needs
 _MID_GREY: Final = 127.5
-
-# splitmix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
-_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
-_MIX: Final = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +109,7 @@ def describe(drawn: Draw, *, height: int, width: int) -> str:
 def draw(spec: Augmentation, *, seed: int, record_id: str, copy: int, height: int, width: int) -> Draw:
     """Draws one copy of one image; a pure function of its arguments."""
     digest = blake2b(f"{seed}/{copy}/{record_id}".encode(), digest_size=8).digest()
-    uniform = _uniform(int.from_bytes(digest, "little"), _DRAWS)
+    uniform = uniforms(int.from_bytes(digest, "little"), _DRAWS)
     signed = 2 * uniform - 1
     kept = 1 - spec.crop * uniform[3]
     scale = kept / (1 + spec.zoom * signed[2])
@@ -146,15 +143,6 @@ def apply(image: npt.NDArray[np.uint8], drawn: Draw, fill: str = "reflect") -> n
     tones = (np.arange(256) - _MID_GREY) * drawn.gain + _MID_GREY + drawn.bias
     table = np.clip(np.rint(tones), 0, 255).astype(int).tolist()
     return np.asarray(plane.point(table * channels)).reshape(image.shape)
-
-
-def _uniform(key: int, count: int) -> npt.NDArray[np.float64]:
-    """Returns float64 [count] in [0, 1): the splitmix64 sequence of a 64-bit key."""
-    z = np.uint64(key) + _GOLDEN * np.arange(1, count + 1, dtype=np.uint64)
-    z = (z ^ (z >> np.uint64(30))) * _MIX[0]
-    z = (z ^ (z >> np.uint64(27))) * _MIX[1]
-    z ^= z >> np.uint64(31)
-    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _beyond(distance: float) -> int:

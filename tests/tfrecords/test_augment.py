@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tfrecords import augment
 from tfrecords.augment import PRESETS, Augmentation, Draw, apply, describe, draw
 from tfrecords.errors import InputError
 
@@ -24,21 +23,6 @@ def noise(height, width, channels, seed=0):
 
 def corners(matrix, height, width):
     return matrix @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
-
-
-def test_splitmix64_gives_the_published_numbers():
-    # The reference generator's first five outputs for the state 1234567
-    # (https://rosettacode.org/wiki/Pseudo-random_numbers/Splitmix64).
-    published = [
-        6457827717110365317,
-        3203168211198807973,
-        9817491932198370423,
-        4593380528125082431,
-        16408922859458223821,
-    ]
-    found = augment._uniform(1234567, 5)
-    assert found.tolist() == [(number >> 11) * 2.0**-53 for number in published]
-    assert augment._uniform(2**64 - 1, 1000).max() < 1
 
 
 def test_golden_draw():
