@@ -6,7 +6,7 @@ the number of workers, or the step at which a run went on.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +18,19 @@ _SALT: Final = 0x6175676D  # keeps these draws apart from other uses of the same
 _DRAWS: Final = 10  # uniform numbers a record needs
 _MID_GREY: Final = 127.5
 
-Draws = tuple[Any, Any, Any]
+
+class Transforms(NamedTuple):
+    """One drawn change for each image of a batch; see `tfrecords.augment.Transform`.
+
+    Attributes:
+        matrix: float64 [B, 2, 3].
+        gain: float64 [B].
+        bias: float64 [B].
+    """
+
+    matrix: Any
+    gain: Any
+    bias: Any
 
 
 def id_hashes(ids: Any) -> Any:
@@ -53,23 +65,20 @@ def augmenter(preset: str) -> Callable[[Any, Any], Any] | None:
 
     def augment(image: Any, key: Any) -> Any:
         height, width = image.shape[1:3]
-        return warp(image, draw(spec, key, height=height, width=width), spec.fill)
+        return apply_transforms(image, draw_transforms(spec, key, height=height, width=width), spec.fill)
 
     compiled = not tf.config.list_logical_devices("GPU")
     return tf.function(augment, jit_compile=compiled, reduce_retracing=True)
 
 
-def draw(spec: Augmentation, key: Any, *, height: int, width: int) -> Draws:
-    """Draws one change for each key, as `tfrecords.augment.draw` does for one.
+def draw_transforms(spec: Augmentation, key: Any, *, height: int, width: int) -> Transforms:
+    """Draws one change for each key, as `tfrecords.augment.draw_transform` does for one.
 
     Args:
         spec: the strengths.
         key: int64 [B].
         height: of the images, pixels.
         width: likewise.
-
-    Returns:
-        matrix float64 [B, 2, 3], gain float64 [B], bias float64 [B]: see `tfrecords.augment.Draw`.
     """
     uniform = uniforms(key, _DRAWS)
     signed = 2 * uniform - 1
@@ -86,24 +95,24 @@ def draw(spec: Augmentation, key: Any, *, height: int, width: int) -> Draws:
         moved = size * (signed[window] * (1 - kept) / 2 + signed[shift] * spec.translation)
         rows.append([across, down, size / 2 + moved - across * (width / 2) - down * (height / 2)])
     matrix = tf.stack([tf.stack(row, -1) for row in rows], 1)
-    return matrix, 1 + spec.contrast * signed[9], 255 * spec.brightness * signed[8]
+    return Transforms(matrix, 1 + spec.contrast * signed[9], 255 * spec.brightness * signed[8])
 
 
-def warp(image: Any, drawn: Draws, fill: str) -> Any:
-    """Changes each image as drawn, as `tfrecords.augment.apply` does one.
+def apply_transforms(image: Any, transforms: Transforms, fill: str) -> Any:
+    """Applies its transform to each image, as `tfrecords.augment.apply_transform` does to one.
 
     Float32 beside Pillow's float64: here and there a grey level differs by 1, by 2 where contrast is raised.
 
     Args:
         image: uint8 [B, H, W, C].
-        drawn: of `draw`.
+        transforms: of `draw_transforms`.
         fill: what lies outside the image, "reflect" or "edge".
 
     Returns:
         uint8 [B, H, W, C].
     """
     size, (height, width, channels) = tf.shape(image)[0], image.shape[1:]
-    matrix, gain, bias = [tf.cast(value, tf.float32) for value in drawn]
+    matrix, gain, bias = [tf.cast(value, tf.float32) for value in transforms]
     # Pixel centres lie at halves: the centre of the first is (0.5, 0.5).
     columns, rows = (
         tf.range(width, dtype=tf.float32) + 0.5,

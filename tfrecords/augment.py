@@ -71,7 +71,7 @@ PRESETS: Final = {
 
 
 @dataclass(frozen=True)
-class Draw:
+class Transform:
     """One drawn copy: output pixel centre (x, y) shows input point `matrix @ (x, y, 1)`.
 
     Attributes:
@@ -85,28 +85,30 @@ class Draw:
     bias: float
 
 
-def describe(drawn: Draw, *, height: int, width: int) -> str:
+def describe(transform: Transform, *, height: int, width: int) -> str:
     """Returns a draw in words, with its matrix.
 
     The matrix leads from the copy to the original, so a copy is enlarged by one over its scale and turned
     by minus its angle. Degrees are clockwise, a shift is of the copy's content, in pixels.
     """
-    turn = drawn.matrix[:, :2]
+    turn = transform.matrix[:, :2]
     scale = float(np.sqrt(abs(np.linalg.det(turn))))
     flipped = np.linalg.det(turn) < 0
     upright = turn * np.array([-1 if flipped else 1, 1])
     angle = float(-np.degrees(np.arctan2(upright[1, 0], upright[0, 0])))
     centre = np.array([width / 2, height / 2])
-    right, down = centre - np.linalg.solve(turn, drawn.matrix[:, 2] + turn @ centre - centre) - centre
-    rows = "; ".join(" ".join(f"{value:.4f}" for value in row) for row in drawn.matrix)
+    right, down = centre - np.linalg.solve(turn, transform.matrix[:, 2] + turn @ centre - centre) - centre
+    rows = "; ".join(" ".join(f"{value:.4f}" for value in row) for row in transform.matrix)
     return (
         f"turned by {angle:+.1f} degrees{' and then flipped' * bool(flipped)}, enlarged {1 / scale:.3f} "
         f"times, shifted by {right:+.1f} to the right and {down:+.1f} down; "
-        f"contrast x {drawn.gain:.3f}, brightness {drawn.bias:+.1f} of 255; matrix [{rows}]"
+        f"contrast x {transform.gain:.3f}, brightness {transform.bias:+.1f} of 255; matrix [{rows}]"
     )
 
 
-def draw(spec: Augmentation, *, seed: int, record_id: str, copy: int, height: int, width: int) -> Draw:
+def draw_transform(
+    spec: Augmentation, *, seed: int, record_id: str, copy: int, height: int, width: int
+) -> Transform:
     """Draws one copy of one image; a pure function of its arguments."""
     digest = blake2b(f"{seed}/{copy}/{record_id}".encode(), digest_size=8).digest()
     uniform = uniforms(int.from_bytes(digest, "little"), _DRAWS)
@@ -121,26 +123,28 @@ def draw(spec: Augmentation, *, seed: int, record_id: str, copy: int, height: in
     shift = size * (signed[4:6] * (1 - kept) / 2 + signed[6:8] * spec.translation)
     matrix = np.column_stack([turn, size / 2 + shift - turn @ (size / 2)])
     gain, bias = 1 + spec.contrast * signed[9], 255 * spec.brightness * signed[8]
-    return Draw(matrix, float(gain), float(bias))
+    return Transform(matrix, float(gain), float(bias))
 
 
-def apply(image: npt.NDArray[np.uint8], drawn: Draw, fill: str = "reflect") -> npt.NDArray[np.uint8]:
+def apply_transform(
+    image: npt.NDArray[np.uint8], transform: Transform, fill: str = "reflect"
+) -> npt.NDArray[np.uint8]:
     """Returns the copy: one bilinear warp, one look-up of tones; uint8 [H, W, C] as the image."""
     height, width, channels = image.shape
     corners = np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
-    x, y = drawn.matrix @ corners
+    x, y = transform.matrix @ corners
     left, top = _beyond(-x.min()), _beyond(-y.min())
     right, bottom = _beyond(x.max() - width), _beyond(y.max() - height)
     columns, rows = np.arange(-left, width + right), np.arange(-top, height + bottom)
     padded = image[_inside(rows, height, fill)[:, None], _inside(columns, width, fill)]
-    matrix = drawn.matrix + np.array([[0, 0, left], [0, 0, top]])
+    matrix = transform.matrix + np.array([[0, 0, left], [0, 0, top]])
     plane = Image.fromarray(padded[..., 0] if channels == 1 else padded).transform(
         (width, height),
         Image.Transform.AFFINE,
         tuple(matrix.ravel()),
         resample=Image.Resampling.BILINEAR,
     )
-    tones = (np.arange(256) - _MID_GREY) * drawn.gain + _MID_GREY + drawn.bias
+    tones = (np.arange(256) - _MID_GREY) * transform.gain + _MID_GREY + transform.bias
     table = np.clip(np.rint(tones), 0, 255).astype(int).tolist()
     return np.asarray(plane.point(table * channels)).reshape(image.shape)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tfrecords.augment import PRESETS, Augmentation, Draw, apply, describe, draw
+from tfrecords.augment import PRESETS, Augmentation, Transform, apply_transform, describe, draw_transform
 from tfrecords.errors import InputError
 
 NONE = dict.fromkeys(("flip", "rotation", "zoom", "crop", "translation", "brightness", "contrast"), 0.0)
@@ -14,7 +14,7 @@ IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
 def drawn(spec, record_id="NORMAL/IM-0001-0001.jpeg", *, seed=0, copy=1, height=20, width=30):
-    return draw(spec, seed=seed, record_id=record_id, copy=copy, height=height, width=width)
+    return draw_transform(spec, seed=seed, record_id=record_id, copy=copy, height=height, width=width)
 
 
 def noise(height, width, channels, seed=0):
@@ -79,22 +79,22 @@ def test_no_strength_no_change():
     np.testing.assert_array_equal(found.matrix, IDENTITY)
     assert (found.gain, found.bias) == (1, 0)
     for fill in ("reflect", "edge"):
-        np.testing.assert_array_equal(apply(image, found, fill), image)
+        np.testing.assert_array_equal(apply_transform(image, found, fill), image)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_flip_alone_mirrors_exactly(channels):
     image = noise(20, 31, channels)
     found = drawn(Augmentation(**NONE | {"flip": 1.0}), height=20, width=31)
-    np.testing.assert_array_equal(apply(image, found), image[:, ::-1])
+    np.testing.assert_array_equal(apply_transform(image, found), image[:, ::-1])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("fill", ["reflect", "edge"])
 def test_a_quarter_turn_is_exact(channels, fill):
     image = noise(24, 24, channels)
-    quarter = Draw(np.array([[0.0, -1.0, 24.0], [1.0, 0.0, 0.0]]), 1, 0)
-    np.testing.assert_array_equal(apply(image, quarter, fill), np.rot90(image))
+    quarter = Transform(np.array([[0.0, -1.0, 24.0], [1.0, 0.0, 0.0]]), 1, 0)
+    np.testing.assert_array_equal(apply_transform(image, quarter, fill), np.rot90(image))
 
 
 def test_a_rotation_turns_around_the_centre_and_keeps_the_aspect():
@@ -121,7 +121,7 @@ def test_no_black_wedges(channels, fill):
     white = np.full((20, 30, channels), 255, np.uint8)
     spec = Augmentation(**NONE | STRONG)
     for number in range(100):
-        assert apply(white, drawn(spec, f"image {number}"), fill).min() == 255
+        assert apply_transform(white, drawn(spec, f"image {number}"), fill).min() == 255
 
 
 @pytest.mark.parametrize(
@@ -130,14 +130,14 @@ def test_no_black_wedges(channels, fill):
 )
 def test_what_lies_outside(fill, row):
     image = np.array([[10, 20, 30, 40, 50, 60]] * 4, np.uint8)[..., None]
-    right = Draw(np.array([[1.0, 0.0, -2.0], [0.0, 1.0, 0.0]]), 1, 0)
-    np.testing.assert_array_equal(apply(image, right, fill)[..., 0], [row] * 4)
+    right = Transform(np.array([[1.0, 0.0, -2.0], [0.0, 1.0, 0.0]]), 1, 0)
+    np.testing.assert_array_equal(apply_transform(image, right, fill)[..., 0], [row] * 4)
 
 
 def test_a_reflection_goes_on_beyond_the_image():
     image = np.array([[10, 20, 30]], np.uint8)[..., None]
-    far = Draw(np.array([[1.0, 0.0, -6.0], [0.0, 1.0, 0.0]]), 1, 0)
-    assert apply(image, far)[0, :, 0].tolist() == [30, 20, 10]  # ... 30 20 [10 20 30] 20 10 ...
+    far = Transform(np.array([[1.0, 0.0, -6.0], [0.0, 1.0, 0.0]]), 1, 0)
+    assert apply_transform(image, far)[0, :, 0].tolist() == [30, 20, 10]  # ... 30 20 [10 20 30] 20 10 ...
 
 
 @pytest.mark.parametrize(
@@ -159,16 +159,18 @@ def test_a_reflection_goes_on_beyond_the_image():
 def test_tones(value, gain, bias, result):
     for channels in (1, 3):
         image = np.full((3, 4, channels), value, np.uint8)
-        np.testing.assert_array_equal(apply(image, Draw(IDENTITY, gain, bias)), np.full_like(image, result))
+        np.testing.assert_array_equal(
+            apply_transform(image, Transform(IDENTITY, gain, bias)), np.full_like(image, result)
+        )
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 3), (9, 1, 1), (2, 2, 3)])
 def test_tiny_images(shape):
     image = noise(*shape)
-    found = draw(
+    found = draw_transform(
         Augmentation(**NONE | STRONG), seed=0, record_id="a", copy=1, height=shape[0], width=shape[1]
     )
-    result = apply(image, found)
+    result = apply_transform(image, found)
     assert (result.shape, result.dtype) == (shape, np.uint8)
     assert image.min() <= result.min() <= result.max() <= image.max()
 
@@ -196,7 +198,7 @@ def test_strengths_that_cannot_be(change, message, facts):
 def test_the_largest_strengths_are_allowed():
     largest = {name: 0.9 for name, _ in Augmentation().strengths()} | {"flip": 1.0, "rotation": 180.0}
     spec = Augmentation(**largest, fill="edge")
-    assert apply(noise(8, 8, 1), drawn(spec, height=8, width=8), spec.fill).shape == (8, 8, 1)
+    assert apply_transform(noise(8, 8, 1), drawn(spec, height=8, width=8), spec.fill).shape == (8, 8, 1)
 
 
 @pytest.mark.parametrize("copy", range(1, 9))
@@ -206,14 +208,14 @@ def test_a_draw_in_words_says_where_a_point_goes(copy):
     rows, columns = np.mgrid[0:height, 0:width]
     image = 200 * np.exp(-(((columns + 0.5 - spot[0]) ** 2 + (rows + 0.5 - spot[1]) ** 2) / 18))
     spec = Augmentation(brightness=0, contrast=0)
-    moved_by = draw(spec, seed=0, record_id="x", copy=copy, height=height, width=width)
+    moved_by = draw_transform(spec, seed=0, record_id="x", copy=copy, height=height, width=width)
     words = re.fullmatch(
         r"turned by ([-+\d.]+) degrees( and then flipped)?, enlarged ([\d.]+) times, shifted by ([-+\d.]+) "
         r"to the right and ([-+\d.]+) down; contrast x 1.000, brightness [-+]0.0 of 255; matrix \[(.*)\]",
         describe(moved_by, height=height, width=width),
     )
     degrees, flipped, enlarged, right, down, matrix = words.groups()
-    shown = apply(image.astype(np.uint8)[..., None], moved_by)[..., 0].astype(float)
+    shown = apply_transform(image.astype(np.uint8)[..., None], moved_by)[..., 0].astype(float)
     found = np.array([(shown * (columns + 0.5)).sum(), (shown * (rows + 0.5)).sum()]) / shown.sum()
     angle = np.deg2rad(float(degrees))
     clockwise = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -238,4 +240,4 @@ def test_presets_grow_and_the_default_is_standard():
 
 def test_a_copy_without_strengths_is_the_original():
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    assert np.array_equal(apply(image, drawn(PRESETS["none"])), image)
+    assert np.array_equal(apply_transform(image, drawn(PRESETS["none"])), image)

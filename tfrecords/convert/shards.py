@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tfrecords.augment import Augmentation, apply, draw
+from tfrecords.augment import Augmentation, apply_transform, draw_transform
 from tfrecords.convert.encoding import encode_image
 from tfrecords.convert.findings import Findings
 from tfrecords.duplicates.perceptual import perceptual_hash
@@ -384,7 +384,7 @@ def _copied(
     pixels: npt.NDArray[np.uint8], image: ImageJob, copy: int, rendering: Rendering
 ) -> npt.NDArray[np.uint8]:
     height, width, _ = rendering.shape
-    drawn = draw(
+    transform = draw_transform(
         rendering.augmentation,
         seed=rendering.seed,
         record_id=image.id,
@@ -392,4 +392,4 @@ def _copied(
         height=height,
         width=width,
     )
-    return apply(pixels, drawn, rendering.augmentation.fill)
+    return apply_transform(pixels, transform, rendering.augmentation.fill)

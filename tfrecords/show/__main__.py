@@ -9,7 +9,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tfrecords.augment import Augmentation, describe, draw
+from tfrecords.augment import Augmentation, describe, draw_transform
 from tfrecords.command import define_path, run
 from tfrecords.errors import InputError
 from tfrecords.files import write_output
@@ -70,7 +70,7 @@ def _draws(data: Path, manifest: Manifest) -> list[str]:
         for record in variants:
             if record.copy:
                 record_id = record.id.decode()
-                drawn = draw(
+                transform = draw_transform(
                     spec,
                     seed=manifest.seed,
                     record_id=record_id,
@@ -79,7 +79,7 @@ def _draws(data: Path, manifest: Manifest) -> list[str]:
                     width=width,
                 )
                 lines.append(
-                    f"{record_id}, copy {record.copy}: {describe(drawn, height=height, width=width)}"
+                    f"{record_id}, copy {record.copy}: {describe(transform, height=height, width=width)}"
                 )
     return lines
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfrecords.augment import Draw, apply
+from tfrecords.augment import Transform, apply_transform
 from tfrecords.example import decode
 from tfrecords.manifest import Manifest
 from tfrecords.records import read_records
@@ -192,9 +192,9 @@ def test_the_draws_are_those_of_the_records(run_command, data):
         )
         name, copy, gain, bias, matrix = found.groups()
         values = np.array([[float(value) for value in row.split()] for row in matrix.split("; ")])
-        drawn = Draw(values, float(gain), float(bias))
+        transform = Transform(values, float(gain), float(bias))
         expected = records[name, int(copy)].astype(int)
-        shown = apply(records[name, 0], drawn).astype(int)
+        shown = apply_transform(records[name, 0], transform).astype(int)
         assert abs(shown - expected).max() <= 2  # printed digits
         assert abs(records[name, 0] - expected).max() > 20
 
