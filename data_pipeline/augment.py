@@ -15,7 +15,7 @@ from data_pipeline.splitmix64 import stateless_bits, uniforms
 from tfrecords.augment import PRESETS, Augmentation
 
 _SALT: Final = 0x6175676D  # keeps these draws apart from other uses of the same seed
-_DRAWS: Final = 10  # uniform numbers a record needs
+_DRAWS: Final = 10  # uniform numbers a record needs, and one more for gamma
 _MID_GREY: Final = 127.5
 
 
@@ -26,11 +26,13 @@ class Transforms(NamedTuple):
         matrix: float64 [B, 2, 3].
         gain: float64 [B].
         bias: float64 [B].
+        exponent: float64 [B]; None where gamma is 0, so that no op is spent on it.
     """
 
     matrix: Any
     gain: Any
     bias: Any
+    exponent: Any = None
 
 
 def id_hashes(ids: Any) -> Any:
@@ -80,7 +82,7 @@ def draw_transforms(spec: Augmentation, key: Any, *, height: int, width: int) ->
         height: of the images, pixels.
         width: likewise.
     """
-    uniform = uniforms(key, _DRAWS)
+    uniform = uniforms(key, _DRAWS + 1 if spec.gamma else _DRAWS)
     signed = 2 * uniform - 1
     kept = 1 - spec.crop * uniform[3]
     scale = kept / (1 + spec.zoom * signed[2])
@@ -95,7 +97,8 @@ def draw_transforms(spec: Augmentation, key: Any, *, height: int, width: int) ->
         moved = size * (signed[window] * (1 - kept) / 2 + signed[shift] * spec.translation)
         rows.append([across, down, size / 2 + moved - across * (width / 2) - down * (height / 2)])
     matrix = tf.stack([tf.stack(row, -1) for row in rows], 1)
-    return Transforms(matrix, 1 + spec.contrast * signed[9], 255 * spec.brightness * signed[8])
+    exponent = (1 + spec.gamma) ** signed[10] if spec.gamma else None
+    return Transforms(matrix, 1 + spec.contrast * signed[9], 255 * spec.brightness * signed[8], exponent)
 
 
 def apply_transforms(image: Any, transforms: Transforms, fill: str) -> Any:
@@ -112,7 +115,7 @@ def apply_transforms(image: Any, transforms: Transforms, fill: str) -> Any:
         uint8 [B, H, W, C].
     """
     size, (height, width, channels) = tf.shape(image)[0], image.shape[1:]
-    matrix, gain, bias = [tf.cast(value, tf.float32) for value in transforms]
+    matrix, gain, bias = [tf.cast(value, tf.float32) for value in transforms[:3]]
     # Pixel centres lie at halves: the centre of the first is (0.5, 0.5).
     columns, rows = (
         tf.range(width, dtype=tf.float32) + 0.5,
@@ -139,6 +142,9 @@ def apply_transforms(image: Any, transforms: Transforms, fill: str) -> Any:
     lower += (at(first + right + below) - lower) * x
     # Pillow cuts fractions off; the tones are then looked up for whole grey levels.
     level = tf.floor(upper + (lower - upper) * y)
+    if transforms.exponent is not None:
+        exponent = tf.cast(transforms.exponent, tf.float32)[:, None, None, None]
+        level = 255 * (level / 255) ** exponent
     tones = (level - _MID_GREY) * gain[:, None, None, None] + (_MID_GREY + bias)[:, None, None, None]
     return tf.cast(tf.clip_by_value(tf.round(tones), 0, 255), tf.uint8)
 

@@ -3,9 +3,9 @@
 What a copy looks like follows from (seed, record id, copy) alone, never from the order of work.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from PIL import Image
 from tfrecords.errors import InputError
 from tfrecords.splitmix64 import uniforms
 
-_DRAWS: Final = 10  # uniform numbers a copy needs
+_DRAWS: Final = 11  # uniform numbers a copy needs
 _MID_GREY: Final = 127.5
 
 
@@ -30,6 +30,7 @@ class Augmentation:
         translation: share of the size, in x and in y.
         brightness: share of the full range added or taken away.
         contrast: share of the distance from mid-grey added or taken away.
+        gamma: the exponent of the tone curve is drawn from 1 / (1 + gamma) to 1 + gamma, by its logarithm.
         fill: what lies outside the image: "reflect" (mirrored) or "edge" (the border, repeated).
     """
 
@@ -40,10 +41,11 @@ class Augmentation:
     translation: float = 0.05
     brightness: float = 0.1
     contrast: float = 0.15
+    gamma: float = 0.0
     fill: str = "reflect"
 
     def __post_init__(self) -> None:
-        limits = {"rotation": 180.0, "flip": 1.0}
+        limits = {"rotation": 180.0, "flip": 1.0, "gamma": 3.0}
         for field in fields(self):
             value = getattr(self, field.name)
             limit = limits.get(field.name, 0.9)
@@ -56,6 +58,11 @@ class Augmentation:
         """Returns (name, value) of each strength."""
         return [(field.name, getattr(self, field.name)) for field in fields(self) if field.name != "fill"]
 
+    def to_json(self) -> dict[str, Any]:
+        """Returns what plans and manifests hold: those from before a field was there stay as they are."""
+        later = {"gamma": 0.0}
+        return {name: value for name, value in asdict(self).items() if later.get(name) != value}
+
 
 PRESETS: Final = {
     "none": Augmentation(  # copies repeat the original
@@ -66,6 +73,7 @@ PRESETS: Final = {
     ),
     "standard": Augmentation(),
     "radiograph": Augmentation(flip=0.0),  # a flip moves the heart to the other side
+    "exposure": Augmentation(flip=0.0, gamma=0.3),  # radiograph, and the exposure varies
     "strong": Augmentation(rotation=20.0, zoom=0.2, crop=0.2, translation=0.1, brightness=0.2, contrast=0.3),
 }
 
@@ -78,11 +86,14 @@ class Transform:
         matrix: float64 [2, 3], pixels.
         gain: factor of the distance from mid-grey.
         bias: added grey levels, 0..255.
+        exponent: of the tone curve 255 * (level / 255) ** exponent. The curve comes before gain and bias: it
+            keeps levels from 0 to 255, so that they are clipped only once, at the end.
     """
 
     matrix: npt.NDArray[np.float64]
     gain: float
     bias: float
+    exponent: float = 1.0
 
 
 def describe(transform: Transform, *, height: int, width: int) -> str:
@@ -98,11 +109,12 @@ def describe(transform: Transform, *, height: int, width: int) -> str:
     angle = float(-np.degrees(np.arctan2(upright[1, 0], upright[0, 0])))
     centre = np.array([width / 2, height / 2])
     right, down = centre - np.linalg.solve(turn, transform.matrix[:, 2] + turn @ centre - centre) - centre
+    curve = f"exponent {transform.exponent:.3f}, " if transform.exponent != 1 else ""
     rows = "; ".join(" ".join(f"{value:.4f}" for value in row) for row in transform.matrix)
     return (
         f"turned by {angle:+.1f} degrees{' and then flipped' * bool(flipped)}, enlarged {1 / scale:.3f} "
         f"times, shifted by {right:+.1f} to the right and {down:+.1f} down; "
-        f"contrast x {transform.gain:.3f}, brightness {transform.bias:+.1f} of 255; matrix [{rows}]"
+        f"{curve}contrast x {transform.gain:.3f}, brightness {transform.bias:+.1f} of 255; matrix [{rows}]"
     )
 
 
@@ -123,7 +135,7 @@ def draw_transform(
     shift = size * (signed[4:6] * (1 - kept) / 2 + signed[6:8] * spec.translation)
     matrix = np.column_stack([turn, size / 2 + shift - turn @ (size / 2)])
     gain, bias = 1 + spec.contrast * signed[9], 255 * spec.brightness * signed[8]
-    return Transform(matrix, float(gain), float(bias))
+    return Transform(matrix, float(gain), float(bias), float((1 + spec.gamma) ** signed[10]))
 
 
 def apply_transform(
@@ -144,7 +156,8 @@ def apply_transform(
         tuple(matrix.ravel()),
         resample=Image.Resampling.BILINEAR,
     )
-    tones = (np.arange(256) - _MID_GREY) * transform.gain + _MID_GREY + transform.bias
+    levels = np.arange(256) if transform.exponent == 1 else 255 * (np.arange(256) / 255) ** transform.exponent
+    tones = (levels - _MID_GREY) * transform.gain + _MID_GREY + transform.bias
     table = np.clip(np.rint(tones), 0, 255).astype(int).tolist()
     return np.asarray(plane.point(table * channels)).reshape(image.shape)
 

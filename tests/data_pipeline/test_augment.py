@@ -17,10 +17,11 @@ def keys(count, *, seed=0, epoch=0, copy=0):
 
 
 def drawn(spec, count=2000, **key):
-    return [
-        value.numpy()
-        for value in online.draw_transforms(spec, keys(count, **key), height=HEIGHT, width=WIDTH)
-    ]
+    return in_numpy(online.draw_transforms(spec, keys(count, **key), height=HEIGHT, width=WIDTH))
+
+
+def in_numpy(transforms):
+    return [value.numpy() for value in transforms if value is not None]
 
 
 def smooth(count, channels, *, height=HEIGHT, width=WIDTH):
@@ -30,21 +31,24 @@ def smooth(count, channels, *, height=HEIGHT, width=WIDTH):
 
 
 def batch_of(draws):
-    fields = online.Transforms._fields
-    return online.Transforms(*(np.stack([getattr(one, name) for one in draws]) for name in fields))
+    names = ("matrix", "gain", "bias")
+    return online.Transforms(*(np.stack([getattr(one, name) for one in draws]) for name in names))
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_the_draw_of_given_numbers_is_that_of_the_baked_copies(preset, monkeypatch):
     """Same uniform numbers, same matrix, gain and bias: the distributions are the same, too."""
     spec, key = PRESETS[preset], keys(50)
-    found = [value.numpy() for value in online.draw_transforms(spec, key, height=HEIGHT, width=WIDTH)]
-    numbers = uniforms(key, 10).numpy().T
+    found = in_numpy(online.draw_transforms(spec, key, height=HEIGHT, width=WIDTH))
+    numbers = uniforms(key, 11).numpy().T
     for row, uniform in enumerate(numbers):
         monkeypatch.setattr(baked, "uniforms", lambda key, count, uniform=uniform: uniform[:count])
         expected = baked.draw_transform(spec, seed=0, record_id="", copy=0, height=HEIGHT, width=WIDTH)
         np.testing.assert_allclose(found[0][row], expected.matrix, rtol=1e-12, atol=1e-12)
-        assert (found[1][row], found[2][row]) == pytest.approx((expected.gain, expected.bias), rel=1e-12)
+        tones = [values[row] for values in found[1:]]
+        wanted = [expected.gain, expected.bias, expected.exponent]
+        assert tones == pytest.approx(wanted[: len(tones)], rel=1e-12)
+    assert len(found) == (4 if spec.gamma else 3)
 
 
 def test_draws_are_distributed_as_those_of_the_baked_copies():
@@ -57,7 +61,7 @@ def test_draws_are_distributed_as_those_of_the_baked_copies():
             for n in range(count)
         ]
     )
-    for one, other in zip(found, offline, strict=True):
+    for one, other in zip(found, offline[: len(found)], strict=True):
         for mine, theirs in zip(one.reshape(count, -1).T, other.reshape(count, -1).T, strict=True):
             grid = np.sort(np.concatenate([mine, theirs]))
             shares = [np.searchsorted(np.sort(values), grid, "right") / count for values in (mine, theirs)]
@@ -84,7 +88,7 @@ def test_golden_draw():
 
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("preset", ["light", "standard", "radiograph", "strong"])
+@pytest.mark.parametrize("preset", ["light", "standard", "radiograph", "exposure", "strong"])
 def test_the_warp_is_that_of_the_baked_copies(preset, channels, compiled):
     """At most two grey levels apart, and in less than one pixel of 500: float32 beside Pillow's float64.
 
@@ -97,7 +101,7 @@ def test_the_warp_is_that_of_the_baked_copies(preset, channels, compiled):
         lambda image, drawn: online.apply_transforms(image, drawn, spec.fill), jit_compile=compiled
     )
     found = whole(tf.constant(images), draws).numpy().astype(int)
-    values = zip(images, *(value.numpy() for value in draws), strict=True)
+    values = zip(images, *in_numpy(draws), strict=True)
     expected = np.stack(
         [baked.apply_transform(image, Transform(*drawn), spec.fill) for image, *drawn in values]
     )
@@ -150,6 +154,12 @@ def test_none_is_nothing_to_do():
     assert online.augmenter("none") is None
 
 
+def test_gamma_leaves_the_other_draws():
+    before, found = drawn(PRESETS["radiograph"]), drawn(PRESETS["exposure"])
+    for one, other in zip(before, found, strict=False):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_batch_is_one_chain_of_ops():
     """Nothing an image, nothing that only a CPU of Python can do."""
     graph = (
@@ -163,4 +173,5 @@ def test_a_batch_is_one_chain_of_ops():
     )
     kinds = [op.type for op in graph.get_operations()]
     assert kinds.count("GatherV2") == 4
+    assert "Pow" not in kinds  # standard has no gamma, and spends nothing on it
     assert not [kind for kind in kinds if "While" in kind or "PyFunc" in kind or "Map" in kind]

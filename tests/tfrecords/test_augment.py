@@ -39,6 +39,14 @@ def test_golden_draw():
     assert (found.gain, found.bias) == pytest.approx((0.9427632160780365, 22.709214659273577), rel=1e-12)
 
 
+def test_gamma_leaves_the_other_draws():
+    before, found = drawn(Augmentation(), seed=7), drawn(Augmentation(gamma=0.3), seed=7)
+    np.testing.assert_array_equal(found.matrix, before.matrix)
+    assert (found.gain, found.bias) == (before.gain, before.bias)
+    assert before.exponent == 1
+    assert found.exponent == pytest.approx(0.7855597752048946, rel=1e-12)
+
+
 def test_a_draw_follows_from_its_arguments_alone():
     keys = list(itertools.product((0, 1), ("a", "b", "0/a"), (1, 2)))
     spec = Augmentation()
@@ -67,6 +75,11 @@ def test_draws_fill_their_ranges_and_never_leave_them():
     for values, middle, reach in ((gains, 1, 0.15), (biases, 0, 25.5)):
         assert middle - reach <= values.min() < middle - 0.98 * reach
         assert middle + 0.98 * reach < values.max() <= middle + reach
+    exponents = np.log([drawn(Augmentation(gamma=0.5), f"image {i}").exponent for i in range(2000)])
+    reach = np.log(1.5)
+    assert -reach <= exponents.min() < -0.98 * reach
+    assert 0.98 * reach < exponents.max() <= reach
+    assert abs(exponents.mean()) < 4 * reach / np.sqrt(3 * 2000)
     shift = np.array([found.matrix @ (width / 2, height / 2, 1) for found in draws]) - (width / 2, height / 2)
     limit = np.array([width, height]) * (0.1 / 2 + 0.05)
     assert (np.abs(shift) <= limit).all()
@@ -164,6 +177,16 @@ def test_tones(value, gain, bias, result):
         )
 
 
+@pytest.mark.parametrize("exponent", [0.5, 0.77, 1.3, 2.0])
+def test_the_tone_curve_comes_before_gain_and_bias(exponent):
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    curve = 255 * (image / 255) ** exponent
+    transform = Transform(IDENTITY, 1, 0, exponent)
+    np.testing.assert_array_equal(apply_transform(image, transform), np.rint(curve))
+    expected = np.clip(np.rint((curve - 127.5) * 1.2 + 127.5 - 9), 0, 255)
+    np.testing.assert_array_equal(apply_transform(image, replace(transform, gain=1.2, bias=-9)), expected)
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 3), (9, 1, 1), (2, 2, 3)])
 def test_tiny_images(shape):
     image = noise(*shape)
@@ -185,6 +208,7 @@ def test_tiny_images(shape):
         ({"crop": 0.91}, "--crop=0.91: must be from 0 to 0.9"),
         ({"translation": -1.0}, "--translation=-1.0: must be from 0 to 0.9"),
         ({"brightness": 2.0}, "--brightness=2.0: must be from 0 to 0.9"),
+        ({"gamma": 3.1}, "--gamma=3.1: must be from 0 to 3"),
         ({"contrast": float("nan")}, "--contrast=nan: must be from 0 to 0.9"),
         ({"fill": "black"}, "--fill=black: must be reflect or edge"),
     ],
@@ -196,7 +220,8 @@ def test_strengths_that_cannot_be(change, message, facts):
 
 
 def test_the_largest_strengths_are_allowed():
-    largest = {name: 0.9 for name, _ in Augmentation().strengths()} | {"flip": 1.0, "rotation": 180.0}
+    largest = {name: 0.9 for name, _ in Augmentation().strengths()}
+    largest |= {"flip": 1.0, "rotation": 180.0, "gamma": 3.0}
     spec = Augmentation(**largest, fill="edge")
     assert apply_transform(noise(8, 8, 1), drawn(spec, height=8, width=8), spec.fill).shape == (8, 8, 1)
 
@@ -227,15 +252,33 @@ def test_a_draw_in_words_says_where_a_point_goes(copy):
 
 
 def test_presets_grow_and_the_default_is_standard():
-    assert list(PRESETS) == ["none", "light", "standard", "radiograph", "strong"]
+    assert list(PRESETS) == ["none", "light", "standard", "radiograph", "exposure", "strong"]
     assert PRESETS["standard"] == Augmentation()
     assert PRESETS["radiograph"] == replace(Augmentation(), flip=0)
+    assert PRESETS["exposure"] == replace(PRESETS["radiograph"], gamma=0.3)
     values = [value for preset in PRESETS.values() for _, value in preset.strengths()]
     assert {type(value) for value in values} == {float}  # as from a flag: the plan holds their JSON
     for weaker, stronger in itertools.pairwise(["none", "light", "standard", "strong"]):
         less, more = PRESETS[weaker].strengths(), PRESETS[stronger].strengths()
         assert all(a <= b for (_, a), (_, b) in zip(less, more, strict=True))
         assert less != more
+
+
+def test_what_plans_and_manifests_hold_has_gamma_only_where_it_is_used():
+    assert "gamma" not in Augmentation().to_json()
+    spec = Augmentation(gamma=0.3)
+    assert spec.to_json()["gamma"] == 0.3
+    for each in (*PRESETS.values(), spec):
+        assert Augmentation(**each.to_json()) == each
+
+
+def test_the_exponent_in_words():
+    without, with_it = (
+        describe(drawn(Augmentation(gamma=gamma)), height=20, width=30) for gamma in (0.0, 0.3)
+    )
+    exponent = drawn(Augmentation(gamma=0.3)).exponent
+    assert "exponent" not in without
+    assert with_it == without.replace("contrast x", f"exponent {exponent:.3f}, contrast x")
 
 
 def test_a_copy_without_strengths_is_the_original():

@@ -128,8 +128,8 @@ _AUGMENT = flags.DEFINE_enum(
     "augment",
     "standard",
     list(PRESETS),
-    "Strengths of the changes in a copy; radiograph is standard without the flip. Each can be set by its own "
-    "flag besides: "
+    "Strengths of the changes in a copy; radiograph is standard without the flip, exposure is radiograph "
+    "with gamma. Each can be set by its own flag besides: "
     + "; ".join(f"{n}: {', '.join(f'{k} {v:g}' for k, v in p.strengths())}" for n, p in PRESETS.items()),
 )
 _STRENGTHS = {
@@ -140,6 +140,11 @@ _STRENGTHS = {
     "translation": flags.DEFINE_float("translation", None, "Share of the size."),
     "brightness": flags.DEFINE_float("brightness", None, "Share of the grey range."),
     "contrast": flags.DEFINE_float("contrast", None, "Share of the contrast."),
+    "gamma": flags.DEFINE_float(
+        "gamma",
+        None,
+        "Change of the exposure: the exponent of the tone curve is drawn from 1/(1+gamma) to 1+gamma.",
+    ),
     "fill": flags.DEFINE_enum(
         "fill", None, ["reflect", "edge"], "What a copy shows beyond the image's border. Default: reflect."
     ),

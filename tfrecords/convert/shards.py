@@ -76,7 +76,8 @@ class Rendering:
     def to_json(self) -> dict[str, Any]:
         """Returns what a plan's fingerprint is of: plans from before a field was there stay as they are."""
         later = {"resize": "stretch", "value_range": "full"}
-        return {name: value for name, value in asdict(self).items() if later.get(name) != value}
+        content = asdict(self) | {"augmentation": self.augmentation.to_json()}
+        return {name: value for name, value in content.items() if later.get(name) != value}
 
 
 @dataclass(frozen=True)
