@@ -1,8 +1,8 @@
-"""On-line augmentation: the copies of `tfrecords.augment`, drawn anew each epoch and made by the train step.
+"""On-line augmentation: the changes of `tfrecords.augment`, drawn anew each epoch by the train step.
 
-One warp and one change of tones for a whole batch, in TensorFlow ops, on the device that trains. What is
-drawn follows from a record's key alone, and the key from (seed, epoch, id, copy): never from the batch,
-the number of workers, or the step at which a run went on.
+A whole batch gets one affine warp and one change of tones in TensorFlow ops, on the device that trains. The
+change of a record follows from its key alone, and the key from (seed, epoch, id, copy): never from the batch,
+the number of workers, or the step from which a run resumes.
 """
 
 from collections.abc import Callable
@@ -14,19 +14,19 @@ import tensorflow as tf
 from data_pipeline.splitmix64 import stateless_bits, uniforms
 from tfrecords.augment import PRESETS, Augmentation
 
-_SALT: Final = 0x6175676D  # keeps these draws apart from other uses of the same seed
-_DRAWS: Final = 10  # uniform numbers a record needs, and one more for gamma
+_SALT: Final = 0x6175676D  # makes these numbers independent of other uses of the same seed
+_DRAWS: Final = 10  # uniform numbers that a record needs; gamma needs one more
 _MID_GREY: Final = 127.5
 
 
 class Transforms(NamedTuple):
-    """One drawn change for each image of a batch; see `tfrecords.augment.Transform`.
+    """The drawn change of each image of a batch; see `tfrecords.augment.Transform`.
 
     Attributes:
         matrix: float64 [B, 2, 3].
         gain: float64 [B].
         bias: float64 [B].
-        exponent: float64 [B]; None where gamma is 0, so that no op is spent on it.
+        exponent: float64 [B]; None where gamma is 0, so that it costs no op.
     """
 
     matrix: Any
@@ -36,17 +36,17 @@ class Transforms(NamedTuple):
 
 
 def id_hashes(ids: Any) -> Any:
-    """Returns a hash of each record id that no version or machine changes (FarmHash); int64 [N]."""
+    """Returns a hash of each record id, int64 [N]: FarmHash, the same for all versions and machines."""
     return tf.strings.to_hash_bucket_fast(ids, np.iinfo(np.int64).max)
 
 
 def record_keys(hashes: Any, copies: Any, *, seed: int, epoch: Any) -> Any:
-    """Returns what each record's draw follows from.
+    """Returns the key of each record, from which its change follows.
 
     Args:
         hashes: int64 [N], of `id_hashes`.
-        copies: int64 [N], the records' `copy`.
-        seed: of the run.
+        copies: int64 [N], the field `copy` of the records.
+        seed: seed of the run.
         epoch: int64 scalar, or [N].
 
     Returns:
@@ -56,10 +56,10 @@ def record_keys(hashes: Any, copies: Any, *, seed: int, epoch: Any) -> Any:
 
 
 def augmenter(preset: str) -> Callable[[Any, Any], Any] | None:
-    """Returns (image uint8 [B, H, W, C], key int64 [B]) -> image uint8 [B, H, W, C]; None for "none".
+    """Returns the function (image uint8 [B, H, W, C], key int64 [B]) -> image of a preset; None for "none".
 
-    On a CPU, XLA makes one loop of it, several times faster than op by op; a GPU runs the ops as they are
-    (not yet run on one).
+    On a CPU, XLA compiles it to one loop, which is several times faster than single ops. A GPU runs the
+    single ops; this has not been tried on one.
     """
     spec = PRESETS[preset]
     if preset == "none":
@@ -74,13 +74,13 @@ def augmenter(preset: str) -> Callable[[Any, Any], Any] | None:
 
 
 def draw_transforms(spec: Augmentation, key: Any, *, height: int, width: int) -> Transforms:
-    """Draws one change for each key, as `tfrecords.augment.draw_transform` does for one.
+    """Draws one transform for each key, as `tfrecords.augment.draw_transform` does for one.
 
     Args:
         spec: the strengths.
         key: int64 [B].
-        height: of the images, pixels.
-        width: likewise.
+        height: height of the images, pixels.
+        width: width of the images, pixels.
     """
     uniform = uniforms(key, _DRAWS + 1 if spec.gamma else _DRAWS)
     signed = 2 * uniform - 1
@@ -109,7 +109,7 @@ def apply_transforms(image: Any, transforms: Transforms, fill: str) -> Any:
     Args:
         image: uint8 [B, H, W, C].
         transforms: of `draw_transforms`.
-        fill: what lies outside the image, "reflect" or "edge".
+        fill: pixels outside the image, "reflect" or "edge".
 
     Returns:
         uint8 [B, H, W, C].
@@ -140,7 +140,7 @@ def apply_transforms(image: Any, transforms: Transforms, fill: str) -> Any:
     upper, lower = at(first), at(first + below)
     upper += (at(first + right) - upper) * x
     lower += (at(first + right + below) - lower) * x
-    # Pillow cuts fractions off; the tones are then looked up for whole grey levels.
+    # Pillow drops fractions, and its look-up of tones takes whole grey levels.
     level = tf.floor(upper + (lower - upper) * y)
     if transforms.exponent is not None:
         exponent = tf.cast(transforms.exponent, tf.float32)[:, None, None, None]
@@ -150,7 +150,7 @@ def apply_transforms(image: Any, transforms: Transforms, fill: str) -> Any:
 
 
 def _inside(place: Any, size: int, fill: str) -> Any:
-    """Returns where, from 0 to size - 1, a place outside the image finds its pixel."""
+    """Returns the positions, from 0 to size - 1, whose pixels stand for positions outside the image."""
     if fill == "edge" or size == 1:
         return tf.clip_by_value(place, 0, size - 1)
     period = 2.0 * (size - 1)

@@ -1,4 +1,4 @@
-"""splitmix64 in TensorFlow ops: the functions of `tfrecords.splitmix64`, equal to the bit."""
+"""splitmix64 in TensorFlow ops: the functions of `tfrecords.splitmix64`, equal to the bit; see `uniforms`."""
 
 from typing import Any
 
@@ -32,6 +32,10 @@ def stateless_bits(*words: Any) -> Any:
 
 def uniforms(keys: Any, count: int) -> Any:
     """Returns the first numbers of the splitmix64 sequence of each key.
+
+    While a tf.function is traced, TensorFlow reads the list of steps as float64, which rounds them to 53
+    bits. So a train step gets other numbers than NumPy, which are as random. They stay, because runs have
+    been trained with them (test_splitmix64.py).
 
     Args:
         keys: int64 [B].

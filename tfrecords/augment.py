@@ -1,6 +1,7 @@
-"""The baked-in copies: one fused geometric warp and one tone change, both drawn statelessly.
+"""Makes the augmented copies of an image: one affine warp and one change of tones for each copy.
 
-What a copy looks like follows from (seed, record id, copy) alone, never from the order of work.
+The change follows from (seed, record id, copy) alone, never from the order of work. `data_pipeline.augment`
+makes the same changes for a batch in TensorFlow.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -14,24 +15,24 @@ from PIL import Image
 from tfrecords.errors import InputError
 from tfrecords.splitmix64 import uniforms
 
-_DRAWS: Final = 11  # uniform numbers a copy needs
+_DRAWS: Final = 11  # uniform numbers that one copy needs; a new strength adds one at the end
 _MID_GREY: Final = 127.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Strengths, each the largest change that is drawn; 0 turns a change off.
+    """Strengths of the changes: each is the largest change that can be drawn, and 0 turns it off.
 
     Attributes:
         flip: probability of a left-right flip.
-        rotation: degrees to either side.
-        zoom: share of the size, in or out.
-        crop: share of each side cut away at most; the rest is enlarged to the full size.
-        translation: share of the size, in x and in y.
-        brightness: share of the full range added or taken away.
-        contrast: share of the distance from mid-grey added or taken away.
-        gamma: the exponent of the tone curve is drawn from 1 / (1 + gamma) to 1 + gamma, by its logarithm.
-        fill: what lies outside the image: "reflect" (mirrored) or "edge" (the border, repeated).
+        rotation: largest angle in degrees, to either side.
+        zoom: largest zoom in or out, as a share of the size.
+        crop: largest share of each side that is cut away; the rest is enlarged to the full size.
+        translation: largest shift in x and in y, as a share of the size.
+        brightness: largest shift up or down, as a share of the full range.
+        contrast: largest increase or decrease, as a share of the distance from mid-grey.
+        gamma: the exponent of the tone curve is drawn log-uniformly from 1 / (1 + gamma) to 1 + gamma.
+        fill: pixels outside the image: "reflect" mirrors the image, "edge" repeats its border.
     """
 
     flip: float = 0.5
@@ -59,35 +60,35 @@ class Augmentation:
         return [(field.name, getattr(self, field.name)) for field in fields(self) if field.name != "fill"]
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what plans and manifests hold: those from before a field was there stay as they are."""
+        """Returns the content for plans and manifests; later fields are left out at their defaults."""
         later = {"gamma": 0.0}
         return {name: value for name, value in asdict(self).items() if later.get(name) != value}
 
 
 PRESETS: Final = {
-    "none": Augmentation(  # copies repeat the original
+    "none": Augmentation(  # copies equal the original
         flip=0.0, rotation=0.0, zoom=0.0, crop=0.0, translation=0.0, brightness=0.0, contrast=0.0
     ),
     "light": Augmentation(
         rotation=5.0, zoom=0.05, crop=0.05, translation=0.02, brightness=0.05, contrast=0.05
     ),
     "standard": Augmentation(),
-    "radiograph": Augmentation(flip=0.0),  # a flip moves the heart to the other side
-    "exposure": Augmentation(flip=0.0, gamma=0.3),  # radiograph, and the exposure varies
+    "radiograph": Augmentation(flip=0.0),  # without the flip, which moves the heart to the other side
+    "exposure": Augmentation(flip=0.0, gamma=0.3),  # radiograph, with varied exposure
     "strong": Augmentation(rotation=20.0, zoom=0.2, crop=0.2, translation=0.1, brightness=0.2, contrast=0.3),
 }
 
 
 @dataclass(frozen=True)
 class Transform:
-    """One drawn copy: output pixel centre (x, y) shows input point `matrix @ (x, y, 1)`.
+    """The drawn change of a copy: its pixel centre (x, y) shows point `matrix @ (x, y, 1)` of the image.
 
     Attributes:
-        matrix: float64 [2, 3], pixels.
+        matrix: float64 [2, 3], in pixels.
         gain: factor of the distance from mid-grey.
-        bias: added grey levels, 0..255.
-        exponent: of the tone curve 255 * (level / 255) ** exponent. The curve comes before gain and bias: it
-            keeps levels from 0 to 255, so that they are clipped only once, at the end.
+        bias: grey levels that are added, of 255.
+        exponent: exponent of the tone curve 255 * (level / 255) ** exponent. The curve comes before gain and
+            bias: it keeps levels from 0 to 255, so that they are clipped only once, at the end.
     """
 
     matrix: npt.NDArray[np.float64]
@@ -97,10 +98,10 @@ class Transform:
 
 
 def describe(transform: Transform, *, height: int, width: int) -> str:
-    """Returns a draw in words, with its matrix.
+    """Returns a transform in words, with its matrix.
 
-    The matrix leads from the copy to the original, so a copy is enlarged by one over its scale and turned
-    by minus its angle. Degrees are clockwise, a shift is of the copy's content, in pixels.
+    The matrix maps the copy to the original, so the copy is enlarged by one over the matrix's scale and
+    turned by minus its angle. Degrees are clockwise; the shift is that of the content, in pixels.
     """
     turn = transform.matrix[:, :2]
     scale = float(np.sqrt(abs(np.linalg.det(turn))))
@@ -121,7 +122,7 @@ def describe(transform: Transform, *, height: int, width: int) -> str:
 def draw_transform(
     spec: Augmentation, *, seed: int, record_id: str, copy: int, height: int, width: int
 ) -> Transform:
-    """Draws one copy of one image; a pure function of its arguments."""
+    """Draws the transform of one copy; a pure function of its arguments."""
     digest = blake2b(f"{seed}/{copy}/{record_id}".encode(), digest_size=8).digest()
     uniform = uniforms(int.from_bytes(digest, "little"), _DRAWS)
     signed = 2 * uniform - 1
@@ -141,7 +142,7 @@ def draw_transform(
 def apply_transform(
     image: npt.NDArray[np.uint8], transform: Transform, fill: str = "reflect"
 ) -> npt.NDArray[np.uint8]:
-    """Returns the copy: one bilinear warp, one look-up of tones; uint8 [H, W, C] as the image."""
+    """Returns the copy, uint8 [H, W, C]: one bilinear warp, then one look-up table for the tones."""
     height, width, channels = image.shape
     corners = np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
     x, y = transform.matrix @ corners
@@ -163,7 +164,7 @@ def apply_transform(
 
 
 def _beyond(distance: float) -> int:
-    """Returns the border to add, in pixels: bilinear sampling looks one further."""
+    """Returns the width of the border to add, in pixels; bilinear sampling needs one pixel more."""
     return max(0, int(np.ceil(distance)) + 1)
 
 
