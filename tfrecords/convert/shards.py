@@ -364,8 +364,8 @@ class _Writer:
             ) from None
         seen.digests.append(file_digest(data).hex())
         try:
-            look = target.channels == 1 and seen.findings.look_for_colour
-            found = decode_fingerprinted(data, **vars(target), look_for_colour=look)
+            look = target.channels == 1 and seen.findings.detect_colour
+            found = decode_fingerprinted(data, **vars(target), detect_colour=look)
         except DecodeError as error:
             seen.rejected.append((image.source, str(error)))
             if len(seen.rejected) > self.max_rejects:
