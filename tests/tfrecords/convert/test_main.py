@@ -224,8 +224,8 @@ def test_the_summary_tells_what_was_passed_over_and_the_order_is_the_given_one(
         done = convert(run_command, *arguments, *more)
         assert done.returncode == 0, done.stderr
         assert found in done.stdout
-        assert "\nPassed over by --subfolders=ignore: 2 folders masks (60 files)\n" in done.stdout
-        assert "\nPassed over as no images: 2 @eaDir\n" in done.stdout
+        assert "\nSkipped by --subfolders=ignore: 2 folders masks (60 files)\n" in done.stdout
+        assert "\nSkipped, not images: 2 @eaDir\n" in done.stdout
     manifest = Manifest.load(tmp_path / "out")
     assert manifest.class_names == ("PNEUMONIA", "NORMAL")
     assert sum(split.images for split in manifest.splits.values()) == 60

@@ -35,7 +35,7 @@ def test_ignored_folders_are_passed_over_and_counted(masks):
     listing = list_images(masks, subfolders="ignore=masks")
     assert [s.path for s in listing.sources] == images("COVID/images", "Normal/images", number=3)
     assert listing.notes == (
-        "Passed over by --subfolders=ignore: 2 folders masks (4 files)",
+        "Skipped by --subfolders=ignore: 2 folders masks (4 files)",
         "Subfolders of the same name below several class folders, taken: images (6 files)",
     )
 
