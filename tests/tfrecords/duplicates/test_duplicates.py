@@ -213,8 +213,8 @@ class TestConversion:
         assert "--duplicates=drop" not in message
         message = refusal(convert_images, options(images, tmp_path, duplicates="drop", overwrite=True))
         assert message.startswith(
-            "--duplicates=drop: 1 set of images are the same to the pixel and have two labels, so which to "
-            f"keep is not known:\n  NORMAL/{path.name} (NORMAL, not split yet), "
+            "--duplicates=drop: 1 set of images are the same to the pixel but have two labels, so the image "
+            f"to keep is not known:\n  NORMAL/{path.name} (NORMAL, not split yet), "
             "PNEUMONIA/person1_virus_8.png (PNEUMONIA, not split yet)\n"
         )
 

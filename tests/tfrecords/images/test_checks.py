@@ -35,7 +35,7 @@ def test_jpeg_2000_numbers_whose_range_is_not_known_are_refused(bits, signed):
     data = jpeg_2000_header(4, 4, bits=bits, signed=signed)
     for attempt in (lambda: pixels(data, 1), lambda: check_header(io.BytesIO(data))):
         with pytest.raises(
-            DecodeError, match="a JPEG 2000 file whose pixels are signed or of more than 16 bits"
+            DecodeError, match="a JPEG 2000 file whose values are signed or have more than 16 bits"
         ):
             attempt()
 
@@ -50,8 +50,8 @@ def test_numbers_whose_range_is_not_known_are_refused(bits, sample_format, kind,
         pixels(data, 1)
     assert re.search(
         facts(
-            "a TIFF file whose pixels are of 32 bits, signed or floating: their range is not known; scale "
-            "them to 8 or 16 bits without sign"
+            "a TIFF file whose values have 32 bits, or are signed or floating: their range is not known; "
+            "scale them to 8 or 16 bits without sign"
         ),
         str(caught.value),
     )

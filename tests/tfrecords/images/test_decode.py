@@ -1,7 +1,5 @@
-import ast
 import io
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -388,25 +386,3 @@ def test_other_kinds_are_never_shown_in_part(kind):
         except DecodeError:
             continue
         np.testing.assert_array_equal(found, whole)
-
-
-def rows(text):
-    lines = (line.strip() for line in text.splitlines())
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
-
-
-def test_the_page_on_images_is_the_tables_of_the_modules_and_names_their_tests():
-    root = Path(__file__).resolve().parents[3]
-    page = rows((root / "docs" / "images.md").read_text())
-    documented = []
-    for name in ("decode", "dicom"):
-        documented += rows(
-            ast.get_docstring(ast.parse((root / "tfrecords" / "images" / f"{name}.py").read_text()))
-        )
-    assert [row[:2] for row in page] == documented
-    for *_, test in page:
-        if test.startswith("`"):
-            file, _, function = test.strip("`").rpartition("::")
-            text = (Path(__file__).parent / (file or "test_dicom.py")).read_text()
-            assert f"\ndef {function}(" in text
-    assert sum(row[-1].startswith("`") for row in page) == len(page) - 3  # the headings

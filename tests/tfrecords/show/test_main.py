@@ -93,7 +93,7 @@ def test_another_split_to_another_file(run_command, data, tmp_path):
             ["--data={data}", "--png={data}/none/sheet.png"],
             "--png={data}/none/sheet.png: cannot be written: No ",
         ),
-        (["--data={data}", "--png=sheet", "--html=sheet"], "--html=sheet: is --png too"),
+        (["--data={data}", "--png=sheet", "--html=sheet"], "--html=sheet: is also the file of --png"),
         (["--data={data}", "--colour=red"], "Unknown command line flag 'colour'"),
         (["--split=train"], "flag --data=None: Flag --data must have a value other than None."),
         (

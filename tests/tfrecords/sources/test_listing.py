@@ -54,8 +54,8 @@ def test_other_columns_are_passed_over_if_allowed(tmp_path, root, write):
         (b"path,label,path\n", f"column 'path' is there more than once; {ALLOWED}"),
         (b"path,label\n", "found 0 labels (-) in 0 rows; classification needs two or more"),
         (b"path,label\n0.png,A\n", "found 1 label (A) in 1 rows; classification needs two or more"),
-        (b'path,label\n"0.png"x,A\n', "line 2: is no CSV: ',' expected after '\"'"),
-        (b'path,label\n0.png,"A\n', "line 2: is no CSV: unexpected end of data"),
+        (b'path,label\n"0.png"x,A\n', "line 2: is not CSV: ',' expected after '\"'"),
+        (b'path,label\n0.png,"A\n', "line 2: is not CSV: unexpected end of data"),
     ],
 )
 def test_a_file_that_is_no_listing(tmp_path, root, data, message, facts):
@@ -158,7 +158,7 @@ def test_absolute_paths_are_those_below_the_folder(tmp_path, images):
     listing = read_listing(file, folder)
     assert [s.path for s in listing.sources] == [path for path, _ in rows]
     assert [s.id for s in listing.sources] == [path for path, _ in rows]
-    assert listing.notes == ("24 paths of the listing are absolute and below --images",)
+    assert listing.notes == ("24 paths of the listing are absolute paths to files below --images",)
 
 
 def test_named_columns(tmp_path, root):

@@ -182,7 +182,7 @@ def test_too_few_images_are_not_called_joined():
     rows = [(label, f"{label}{number}", None) for label in (0, 1) for number in range(2)]
     with pytest.raises(InputError) as caught:
         assign(rows)
-    assert "has 2 (2 images), 3 are needed; add images" in str(caught.value)
+    assert "has 2 (2 images), but 3 are needed; add images" in str(caught.value)
     assert "--group_regex" not in str(caught.value)
 
 
