@@ -104,7 +104,9 @@ def draw_transforms(spec: Augmentation, key: Any, *, height: int, width: int) ->
 def apply_transforms(image: Any, transforms: Transforms, fill: str) -> Any:
     """Applies its transform to each image, as `tfrecords.augment.apply_transform` does to one.
 
-    Float32 beside Pillow's float64: here and there a grey level differs by 1, by 2 where contrast is raised.
+    Float32 beside Pillow's float64: here and there a grey level differs by 1, or by 2 where contrast is
+    raised. Where the tone curve brightens the darkest levels it can be more: preset exposure gives 3 levels
+    in one of 6 million pixels of X-rays.
 
     Args:
         image: uint8 [B, H, W, C].

@@ -143,7 +143,8 @@ _STRENGTHS = {
     "gamma": flags.DEFINE_float(
         "gamma",
         None,
-        "Change of the exposure: the exponent of the tone curve is drawn from 1/(1+gamma) to 1+gamma.",
+        "Change of the exposure: the exponent of the tone curve is drawn from 1/(1+gamma) to 1+gamma; 0 "
+        "turns it off.",
     ),
     "fill": flags.DEFINE_enum(
         "fill", None, ["reflect", "edge"], "What a copy shows beyond the image's border. Default: reflect."
