@@ -1,39 +1,52 @@
-"""On-line augmentation: the copies of `tfrecords.augment`, drawn anew each epoch and made by the train step.
+"""On-line augmentation: the changes of `tfrecords.augment`, drawn anew each epoch by the train step.
 
-One warp and one change of tones for a whole batch, in TensorFlow ops, on the device that trains. What is
-drawn follows from a record's key alone, and the key from (seed, epoch, id, copy): never from the batch,
-the number of workers, or the step at which a run went on.
+A whole batch gets one affine warp and one change of tones in TensorFlow ops, on the device that trains. The
+change of a record follows from its key alone, and the key from (seed, epoch, id, copy): never from the batch,
+the number of workers, or the step from which a run resumes.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from data_pipeline.order import mixed, stateless_bits
-from data_pipeline.windows import GOLDEN
+from data_pipeline.splitmix64 import stateless_bits, uniforms
 from tfrecords.augment import PRESETS, Augmentation
 
-_SALT: Final = 0x6175676D  # keeps these draws apart from other uses of the same seed
-_DRAWS: Final = 10  # uniform numbers a record needs
+_SALT: Final = 0x6175676D  # makes these numbers independent of other uses of the same seed
+_DRAWS: Final = 10  # uniform numbers that a record needs; gamma needs one more
 _MID_GREY: Final = 127.5
 
-Draws = tuple[Any, Any, Any]
+
+class Transforms(NamedTuple):
+    """The drawn change of each image of a batch; see `tfrecords.augment.Transform`.
+
+    Attributes:
+        matrix: float64 [B, 2, 3].
+        gain: float64 [B].
+        bias: float64 [B].
+        exponent: float64 [B]; None where gamma is 0, so that it costs no op.
+    """
+
+    matrix: Any
+    gain: Any
+    bias: Any
+    exponent: Any = None
 
 
 def id_hashes(ids: Any) -> Any:
-    """Returns a hash of each record id that no version or machine changes (FarmHash); int64 [N]."""
+    """Returns a hash of each record id, int64 [N]: FarmHash, the same for all versions and machines."""
     return tf.strings.to_hash_bucket_fast(ids, np.iinfo(np.int64).max)
 
 
 def record_keys(hashes: Any, copies: Any, *, seed: int, epoch: Any) -> Any:
-    """Returns what each record's draw follows from.
+    """Returns the key of each record, from which its change follows.
 
     Args:
         hashes: int64 [N], of `id_hashes`.
-        copies: int64 [N], the records' `copy`.
-        seed: of the run.
+        copies: int64 [N], the field `copy` of the records.
+        seed: seed of the run.
         epoch: int64 scalar, or [N].
 
     Returns:
@@ -43,10 +56,10 @@ def record_keys(hashes: Any, copies: Any, *, seed: int, epoch: Any) -> Any:
 
 
 def augmenter(preset: str) -> Callable[[Any, Any], Any] | None:
-    """Returns (image uint8 [B, H, W, C], key int64 [B]) -> image uint8 [B, H, W, C]; None for "none".
+    """Returns the function (image uint8 [B, H, W, C], key int64 [B]) -> image of a preset; None for "none".
 
-    On a CPU, XLA makes one loop of it, several times faster than op by op; a GPU runs the ops as they are
-    (not yet run on one).
+    On a CPU, XLA compiles it to one loop, which is several times faster than single ops. A GPU runs the
+    single ops; this has not been tried on one.
     """
     spec = PRESETS[preset]
     if preset == "none":
@@ -54,25 +67,22 @@ def augmenter(preset: str) -> Callable[[Any, Any], Any] | None:
 
     def augment(image: Any, key: Any) -> Any:
         height, width = image.shape[1:3]
-        return warp(image, draw(spec, key, height=height, width=width), spec.fill)
+        return apply_transforms(image, draw_transforms(spec, key, height=height, width=width), spec.fill)
 
     compiled = not tf.config.list_logical_devices("GPU")
     return tf.function(augment, jit_compile=compiled, reduce_retracing=True)
 
 
-def draw(spec: Augmentation, key: Any, *, height: int, width: int) -> Draws:
-    """Draws one change for each key, as `tfrecords.augment.draw` does for one.
+def draw_transforms(spec: Augmentation, key: Any, *, height: int, width: int) -> Transforms:
+    """Draws one transform for each key, as `tfrecords.augment.draw_transform` does for one.
 
     Args:
         spec: the strengths.
         key: int64 [B].
-        height: of the images, pixels.
-        width: likewise.
-
-    Returns:
-        matrix float64 [B, 2, 3], gain float64 [B], bias float64 [B]: see `tfrecords.augment.Draw`.
+        height: height of the images, pixels.
+        width: width of the images, pixels.
     """
-    uniform = uniforms(key, _DRAWS)
+    uniform = uniforms(key, _DRAWS + 1 if spec.gamma else _DRAWS)
     signed = 2 * uniform - 1
     kept = 1 - spec.crop * uniform[3]
     scale = kept / (1 + spec.zoom * signed[2])
@@ -87,32 +97,27 @@ def draw(spec: Augmentation, key: Any, *, height: int, width: int) -> Draws:
         moved = size * (signed[window] * (1 - kept) / 2 + signed[shift] * spec.translation)
         rows.append([across, down, size / 2 + moved - across * (width / 2) - down * (height / 2)])
     matrix = tf.stack([tf.stack(row, -1) for row in rows], 1)
-    return matrix, 1 + spec.contrast * signed[9], 255 * spec.brightness * signed[8]
+    exponent = (1 + spec.gamma) ** signed[10] if spec.gamma else None
+    return Transforms(matrix, 1 + spec.contrast * signed[9], 255 * spec.brightness * signed[8], exponent)
 
 
-def uniforms(key: Any, count: int) -> Any:
-    """Returns float64 [count, B] in [0, 1): the splitmix64 sequence of each key, int64 [B]."""
-    steps = tf.constant([n * GOLDEN % 2**64 for n in range(1, count + 1)], tf.uint64)
-    bits = mixed(tf.bitcast(key, tf.uint64) + steps[:, None])
-    top = tf.bitwise.right_shift(bits, tf.constant(11, tf.uint64))
-    return tf.cast(top, tf.float64) * 2.0**-53
+def apply_transforms(image: Any, transforms: Transforms, fill: str) -> Any:
+    """Applies its transform to each image, as `tfrecords.augment.apply_transform` does to one.
 
-
-def warp(image: Any, drawn: Draws, fill: str) -> Any:
-    """Changes each image as drawn, as `tfrecords.augment.apply` does one.
-
-    Float32 beside Pillow's float64: here and there a grey level differs by 1, by 2 where contrast is raised.
+    Float32 beside Pillow's float64: here and there a grey level differs by 1, or by 2 where contrast is
+    raised. Where the tone curve brightens the darkest levels it can be more: preset exposure gives 3 levels
+    in one of 6 million pixels of X-rays.
 
     Args:
         image: uint8 [B, H, W, C].
-        drawn: of `draw`.
-        fill: what lies outside the image, "reflect" or "edge".
+        transforms: of `draw_transforms`.
+        fill: pixels outside the image, "reflect" or "edge".
 
     Returns:
         uint8 [B, H, W, C].
     """
     size, (height, width, channels) = tf.shape(image)[0], image.shape[1:]
-    matrix, gain, bias = [tf.cast(value, tf.float32) for value in drawn]
+    matrix, gain, bias = [tf.cast(value, tf.float32) for value in transforms[:3]]
     # Pixel centres lie at halves: the centre of the first is (0.5, 0.5).
     columns, rows = (
         tf.range(width, dtype=tf.float32) + 0.5,
@@ -137,14 +142,17 @@ def warp(image: Any, drawn: Draws, fill: str) -> Any:
     upper, lower = at(first), at(first + below)
     upper += (at(first + right) - upper) * x
     lower += (at(first + right + below) - lower) * x
-    # Pillow cuts fractions off; the tones are then looked up for whole grey levels.
+    # Pillow drops fractions, and its look-up of tones takes whole grey levels.
     level = tf.floor(upper + (lower - upper) * y)
+    if transforms.exponent is not None:
+        exponent = tf.cast(transforms.exponent, tf.float32)[:, None, None, None]
+        level = 255 * (level / 255) ** exponent
     tones = (level - _MID_GREY) * gain[:, None, None, None] + (_MID_GREY + bias)[:, None, None, None]
     return tf.cast(tf.clip_by_value(tf.round(tones), 0, 255), tf.uint8)
 
 
 def _inside(place: Any, size: int, fill: str) -> Any:
-    """Returns where, from 0 to size - 1, a place outside the image finds its pixel."""
+    """Returns the positions, from 0 to size - 1, whose pixels stand for positions outside the image."""
     if fill == "edge" or size == 1:
         return tf.clip_by_value(place, 0, size - 1)
     period = 2.0 * (size - 1)

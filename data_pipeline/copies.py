@@ -1,7 +1,8 @@
-"""Which of an image's variants, the original and its baked-in copies, a train epoch shows.
+"""Chooses which variants of each image, the original and its baked-in copies, a train epoch shows.
 
-"all" shows each, "none" the originals only, and "one" a single variant of each image, drawn anew each
-epoch from (seed, epoch, source) alone: the same in every tier, for any number of workers and any start.
+"all" shows every variant, "none" only the originals, and "one" a single variant of each image. That one is
+drawn anew each epoch from (seed, epoch, source) alone, so it is the same in every tier, for any number of
+workers, and after a resume.
 """
 
 from dataclasses import dataclass
@@ -11,28 +12,29 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from data_pipeline.order import shuffled, stateless_bits
+from data_pipeline.order import shuffled
+from data_pipeline.splitmix64 import stateless_bits
 from tfrecords.errors import InputError
 from tfrecords.manifest import MOST_CLASSES_SHOWN, Manifest
 
 _SALT: Final = 0x636F7079  # keeps these draws apart from other uses of the same seed
-FIELDS: Final = ("source", "copy", "label")  # of a record: what its choice follows from
+FIELDS: Final = ("source", "copy", "label")  # of a record: the choice follows from these
 
 
 def resolve_copies(manifest: Manifest, split: str, copies: str) -> str:
-    """Returns `copies`, or "all" for a split without copies, where there is nothing to choose."""
+    """Returns `copies`; "all" for a split without copies, which has nothing to choose from."""
     described = manifest.split(split)
     return "all" if described.records == described.images else copies
 
 
 def records_per_epoch(manifest: Manifest, split: str, copies: str) -> int:
-    """Returns the records of a train epoch."""
+    """Returns the number of records in a train epoch."""
     described = manifest.split(split)
     return described.records if copies == "all" else described.images
 
 
 def class_weights(manifest: Manifest, copies: str) -> tuple[float, ...]:
-    """Returns n / (classes * n_class) of the records that an epoch of train shows."""
+    """Returns the weight of each class, n / (classes * n_class), over the records of a train epoch."""
     if copies == "all":
         return manifest.class_weights()
     per_class = enumerate(manifest.split("train").records_per_class)
@@ -41,7 +43,7 @@ def class_weights(manifest: Manifest, copies: str) -> tuple[float, ...]:
 
 
 def weights_in_words(manifest: Manifest, copies: str) -> str:
-    """Returns the class weights, or of many classes the least and the largest."""
+    """Returns the class weights as text; for many classes only the smallest and the largest."""
     weights = class_weights(manifest, copies)
     if len(weights) <= MOST_CLASSES_SHOWN:
         return str(weights)
@@ -51,31 +53,32 @@ def weights_in_words(manifest: Manifest, copies: str) -> str:
 def mask(
     fields: dict[str, Any], manifest: Manifest, split: str, copies: str, *, seed: int, epoch: Any
 ) -> Any:
-    """Returns which records an epoch shows, bool [N]; for `copies` "one" or "none".
+    """Returns for each record whether an epoch shows it, bool [N].
 
     Args:
-        fields: `FIELDS` by name, [N].
-        manifest: of the data set.
+        fields: the `FIELDS` of the records by name, [N].
+        manifest: manifest of the data set.
         split: name of the split.
         copies: "one" or "none".
-        seed: of the run.
+        seed: seed of the run.
         epoch: int64 scalar.
     """
     if copies == "none":
         return tf.equal(fields["copy"], 0)
     each = tf.constant(_variants(manifest, split), tf.int64)
     return tf.equal(
-        fields["copy"], drawn(fields["source"], tf.gather(each, fields["label"]), seed=seed, epoch=epoch)
+        fields["copy"],
+        drawn_variants(fields["source"], tf.gather(each, fields["label"]), seed=seed, epoch=epoch),
     )
 
 
-def drawn(source: Any, variants: Any, *, seed: int, epoch: Any) -> Any:
-    """Returns the copy that each image shows in an epoch: int64 [N], from 0 (the original) to variants - 1.
+def drawn_variants(source: Any, variants: Any, *, seed: int, epoch: Any) -> Any:
+    """Returns which variant of each image an epoch shows: int64 [N], from 0 (the original) to variants - 1.
 
     Args:
         source: int64 [N], the images.
-        variants: int64 [N], how many each has.
-        seed: of the run.
+        variants: int64 [N], the number of variants of each.
+        seed: seed of the run.
         epoch: int64 scalar, or [N].
     """
     bits = stateless_bits(_SALT, seed, epoch, source)
@@ -84,13 +87,13 @@ def drawn(source: Any, variants: Any, *, seed: int, epoch: Any) -> Any:
 
 @dataclass(frozen=True)
 class Choice:
-    """The choice for records that are looked up by index.
+    """Chooses among records that are looked up by index.
 
     Attributes:
-        source: int64 [images], of each image.
-        variants: int64 [images], how many records each has.
-        first: int64 [images], where its records begin in `record`.
-        record: int64 [N], indices in the split's order, by image and copy.
+        source: int64 [images], the source of each image.
+        variants: int64 [images], the number of records that an epoch chooses from.
+        first: int64 [images], the position of the image's first record in `record`.
+        record: int64 [N], indices of the records in the split, ordered by image and copy.
     """
 
     source: npt.NDArray[np.int64]
@@ -100,16 +103,16 @@ class Choice:
 
     @classmethod
     def of(cls, columns: dict[str, Any], manifest: Manifest, split: str, copies: str) -> "Choice":
-        """Returns the choice among the records of a split.
+        """Builds the choice among the records of a split.
 
         Args:
-            columns: `FIELDS` of all records by name, in the split's order, [N].
-            manifest: of the data set.
+            columns: the `FIELDS` of all records by name, in the split's order, [N].
+            manifest: manifest of the data set.
             split: name of the split.
             copies: "one" or "none".
 
         Raises:
-            InputError: the records are not the variants that the manifest tells.
+            InputError: the records are not the variants that the manifest describes.
         """
         sources, numbers, labels = (np.asarray(columns[name]) for name in FIELDS)
         order = np.lexsort((numbers, sources))
@@ -130,9 +133,11 @@ class Choice:
         return cls(source, count, first, order)
 
     def records_at(self, position: Any, *, seed: int, epoch: Any) -> Any:
-        """Returns the records at positions of an epoch's order; int64 [B], as `position`."""
+        """Returns the index of the record at each position of an epoch, int64 [B]."""
         image = shuffled(position, seed=seed, epoch=epoch, size=len(self.source))
-        copy = drawn(tf.gather(self.source, image), tf.gather(self.variants, image), seed=seed, epoch=epoch)
+        copy = drawn_variants(
+            tf.gather(self.source, image), tf.gather(self.variants, image), seed=seed, epoch=epoch
+        )
         return tf.gather(self.record, tf.gather(self.first, image) + copy)
 
 

@@ -1,9 +1,9 @@
-"""The order of a stream, as numbers alone: shards side by side, cut into windows that are shuffled.
+"""The order of a stream, computed without reading: interleaved shards, cut into shuffled windows.
 
-An epoch permutes the shards and reads `CYCLE` of them side by side, `BLOCK` records of one before the
-next: what `tf.data.Dataset.interleave` does with these numbers. This sequence is cut into windows, and
-the records of each are permuted among themselves. So the record at each position of an epoch follows from
-the records in each shard, (seed, epoch), and the position: nothing needs to be read to know it.
+An epoch permutes the shards and interleaves them as `tf.data.Dataset.interleave` does: `CYCLE` shards at a
+time, `BLOCK` records of one before the next. This sequence is cut into windows, and the records of each
+window are permuted among themselves. So the record at each position follows from the number of records in
+each shard, from (seed, epoch), and from the position.
 """
 
 from collections.abc import Sequence
@@ -13,25 +13,23 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-CYCLE: Final = 8  # shards read side by side
-BLOCK: Final = 16  # records taken from one before the next
-SALT: Final = 0x77696E646F77  # keeps these orders apart from other uses of the same seed
+from tfrecords.splitmix64 import stateless_bits
 
-# splitmix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
-GOLDEN: Final = 0x9E3779B97F4A7C15
-FACTORS: Final = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+CYCLE: Final = 8  # shards that are interleaved at a time
+BLOCK: Final = 16  # records of one shard before the next shard's turn
+SALT: Final = 0x77696E646F77  # keeps these orders apart from other uses of the same seed
 
 Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Sequenced:
-    """The records of an epoch before they are shuffled, as runs of neighbours in one shard.
+class EpochOrder:
+    """The records of an epoch before the shuffle, as runs of consecutive records of one shard.
 
     Attributes:
-        shard: int64 [K], of each run.
-        record: int64 [K], the run's first, counted in its shard.
-        start: int64 [K + 1], the run's first position in the epoch, and the epoch's end.
+        shard: int64 [K], the shard of each run.
+        record: int64 [K], the first record of each run, counted in its shard.
+        start: int64 [K + 1], the position of each run in the epoch, then the end of the epoch.
     """
 
     shard: Integers
@@ -39,21 +37,21 @@ class Sequenced:
     start: Integers
 
     def at(self, position: Integers) -> tuple[Integers, Integers]:
-        """Returns shard and record of positions of the epoch, int64 [B] each."""
+        """Returns the shard and the record at positions of the epoch, int64 [B] each."""
         run = np.searchsorted(self.start, position, side="right") - 1
         return self.shard[run], self.record[run] + position - self.start[run]
 
 
-def side_by_side(
+def interleaved(
     records: Sequence[int], turn: Sequence[int], *, cycle: int = CYCLE, block: int = BLOCK
-) -> Sequenced:
+) -> EpochOrder:
     """Returns the order in which tf.data's deterministic interleave reads shards.
 
     Args:
-        records: of each shard.
+        records: number of records in each shard.
         turn: the shards in the order in which they are opened.
-        cycle: shards read side by side.
-        block: records taken from one before the next.
+        cycle: number of shards that are interleaved at a time.
+        block: number of records of one shard before the next shard's turn.
     """
     runs: list[tuple[int, int, int]] = []
     waiting = iter(turn)
@@ -74,51 +72,44 @@ def side_by_side(
             if count:
                 runs.append((shard, done, count))
                 slot[1] += count
-            if count < block:  # its end is met: the next time round another takes its place
+            if count < block:  # the shard has ended: the next round opens another in its place
                 slots[at] = None
         at = (at + 1) % cycle
     shards, first, counts = np.array(runs, np.int64).reshape(-1, 3).T
-    return Sequenced(shards, first, np.concatenate([[0], np.cumsum(counts)]))
+    return EpochOrder(shards, first, np.concatenate([[0], np.cumsum(counts)]))
 
 
-def one_after_another(records: Sequence[int]) -> Sequenced:
-    """Returns the records of all shards in their order."""
-    there = np.arange(len(records))
-    return Sequenced(there, np.zeros_like(there), np.concatenate([[0], np.cumsum(records)]).astype(np.int64))
+def sequential(records: Sequence[int]) -> EpochOrder:
+    """Returns the order without a shuffle: all shards, one after the other."""
+    shards = np.arange(len(records))
+    return EpochOrder(
+        shards, np.zeros_like(shards), np.concatenate([[0], np.cumsum(records)]).astype(np.int64)
+    )
 
 
 def records_per_window(window: int, shards: Sequence[Any], shown: int) -> int:
-    """Returns how many records are shuffled among themselves.
+    """Returns how many records one window holds.
 
     Args:
-        window: bytes.
-        shards: the split's, with `records` and `bytes`.
-        shown: records of an epoch.
+        window: size of the window, bytes.
+        shards: the shards of the split, with `records` and `bytes`.
+        shown: number of records in an epoch.
     """
     mean = max(1, sum(shard.bytes for shard in shards) // sum(shard.records for shard in shards))
     return min(max(1, window // mean), shown)
 
 
 def permutation(size: int, *, seed: int, epoch: int, window: int) -> Integers:
-    """Returns an order of the records of one of an epoch's windows, by 64 random bits for each.
+    """Returns an order of the records of one window: they are sorted by 64 random bits for each.
 
     Args:
-        size: records in the window.
-        seed: of the run.
-        epoch: its number.
-        window: its number in the epoch; -1 for the order of the shards.
+        size: number of records in the window.
+        seed: seed of the run.
+        epoch: number of the epoch.
+        window: number of the window in the epoch; -1 for the order of the shards.
 
     Returns:
         int64 [size].
     """
-    bits = np.zeros(size, np.uint64)
-    for word in (SALT, seed, epoch, window, np.arange(size)):
-        bits = _mixed((bits ^ np.asarray(word, np.int64).view(np.uint64)) + np.uint64(GOLDEN))
+    bits = stateless_bits(SALT, seed, epoch, window, np.arange(size))
     return np.argsort(bits.view(np.int64), kind="stable")
-
-
-def _mixed(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Returns splitmix64's output function, a bijection."""
-    for shift, factor in FACTORS:
-        bits = (bits ^ bits >> np.uint64(shift)) * np.uint64(factor)
-    return bits ^ bits >> np.uint64(31)

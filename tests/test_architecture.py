@@ -24,6 +24,7 @@ KNOWN_TO_PIPELINE = {
         for name in (
             *("augment", "command", "errors", "example", "manifest", "records", "signals"),
             *("files", "files.atomic", "files.cache", "files.locks", "files.outputs", "files.urls"),
+            "splitmix64",
         )
     ),
 }

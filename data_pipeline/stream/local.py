@@ -155,11 +155,11 @@ class LocalShards:
                 place[rows] = first + order[position[rows] - first]
         return self._sequence(epoch if self._shuffle else 0).at(place)
 
-    def _sequenced(self, epoch: int) -> windows.Sequenced:
+    def _sequenced(self, epoch: int) -> windows.EpochOrder:
         if not self._shuffle:
-            return windows.one_after_another(self._sizes)
+            return windows.sequential(self._sizes)
         turn = windows.permutation(len(self._sizes), seed=self._seed, epoch=epoch, window=-1)
-        return windows.side_by_side(self._sizes, turn.tolist())
+        return windows.interleaved(self._sizes, turn.tolist())
 
     def _rows(self, count: int) -> Array:
         """Returns uint8 [count, P] that becomes a tensor without being copied: given back memory, if any.

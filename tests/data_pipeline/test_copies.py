@@ -82,8 +82,8 @@ def test_variants_are_drawn_uniformly_and_each_epoch_anew(levelled):
         assert len(counts) == 1 + copies_of
         expected = len(of_class) / len(counts)
         assert ((counts - expected) ** 2 / expected).sum() < (10.83, 13.82)[copies_of - 1]
-    drawn = np.array([[copy for _, copy in sorted(epoch)] for epoch in found], float)
-    assert np.abs(np.corrcoef(drawn)[np.triu_indices(EPOCHS, 1)]).max() < 5 / np.sqrt(drawn.shape[1])
+    chosen = np.array([[copy for _, copy in sorted(epoch)] for epoch in found], float)
+    assert np.abs(np.corrcoef(chosen)[np.triu_indices(EPOCHS, 1)]).max() < 5 / np.sqrt(chosen.shape[1])
 
 
 def test_sizes_and_class_weights_follow_from_the_manifest(levelled):
@@ -187,7 +187,7 @@ def test_records_that_are_not_the_manifests_are_refused(data, used, change, fact
 def test_golden_copies():
     """Pinned: a run resumed with another version must go on with the same variants."""
     source = tf.range(12, dtype=tf.int64)
-    found = copies.drawn(
+    found = copies.drawn_variants(
         source, tf.fill([12], tf.constant(4, tf.int64)), seed=7, epoch=tf.constant(3, tf.int64)
     )
     assert found.numpy().tolist() == [copy_shown(7, 3, number, 4) for number in range(12)]

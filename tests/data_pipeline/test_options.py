@@ -27,7 +27,11 @@ def refusal(call, *arguments, **options):
         ("cache", "", "--cache=: must be one of auto, device, memory, disk, off"),
         ("last_batch", "pad", "--last_batch=pad: must be one of wrap, drop"),
         ("copies", "two", "--copies=two: must be one of all, one, none"),
-        ("augment", "all", "--augment=all: must be one of none, light, standard, radiograph, strong"),
+        (
+            "augment",
+            "all",
+            "--augment=all: must be one of none, light, standard, radiograph, exposure, strong",
+        ),
         ("ram_budget", -1, "--ram_budget=-1: must be 0 or more"),
         ("shuffle_window", -1, "--shuffle_window=-1: must be 0 or more"),
         ("prefetch", -2, "--prefetch=-2: must be 0 or more"),

@@ -28,13 +28,13 @@ def test_shards_side_by_side_are_what_tf_data_reads(seed):
     count, cycle, block = (int(random.integers(low, high)) for low, high in ((1, 14), (2, 5), (1, 5)))
     records = (random.integers(1, 12, count) * (block if seed % 3 == 0 else 1)).tolist()
     turn = random.permutation(count).tolist()
-    ours = windows.side_by_side(records, turn, cycle=cycle, block=block)
+    ours = windows.interleaved(records, turn, cycle=cycle, block=block)
     pairs = zip(*(part.tolist() for part in ours.at(np.arange(sum(records)))), strict=True)
     assert list(pairs) == interleaved(records, turn, cycle, block, tf.data.AUTOTUNE)
 
 
 def test_any_part_of_an_epoch_is_part_of_the_whole():
-    ours = windows.side_by_side([5, 40, 17, 33, 2, 64, 16, 1, 9, 100], [3, 1, 4, 0, 5, 9, 2, 6, 8, 7])
+    ours = windows.interleaved([5, 40, 17, 33, 2, 64, 16, 1, 9, 100], [3, 1, 4, 0, 5, 9, 2, 6, 8, 7])
     shard, record = ours.at(np.arange(287))
     for first, end in ((0, 1), (16, 40), (100, 287), (286, 287)):
         part = ours.at(np.arange(first, end))

@@ -1,4 +1,4 @@
-"""Drawn DICOM files are needed by tests of several folders: `from dicom_files import dicom`."""
+"""Test files of several folders come from modules here: `from dicom_files import dicom`."""
 
 import sys
 from pathlib import Path

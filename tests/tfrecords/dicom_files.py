@@ -4,10 +4,12 @@ import copy
 import io
 import struct
 import warnings
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from pydicom import dcmwrite
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -190,3 +192,24 @@ def jpeg_lossless(values, bits):
             b"\xff\xd9",
         ]
     )
+
+
+RAMP = np.array([[0, 1000, 2000, 3000, 4000]], np.uint16)
+
+
+ALL = {"WindowCenter": 2048, "WindowWidth": 4096}
+
+
+COLOURS = np.uint8([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [200, 200, 200]], [[9, 99, 199]] * 4])
+
+
+NOISE = np.random.default_rng(0).integers(0, 1 << 16, (36, 41), dtype=np.uint16)
+
+
+def window(center, width, function=None, **more):
+    function = {"VOILUTFunction": function} if function else {}
+    return {"WindowCenter": center, "WindowWidth": width, **function, **more}
+
+
+def bundled(name):
+    return Path(get_testdata_file(name, download=False)).read_bytes()

@@ -4,6 +4,10 @@ import io
 import struct
 import zlib
 
+from PIL import Image
+
+from tfrecords.images.decode import decode
+
 
 def saved(image, kind="PNG", **options):
     buffer = io.BytesIO()
@@ -67,3 +71,11 @@ def tiff_pages(*pages):
         link = len(data)
         data += b"\0" * 4
     return data
+
+
+def pixels(data, channels, *, height=1, width=4):
+    return decode(data, height=height, width=width, channels=channels)
+
+
+def flat(mode, colour):
+    return Image.new(mode, (16, 16), colour)

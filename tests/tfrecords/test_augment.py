@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tfrecords import augment
-from tfrecords.augment import PRESETS, Augmentation, Draw, apply, describe, draw
+from tfrecords.augment import PRESETS, Augmentation, Transform, apply_transform, describe, draw_transform
 from tfrecords.errors import InputError
 
 NONE = dict.fromkeys(("flip", "rotation", "zoom", "crop", "translation", "brightness", "contrast"), 0.0)
@@ -15,7 +14,7 @@ IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
 def drawn(spec, record_id="NORMAL/IM-0001-0001.jpeg", *, seed=0, copy=1, height=20, width=30):
-    return draw(spec, seed=seed, record_id=record_id, copy=copy, height=height, width=width)
+    return draw_transform(spec, seed=seed, record_id=record_id, copy=copy, height=height, width=width)
 
 
 def noise(height, width, channels, seed=0):
@@ -24,21 +23,6 @@ def noise(height, width, channels, seed=0):
 
 def corners(matrix, height, width):
     return matrix @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
-
-
-def test_splitmix64_gives_the_published_numbers():
-    # The reference generator's first five outputs for the state 1234567
-    # (https://rosettacode.org/wiki/Pseudo-random_numbers/Splitmix64).
-    published = [
-        6457827717110365317,
-        3203168211198807973,
-        9817491932198370423,
-        4593380528125082431,
-        16408922859458223821,
-    ]
-    found = augment._uniform(1234567, 5)
-    assert found.tolist() == [(number >> 11) * 2.0**-53 for number in published]
-    assert augment._uniform(2**64 - 1, 1000).max() < 1
 
 
 def test_golden_draw():
@@ -53,6 +37,14 @@ def test_golden_draw():
         rtol=1e-12,
     )
     assert (found.gain, found.bias) == pytest.approx((0.9427632160780365, 22.709214659273577), rel=1e-12)
+
+
+def test_gamma_leaves_the_other_draws():
+    before, found = drawn(Augmentation(), seed=7), drawn(Augmentation(gamma=0.3), seed=7)
+    np.testing.assert_array_equal(found.matrix, before.matrix)
+    assert (found.gain, found.bias) == (before.gain, before.bias)
+    assert before.exponent == 1
+    assert found.exponent == pytest.approx(0.7855597752048946, rel=1e-12)
 
 
 def test_a_draw_follows_from_its_arguments_alone():
@@ -83,6 +75,11 @@ def test_draws_fill_their_ranges_and_never_leave_them():
     for values, middle, reach in ((gains, 1, 0.15), (biases, 0, 25.5)):
         assert middle - reach <= values.min() < middle - 0.98 * reach
         assert middle + 0.98 * reach < values.max() <= middle + reach
+    exponents = np.log([drawn(Augmentation(gamma=0.5), f"image {i}").exponent for i in range(2000)])
+    reach = np.log(1.5)
+    assert -reach <= exponents.min() < -0.98 * reach
+    assert 0.98 * reach < exponents.max() <= reach
+    assert abs(exponents.mean()) < 4 * reach / np.sqrt(3 * 2000)
     shift = np.array([found.matrix @ (width / 2, height / 2, 1) for found in draws]) - (width / 2, height / 2)
     limit = np.array([width, height]) * (0.1 / 2 + 0.05)
     assert (np.abs(shift) <= limit).all()
@@ -95,22 +92,22 @@ def test_no_strength_no_change():
     np.testing.assert_array_equal(found.matrix, IDENTITY)
     assert (found.gain, found.bias) == (1, 0)
     for fill in ("reflect", "edge"):
-        np.testing.assert_array_equal(apply(image, found, fill), image)
+        np.testing.assert_array_equal(apply_transform(image, found, fill), image)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_flip_alone_mirrors_exactly(channels):
     image = noise(20, 31, channels)
     found = drawn(Augmentation(**NONE | {"flip": 1.0}), height=20, width=31)
-    np.testing.assert_array_equal(apply(image, found), image[:, ::-1])
+    np.testing.assert_array_equal(apply_transform(image, found), image[:, ::-1])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("fill", ["reflect", "edge"])
 def test_a_quarter_turn_is_exact(channels, fill):
     image = noise(24, 24, channels)
-    quarter = Draw(np.array([[0.0, -1.0, 24.0], [1.0, 0.0, 0.0]]), 1, 0)
-    np.testing.assert_array_equal(apply(image, quarter, fill), np.rot90(image))
+    quarter = Transform(np.array([[0.0, -1.0, 24.0], [1.0, 0.0, 0.0]]), 1, 0)
+    np.testing.assert_array_equal(apply_transform(image, quarter, fill), np.rot90(image))
 
 
 def test_a_rotation_turns_around_the_centre_and_keeps_the_aspect():
@@ -137,7 +134,7 @@ def test_no_black_wedges(channels, fill):
     white = np.full((20, 30, channels), 255, np.uint8)
     spec = Augmentation(**NONE | STRONG)
     for number in range(100):
-        assert apply(white, drawn(spec, f"image {number}"), fill).min() == 255
+        assert apply_transform(white, drawn(spec, f"image {number}"), fill).min() == 255
 
 
 @pytest.mark.parametrize(
@@ -146,14 +143,14 @@ def test_no_black_wedges(channels, fill):
 )
 def test_what_lies_outside(fill, row):
     image = np.array([[10, 20, 30, 40, 50, 60]] * 4, np.uint8)[..., None]
-    right = Draw(np.array([[1.0, 0.0, -2.0], [0.0, 1.0, 0.0]]), 1, 0)
-    np.testing.assert_array_equal(apply(image, right, fill)[..., 0], [row] * 4)
+    right = Transform(np.array([[1.0, 0.0, -2.0], [0.0, 1.0, 0.0]]), 1, 0)
+    np.testing.assert_array_equal(apply_transform(image, right, fill)[..., 0], [row] * 4)
 
 
 def test_a_reflection_goes_on_beyond_the_image():
     image = np.array([[10, 20, 30]], np.uint8)[..., None]
-    far = Draw(np.array([[1.0, 0.0, -6.0], [0.0, 1.0, 0.0]]), 1, 0)
-    assert apply(image, far)[0, :, 0].tolist() == [30, 20, 10]  # ... 30 20 [10 20 30] 20 10 ...
+    far = Transform(np.array([[1.0, 0.0, -6.0], [0.0, 1.0, 0.0]]), 1, 0)
+    assert apply_transform(image, far)[0, :, 0].tolist() == [30, 20, 10]  # ... 30 20 [10 20 30] 20 10 ...
 
 
 @pytest.mark.parametrize(
@@ -175,16 +172,28 @@ def test_a_reflection_goes_on_beyond_the_image():
 def test_tones(value, gain, bias, result):
     for channels in (1, 3):
         image = np.full((3, 4, channels), value, np.uint8)
-        np.testing.assert_array_equal(apply(image, Draw(IDENTITY, gain, bias)), np.full_like(image, result))
+        np.testing.assert_array_equal(
+            apply_transform(image, Transform(IDENTITY, gain, bias)), np.full_like(image, result)
+        )
+
+
+@pytest.mark.parametrize("exponent", [0.5, 0.77, 1.3, 2.0])
+def test_the_tone_curve_comes_before_gain_and_bias(exponent):
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    curve = 255 * (image / 255) ** exponent
+    transform = Transform(IDENTITY, 1, 0, exponent)
+    np.testing.assert_array_equal(apply_transform(image, transform), np.rint(curve))
+    expected = np.clip(np.rint((curve - 127.5) * 1.2 + 127.5 - 9), 0, 255)
+    np.testing.assert_array_equal(apply_transform(image, replace(transform, gain=1.2, bias=-9)), expected)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 9, 3), (9, 1, 1), (2, 2, 3)])
 def test_tiny_images(shape):
     image = noise(*shape)
-    found = draw(
+    found = draw_transform(
         Augmentation(**NONE | STRONG), seed=0, record_id="a", copy=1, height=shape[0], width=shape[1]
     )
-    result = apply(image, found)
+    result = apply_transform(image, found)
     assert (result.shape, result.dtype) == (shape, np.uint8)
     assert image.min() <= result.min() <= result.max() <= image.max()
 
@@ -199,6 +208,7 @@ def test_tiny_images(shape):
         ({"crop": 0.91}, "--crop=0.91: must be from 0 to 0.9"),
         ({"translation": -1.0}, "--translation=-1.0: must be from 0 to 0.9"),
         ({"brightness": 2.0}, "--brightness=2.0: must be from 0 to 0.9"),
+        ({"gamma": 3.1}, "--gamma=3.1: must be from 0 to 3"),
         ({"contrast": float("nan")}, "--contrast=nan: must be from 0 to 0.9"),
         ({"fill": "black"}, "--fill=black: must be reflect or edge"),
     ],
@@ -210,8 +220,10 @@ def test_strengths_that_cannot_be(change, message, facts):
 
 
 def test_the_largest_strengths_are_allowed():
-    spec = Augmentation(1.0, 180.0, 0.9, 0.9, 0.9, 0.9, 0.9, "edge")
-    assert apply(noise(8, 8, 1), drawn(spec, height=8, width=8), spec.fill).shape == (8, 8, 1)
+    largest = {name: 0.9 for name, _ in Augmentation().strengths()}
+    largest |= {"flip": 1.0, "rotation": 180.0, "gamma": 3.0}
+    spec = Augmentation(**largest, fill="edge")
+    assert apply_transform(noise(8, 8, 1), drawn(spec, height=8, width=8), spec.fill).shape == (8, 8, 1)
 
 
 @pytest.mark.parametrize("copy", range(1, 9))
@@ -221,14 +233,14 @@ def test_a_draw_in_words_says_where_a_point_goes(copy):
     rows, columns = np.mgrid[0:height, 0:width]
     image = 200 * np.exp(-(((columns + 0.5 - spot[0]) ** 2 + (rows + 0.5 - spot[1]) ** 2) / 18))
     spec = Augmentation(brightness=0, contrast=0)
-    moved_by = draw(spec, seed=0, record_id="x", copy=copy, height=height, width=width)
+    moved_by = draw_transform(spec, seed=0, record_id="x", copy=copy, height=height, width=width)
     words = re.fullmatch(
         r"turned by ([-+\d.]+) degrees( and then flipped)?, enlarged ([\d.]+) times, shifted by ([-+\d.]+) "
         r"to the right and ([-+\d.]+) down; contrast x 1.000, brightness [-+]0.0 of 255; matrix \[(.*)\]",
         describe(moved_by, height=height, width=width),
     )
     degrees, flipped, enlarged, right, down, matrix = words.groups()
-    shown = apply(image.astype(np.uint8)[..., None], moved_by)[..., 0].astype(float)
+    shown = apply_transform(image.astype(np.uint8)[..., None], moved_by)[..., 0].astype(float)
     found = np.array([(shown * (columns + 0.5)).sum(), (shown * (rows + 0.5)).sum()]) / shown.sum()
     angle = np.deg2rad(float(degrees))
     clockwise = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -240,9 +252,10 @@ def test_a_draw_in_words_says_where_a_point_goes(copy):
 
 
 def test_presets_grow_and_the_default_is_standard():
-    assert list(PRESETS) == ["none", "light", "standard", "radiograph", "strong"]
+    assert list(PRESETS) == ["none", "light", "standard", "radiograph", "exposure", "strong"]
     assert PRESETS["standard"] == Augmentation()
     assert PRESETS["radiograph"] == replace(Augmentation(), flip=0)
+    assert PRESETS["exposure"] == replace(PRESETS["radiograph"], gamma=0.3)
     values = [value for preset in PRESETS.values() for _, value in preset.strengths()]
     assert {type(value) for value in values} == {float}  # as from a flag: the plan holds their JSON
     for weaker, stronger in itertools.pairwise(["none", "light", "standard", "strong"]):
@@ -251,6 +264,23 @@ def test_presets_grow_and_the_default_is_standard():
         assert less != more
 
 
+def test_what_plans_and_manifests_hold_has_gamma_only_where_it_is_used():
+    assert "gamma" not in Augmentation().to_json()
+    spec = Augmentation(gamma=0.3)
+    assert spec.to_json()["gamma"] == 0.3
+    for each in (*PRESETS.values(), spec):
+        assert Augmentation(**each.to_json()) == each
+
+
+def test_the_exponent_in_words():
+    without, with_it = (
+        describe(drawn(Augmentation(gamma=gamma)), height=20, width=30) for gamma in (0.0, 0.3)
+    )
+    exponent = drawn(Augmentation(gamma=0.3)).exponent
+    assert "exponent" not in without
+    assert with_it == without.replace("contrast x", f"exponent {exponent:.3f}, contrast x")
+
+
 def test_a_copy_without_strengths_is_the_original():
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    assert np.array_equal(apply(image, drawn(PRESETS["none"])), image)
+    assert np.array_equal(apply_transform(image, drawn(PRESETS["none"])), image)

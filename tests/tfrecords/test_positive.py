@@ -86,7 +86,7 @@ def test_more_than_two_classes_have_no_finding():
     ("names", "chosen", "message"),
     [
         (("COVID", "NORMAL"), "covid", "--positive=covid: is no class; must be one of COVID, NORMAL"),
-        (("A", "B", "C"), "A", "--positive=A: is for two classes, and there are 3"),
+        (("A", "B", "C"), "A", "--positive=A: is for two classes, but there are 3"),
     ],
 )
 def test_what_is_no_class_is_refused(names, chosen, message, facts):

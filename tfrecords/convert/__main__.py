@@ -167,7 +167,8 @@ _AUGMENT = flags.DEFINE_enum(
     "augment",
     "standard",
     list(PRESETS),
-    "A preset of the strengths below; a flag for one strength overrides the preset. "
+    "A preset of the strengths below; a flag for one strength overrides the preset. radiograph is standard "
+    "without the flip, exposure is radiograph with gamma. "
     + "; ".join(f"{n}: {', '.join(f'{k} {v:g}' for k, v in p.strengths())}" for n, p in PRESETS.items())
     + ".",
 )
@@ -181,6 +182,12 @@ _STRENGTHS = {
         "brightness", None, "The largest change of brightness, as a share of the grey range."
     ),
     "contrast": flags.DEFINE_float("contrast", None, "The largest change of contrast, as a share of it."),
+    "gamma": flags.DEFINE_float(
+        "gamma",
+        None,
+        "The largest change of the exposure: the exponent of the tone curve is drawn from 1/(1+gamma) to "
+        "1+gamma. 0 turns it off.",
+    ),
     "fill": flags.DEFINE_enum(
         "fill",
         None,

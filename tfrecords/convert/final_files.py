@@ -5,7 +5,7 @@ import hashlib
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -88,7 +88,7 @@ def manifest_of(
         splits=described,
         copies=jobs[0].copies,  # of train, the first split
         copies_per_class=jobs[0].copies_per_class,
-        augmentation=asdict(options.augmentation),
+        augmentation=options.augmentation.to_json(),
         seed=options.seed,
         sources_sha256=hashlib.sha256(sources_csv).hexdigest(),
         plan=plan,

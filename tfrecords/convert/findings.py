@@ -37,7 +37,7 @@ class Findings:
     coloured: int = 0
 
     @property
-    def look_for_colour(self) -> bool:
+    def detect_colour(self) -> bool:
         """Whether the next image that is stored in colour is to be checked for visible colour."""
         return self.in_colour % _EVERY == 0
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tfrecords.augment import Augmentation, apply, draw
+from tfrecords.augment import Augmentation, apply_transform, draw_transform
 from tfrecords.convert.encoding import encode_image
 from tfrecords.convert.findings import Findings
 from tfrecords.duplicates.perceptual import perceptual_hash
@@ -79,7 +79,8 @@ class Rendering:
         same.
         """
         added = {"resize": "stretch", "value_range": "full"}
-        return {name: value for name, value in asdict(self).items() if added.get(name) != value}
+        content = asdict(self) | {"augmentation": self.augmentation.to_json()}
+        return {name: value for name, value in content.items() if added.get(name) != value}
 
 
 @dataclass(frozen=True)
@@ -367,8 +368,8 @@ class _Writer:
             ) from None
         collected.digests.append(file_digest(data).hex())
         try:
-            check_colour = target.channels == 1 and collected.findings.look_for_colour
-            decoded = decode_fingerprinted(data, **vars(target), look_for_colour=check_colour)
+            check_colour = target.channels == 1 and collected.findings.detect_colour
+            decoded = decode_fingerprinted(data, **vars(target), detect_colour=check_colour)
         except DecodeError as error:
             collected.rejected.append((image.source, str(error)))
             if len(collected.rejected) > self.max_rejects:
@@ -388,7 +389,7 @@ def _copied(
     pixels: npt.NDArray[np.uint8], image: ImageJob, copy: int, rendering: Rendering
 ) -> npt.NDArray[np.uint8]:
     height, width, _ = rendering.shape
-    drawn = draw(
+    transform = draw_transform(
         rendering.augmentation,
         seed=rendering.seed,
         record_id=image.id,
@@ -396,4 +397,4 @@ def _copied(
         height=height,
         width=width,
     )
-    return apply(pixels, drawn, rendering.augmentation.fill)
+    return apply_transform(pixels, transform, rendering.augmentation.fill)

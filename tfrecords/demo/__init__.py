@@ -1,1 +1,1 @@
-"""Demo data for a first training: `dataset` makes them once from drawn chest radiographs (`phantom`)."""
+"""Demo data for a first training: `dataset` converts chest radiographs that `phantom` draws."""

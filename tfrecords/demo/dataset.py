@@ -1,7 +1,7 @@
-"""The embedded default: a data set of drawn radiograph phantoms, made once, to try the product on.
+"""Makes the demo data set, the default of `--data`: drawn radiographs, converted once and kept.
 
-They are drawings (see `tfrecords.demo.phantom`), written as an image folder and converted by the same
-code as any other data. Wherever the data set is shown it is called demo data.
+The images are drawings (see `tfrecords.demo.phantom`), written as an image folder and converted by the same
+code as all other data. Whatever shows this data set calls it demo data.
 """
 
 import shutil
@@ -23,27 +23,27 @@ from tfrecords.manifest import Manifest
 
 DEMO_NAME: Final = "demo_phantoms"
 
-PATIENTS = 350  # about 1,050 images: enough for a CNN to learn from, drawn in under ten seconds
-IMAGES_PER_PATIENT = (2, 4)  # least, most: a split by image would leak here as on real data
-NORMAL_OF_FIVE = 2  # in each five patients: unbalanced enough that class weights matter
+PATIENTS = 350  # about 1,050 images: enough to train a CNN, drawn in under ten seconds
+IMAGES_PER_PATIENT = (2, 4)  # least, most; several, so that a split by image would leak as with real data
+NORMAL_OF_FIVE = 2  # normal ones of every five patients: unbalanced, so that class weights matter
 
-_VERSION: Final = 1  # to be raised when the drawings or their conversion change
-_SIZE: Final = (128, 128)  # pixels: half the work of the real size, so that a first run is short
+_VERSION: Final = 1  # raise it when the drawings or their conversion change
+_SIZE: Final = (128, 128)  # pixels; half the work of the default size, so that a first run is short
 
-# glibc hands the heap's end back to the system when a temporary array dies, and faults it in again
-# for the next one: half of the time of an image. Freeing one block this large, never touched, raises
-# the threshold for the process. Other allocators take no harm.
+# glibc returns the end of the heap to the system when a temporary array is freed, and has to map it again for
+# the next one, which takes half of the time of an image. Freeing one unused block of this size raises glibc's
+# threshold for the process. Other allocators are not affected.
 _HEAP_KEPT = 1 << 24
 
 
 def demo_data() -> Path:
     """Returns the folder of the converted demo data; draws and converts them the first time.
 
-    They are kept below `$XDG_CACHE_HOME`, or `~/.cache`. Processes that start together make them
+    The folder is below `$XDG_CACHE_HOME`, or `~/.cache`. Processes that start together make the data only
     once.
 
     Raises:
-        InputError: the cache directory cannot be written.
+        InputError: the cache folder cannot be written.
     """
     home = user_cache() / f"demo-{_VERSION}"
     images, out = home / "images", home / "tfrecords"
@@ -52,7 +52,7 @@ def demo_data() -> Path:
         with file_lock(home / "lock"):
             if _is_whole(out):
                 return out
-            print(f"no --data given: drawing demo data, once, in {home}", file=sys.stderr)
+            print(f"no --data given: making demo data, only this once, in {home}", file=sys.stderr)
             if not images.exists():
                 temporary = home / ".images.tmp"
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -61,8 +61,8 @@ def demo_data() -> Path:
             convert_images(ConvertOptions(images, out, name=DEMO_NAME, size=_SIZE, overwrite=True))
     except OSError as error:
         raise InputError(
-            f"{home}: the demo data cannot be written: {error.strerror}; name another place with "
-            f"XDG_CACHE_HOME, or your own data with --data"
+            f"{home}: the demo data cannot be written: {error.strerror}; set XDG_CACHE_HOME to another "
+            f"folder, or give your own data with --data"
         ) from None
     return out
 
@@ -70,34 +70,31 @@ def demo_data() -> Path:
 def _is_whole(out: Path) -> bool:
     try:
         Manifest.load(out)
-    except InputError:  # not made yet, or cleaned in part: made anew
+    except InputError:  # not made yet, or partly deleted: it is made again
         return False
     return True
 
 
 def write_images(directory: Path, *, seed: int = 0, patients: int | None = None) -> int:
-    """Writes the images as class folders of PNGs, and returns how many they are.
+    """Writes the images as class folders of PNG files, and returns their number.
 
-    The names are those of the chest X-ray data, `NORMAL/IM-0012-0003.png` and
-    `PNEUMONIA/person14_bacteria_3.png`: what stands before the last number is the patient. A patient
-    is the same for any number of patients.
+    The names follow the chest X-ray data, `NORMAL/IM-0012-0003.png` and `PNEUMONIA/person14_bacteria_3.png`:
+    the part before the last number is the patient. A patient looks the same for any number of patients.
 
     Raises:
-        InputError: the seed is negative, there are too few patients for two classes, or the
-            directory is a file or holds something already.
+        InputError: the seed is negative, there are too few patients for two classes, or the directory is a
+            file or is not empty.
     """
     if seed < 0:
-        raise InputError(f"seed: found {seed}, allowed is 0 or more. Give another seed.")
+        raise InputError(f"seed={seed}: must be 0 or more")
     patients = PATIENTS if patients is None else patients
     if patients <= NORMAL_OF_FIVE:
         raise InputError(
-            f"patients: found {patients}, allowed is {NORMAL_OF_FIVE + 1} or more, so that both "
-            "classes have one. Ask for more."
+            f"patients={patients}: must be {NORMAL_OF_FIVE + 1} or more, so that both classes have one"
         )
     if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
         raise InputError(
-            f"{directory}: found a file or a folder that is not empty, allowed is a new or an empty "
-            "folder. Remove it or name another."
+            f"{directory}: is a file or a folder that is not empty; name a new or an empty folder"
         )
     for name in ("NORMAL", "PNEUMONIA"):
         (directory / name).mkdir(parents=True, exist_ok=True)

@@ -1,18 +1,18 @@
-"""Chest radiograph phantoms, drawn from a seed: what the demo data are made of.
+"""Draws chest radiograph phantoms from a seed, the images of the demo data.
 
-They are drawings. No patient's data is in them, no radiograph was traced or sampled for them, and
-nothing learnt from them says anything about disease: they exist so that conversion, training and
-the report can be run before there is data. A patient has one `Anatomy`; each image of that patient
-has its own pose, exposure, blur and noise. The lungs of a PNEUMONIA image also hold opacities:
-patches where air is lost, of varying size, place and strength, some all but behind the heart. All
-that is not an opacity is drawn alike for both classes, soft-tissue shadows that look like one too.
+They are drawings. They contain no patient's data, and no radiograph was traced or sampled for them. A model
+learns nothing about disease from them: they exist so that conversion, training and the report can run before
+there is data. A patient has one `Anatomy`; each image of that patient has its own pose, exposure, blur and
+noise. The lungs of a PNEUMONIA image also hold opacities: patches where air is lost, of varying size, place
+and strength, some almost hidden behind the heart. Everything else is drawn the same way for both classes,
+including soft-tissue shadows that look like an opacity.
 
-The picture is the logarithm of what passes through a body: a sum of tissue minus the air of the
-lungs, then the film's response. Lengths are in half image sides: x grows to the image's right (the
-patient's left) and y down, both from -1 to 1 over the image before the pose.
+The picture is the logarithm of the light that passes through a body: a sum of tissue minus the air of the
+lungs, followed by the response of the film. Lengths are in half image sides: x grows to the right of the
+image (the patient's left) and y downwards, both from -1 to 1 over the image before the pose.
 
-All arithmetic is float64 in numpy: processors differ in the last bits of `exp`, and at float64
-that no longer reaches a rounded pixel.
+All arithmetic is float64 in NumPy: processors differ in the last bits of `exp`, but in float64 this does not
+change a rounded pixel.
 """
 
 from dataclasses import dataclass
@@ -24,22 +24,23 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-SIDE = 144  # pixels: above the 128 of many small models, few enough for milliseconds an image
+SIDE = 144  # pixels; more than the 128 of many small models, few enough to draw an image in milliseconds
 
 SPINE = 0.075  # half width of the vertebral column
 VERTEBRA = 0.105  # from disc to disc
-HAZE_KNOTS = 6  # a side: lungs aerate unevenly over a third of their height, sick or not
+HAZE_KNOTS = 6  # on a side; lungs aerate unevenly over a third of their height, sick or not
 
-# What decides the difficulty, set by training (test accuracy, split by group, 128x128, three seeds):
-# logistic regression on pixels 0.73 to 0.77, the small CNN 0.91 to 0.94. Larger patches help the linear
-# model more than the CNN, for they brighten a whole lung; weaker or fewer ones soon hide from both.
+# These set the difficulty. They were chosen by training (test accuracy, split by group, 128x128, three
+# seeds): logistic regression on pixels reaches 0.73 to 0.77, the small CNN 0.91 to 0.94. Larger patches help
+# the linear model more than the CNN, because they brighten a whole lung; with weaker or fewer ones both soon
+# fail.
 OPACITIES = (2, 6)  # least, most in a PNEUMONIA image
 OPACITY_RADIUS = (0.06, 0.15)
-OPACITY_STRENGTH = (0.75, 1.0)  # share of the air lost where the patches lie thickest
-PATCHES = 9  # soft discs of one opacity: fewer look like balls, more like a cloud
-PATCH_RADIUS = (0.30, 0.65)  # of the opacity's own
-PATCH_DENSITY = 1.5  # of a disc's middle, in optical depth: above 1 they merge where they overlap
-FOLD = 0.05  # most density of the shadow, in both classes, that a faint opacity is taken for
+OPACITY_STRENGTH = (0.75, 1.0)  # share of the air that is lost where the patches are densest
+PATCHES = 9  # soft discs in one opacity; fewer look like balls, more like a cloud
+PATCH_RADIUS = (0.30, 0.65)  # as a share of the radius of the opacity
+PATCH_DENSITY = 1.5  # optical depth in the middle of a disc; above 1, overlapping discs merge
+FOLD = 0.05  # largest density of a shadow, in both classes, that looks like a faint opacity
 
 MARKER = ("11110", "10001", "10001", "11110", "10100", "10010", "10001")  # the letter R
 

@@ -1,6 +1,6 @@
-"""Images that are there more than once.
+"""Finds duplicate images.
 
-`before_split` joins or drops what is the same before the split is made, `after_split` finds what is in
-two splits. `content_hashes` and `perceptual` say which images are the same and which look alike, `sets`
-refuses sets that cross a border, `table` is duplicates.csv.
+Before the split, `before_split` joins or drops identical images; after it, `after_split` finds those in two
+splits. `content_hashes` finds images with equal pixels and `perceptual` images that look alike; `sets`
+refuses sets with two labels or in two splits; `table` writes duplicates.csv.
 """

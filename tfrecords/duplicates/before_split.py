@@ -1,8 +1,8 @@
-"""What can be told of the contents of files before the split: which are the same.
+"""Finds identical files and images before the split.
 
-Two files with the same bytes are found by reading little, and their groups are made one, so that no
-split by group can part them. That leaves images with the same pixels in files that differ: to find these
-too before the split, every image must be decoded, which `--duplicates=drop` pays for.
+Files with equal bytes are found by reading little. Their groups are joined, so that a split by group keeps
+them together. Images with equal pixels in different files need a decoding of every image; only
+`--duplicates=drop` does that.
 """
 
 import hashlib
@@ -24,17 +24,17 @@ from tfrecords.images.planes import Target
 from tfrecords.pool import Count, Pool
 from tfrecords.sources.listing import Listing
 
-_TAIL: Final = 4096  # bytes; the end of a compressed image differs where anything before it does
+_TAIL: Final = 4096  # bytes; the ends of different compressed images nearly always differ
 _TASK: Final = 256  # images a task
 
 Sets = tuple[tuple[int, ...], ...]  # of positions in a listing
 
 
 def identical_files(listing: Listing, pool: Pool) -> Sets:
-    """Returns the sets of files with the same bytes, as positions in the listing.
+    """Returns the sets of files with equal bytes, as positions in the listing.
 
-    Only files of equal size can be the same; of these the last 4 KiB are read, and only files whose ends
-    agree are read whole.
+    Only files of equal size can be equal. Their last 4 KiB are read first, and the whole files only where
+    these are equal.
 
     Raises:
         InputError: a file cannot be read.
@@ -44,13 +44,13 @@ def identical_files(listing: Listing, pool: Pool) -> Sets:
     for number, source in enumerate(listing.sources):
         if number not in rejected:
             by_size[source.size].append(number)
-    alike = [number for numbers in by_size.values() if len(numbers) > 1 for number in numbers]
+    candidates = [number for numbers in by_size.values() if len(numbers) > 1 for number in numbers]
     ends: dict[tuple[int, bytes], list[int]] = defaultdict(list)
-    for number, digest in zip(alike, _digests(listing, alike, pool, tail=True), strict=True):
+    for number, digest in zip(candidates, _digests(listing, candidates, pool, tail=True), strict=True):
         ends[listing.sources[number].size, digest].append(number)
-    alike = [number for numbers in ends.values() if len(numbers) > 1 for number in numbers]
+    candidates = [number for numbers in ends.values() if len(numbers) > 1 for number in numbers]
     whole: dict[bytes, list[int]] = defaultdict(list)
-    for number, digest in zip(alike, _digests(listing, alike, pool, tail=False), strict=True):
+    for number, digest in zip(candidates, _digests(listing, candidates, pool, tail=False), strict=True):
         whole[digest].append(number)
     return sorted_sets(whole.values())
 
@@ -64,13 +64,13 @@ def _digests(listing: Listing, numbers: Sequence[int], pool: Pool, *, tail: bool
 
 @dataclass(frozen=True)
 class _Digester:
-    """Hashes the bytes of files of the root, all or the last 4 KiB."""
+    """Hashes the bytes of files below the root: all bytes, or the last 4 KiB."""
 
     root: Path
     tail: bool
 
     def __call__(self, files: Sequence[tuple[str, str]], count: Count) -> list[bytes]:
-        """Returns a digest of each (path, what errors call it)."""
+        """Returns a digest for each (path, name in errors)."""
         found = []
         for path, shown in files:
             try:
@@ -85,7 +85,7 @@ class _Digester:
 
 
 def join_groups(listing: Listing, sets: Iterable[Sequence[int]]) -> Listing:
-    """Returns the listing with the groups of each set made one, where no given split parts them."""
+    """Returns the listing with the groups of each set joined, as far as they are in the same given split."""
     leader: dict[str, str] = {}
 
     def find(group: str) -> str:
@@ -105,17 +105,17 @@ def join_groups(listing: Listing, sets: Iterable[Sequence[int]]) -> Listing:
     return replace(listing, sources=joined)
 
 
-def same_pixels(listing: Listing, *, target: Target, pool: Pool, progress: Count) -> Sets:
-    """Returns the sets of images that are the same to the pixel, each sorted; decodes every image.
+def identical_images(listing: Listing, *, target: Target, pool: Pool, progress: Count) -> Sets:
+    """Returns the sorted sets of images with equal pixels; decodes every image.
 
     Args:
-        listing: the images; those it rejects are passed over.
-        target: of the records: large JPEGs, and what has more than 8 bits, are compared as they are for it.
-        pool: who decodes.
-        progress: called with the number of images done since its last call.
+        listing: the images; those it rejects are ignored.
+        target: target of the records; large JPEGs and images of more than 8 bits are decoded for it.
+        pool: processes that decode.
+        progress: called with the number of images done since the last call.
 
     Raises:
-        InputError: a set has two labels: which to keep is not known.
+        InputError: a set has two labels, so the one to keep is not known.
     """
     sources = listing.sources
     rejected = {number for number, _ in listing.rejected}
@@ -129,7 +129,7 @@ def same_pixels(listing: Listing, *, target: Target, pool: Pool, progress: Count
         splits = [source.split or "not split yet" for source in sources]
         raise InputError(
             f"--duplicates=drop: {len(labels)} set{'s'[: len(labels) != 1]} of images are the same to the "
-            f"pixel and have two labels, so which to keep is not known:\n"
+            f"pixel but have two labels, so the image to keep is not known:\n"
             f"{shown_sets(labels, listing, splits)}\n"
             f"Correct the labels or remove the wrong images, then run the same command again."
         )
@@ -139,19 +139,19 @@ def same_pixels(listing: Listing, *, target: Target, pool: Pool, progress: Count
 def apply_duplicate_policy(
     policy: str, listing: Listing, *, target: Target, pool: Pool
 ) -> tuple[Listing, Sets, Sets]:
-    """Does what a policy asks for before the split.
+    """Applies the policy of `--duplicates` before the split.
 
     Returns:
-        The listing, its groups joined where files are the same; the sets of such files; the sets of images
-        of which only the first is to be kept. "keep" does nothing: what is the same stays as it is.
+        The listing, with the groups of identical files joined; the sets of identical files; the sets of
+        images of which only the first will be kept. "keep" changes nothing.
 
     Raises:
-        InputError: a file cannot be read, or a set to be dropped has two labels.
+        InputError: a file cannot be read, or a set to drop has two labels.
     """
     if policy == "drop":
         quick = sys.stderr.isatty()
         count = len(listing.sources)
         with tqdm(total=count, unit=" images", desc="comparing", mininterval=0.1 if quick else 10) as bar:
-            return listing, (), same_pixels(listing, target=target, pool=pool, progress=bar.update)
-    same = identical_files(listing, pool) if policy == "refuse" else ()
-    return join_groups(listing, same), same, ()
+            return listing, (), identical_images(listing, target=target, pool=pool, progress=bar.update)
+    identical = identical_files(listing, pool) if policy == "refuse" else ()
+    return join_groups(listing, identical), identical, ()

@@ -1,4 +1,4 @@
-"""Hashes of images as decoded, before the resize, by all processes."""
+"""Hashes images as decoded, before the resize, in all processes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ _TASK: Final = 256  # images a task
 
 @dataclass(frozen=True)
 class _Hasher:
-    """Hashes what images of the root show, as they are read for one target."""
+    """Hashes the pixels of images below the root, decoded for one target."""
 
     root: Path
     target: Target
 
     def __call__(self, paths: Sequence[str], count: Count) -> list[str]:
-        """Returns the hash of each image, "" of one that cannot be used: the conversion says why."""
+        """Returns the hash of each image; "" for an unusable one: the conversion gives the reason."""
         found = []
         for path in paths:
             try:
@@ -43,14 +43,14 @@ def content_hashes(
     pool: Pool,
     progress: Count = nothing,
 ) -> list[str]:
-    """Returns the content hash of some images, "" of one that cannot be used; decodes each of them.
+    """Returns the content hash of some images, "" for an unusable one; decodes each of them.
 
     Args:
         listing: the images.
-        numbers: of those to hash, positions in the listing.
-        target: of the records: large JPEGs, and what has more than 8 bits, are decoded as they are for it.
-        pool: who decodes.
-        progress: called with the number of images done since its last call.
+        numbers: positions in the listing of the images to hash.
+        target: target of the records; large JPEGs and images of more than 8 bits are decoded for it.
+        pool: processes that decode.
+        progress: called with the number of images done since the last call.
     """
     paths = [listing.sources[number].path for number in numbers]
     tasks = [paths[start : start + _TASK] for start in range(0, len(paths), _TASK)]

@@ -1,15 +1,16 @@
-"""A perceptual hash of an image, and all pairs of hashes that are close, without comparing every pair.
+"""Computes a perceptual hash of an image, and finds all close pairs of hashes without comparing every pair.
 
 The hash is the DCT hash of pHash (Zauner, "Implementation and benchmarking of perceptual image hash
-functions", 2010, section 3.2.1): 32x32 means, their two-dimensional DCT-II, the 8x8 coefficients of
-frequencies 1 to 8, each a bit: above their median or not. All in integers, so the same everywhere. A
-gradient hash (dHash) is of no use on radiographs, which share one anatomy: of 5,216 of them it gave
-681 pairs of different images the very same hash; this one none, and 3 pairs within `NEAR_BITS`.
+functions", 2010, section 3.2.1): 32x32 means, their two-dimensional DCT-II, and one bit for each of the 8x8
+coefficients of frequencies 1 to 8: above their median or not. Integer arithmetic makes it the same
+everywhere. A gradient hash (dHash) does not work for radiographs, which share one anatomy: among 5,216 of
+them it gave 681 pairs of different images the same hash. This one gave none the same hash, and 3 pairs within
+`NEAR_BITS`.
 
-The search is that of Manku, Jain and Das Sarma, "Detecting near-duplicates for web crawling" (WWW
-2007): of 6 blocks of bits, at most 3 can hold one of 3 differing bits, so two near hashes agree in
-some 3 whole blocks, about 32 bits. For each of the 20 choices of 3 blocks the hashes are sorted by
-these bits and compared only with those that share them: 20 sorts, not N * N / 2 comparisons.
+The search is that of Manku, Jain and Das Sarma, "Detecting near-duplicates for web crawling" (WWW 2007). The
+bits form 6 blocks, and at most 3 blocks can hold one of 3 differing bits. So two near hashes agree in at
+least 3 whole blocks, about 32 bits. For each of the 20 choices of 3 blocks the hashes are sorted by these
+bits, and compared only with hashes that share them: 20 sorts instead of N * N / 2 comparisons.
 """
 
 from collections.abc import Iterator
@@ -20,10 +21,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-NEAR_BITS: Final = 3  # differing bits of 64: a recompressed or resized image differs in 0 or 2
+NEAR_BITS: Final = 3  # most differing bits of 64; a recompressed or resized image differs in 0 or 2
 
 _GRID: Final = 32
-_SAMPLES: Final = 8  # rows and columns looked at in each cell of the grid, at most
+_SAMPLES: Final = 8  # most rows and columns that are read in each cell of the grid
 _BLOCK_EDGES: Final = (0, 10, 21, 32, 42, 53, 64)
 _BITS_OF_BYTE: Final = np.array([byte.bit_count() for byte in range(256)], np.uint8)
 _COSINES: Final = np.rint(
@@ -32,7 +33,7 @@ _COSINES: Final = np.rint(
 
 
 def perceptual_hash(pixels: npt.NDArray[np.uint8]) -> int:
-    """Returns the 64-bit hash of uint8 [H, W, C]; images that look the same differ in few bits."""
+    """Returns the 64-bit hash of uint8 [H, W, C]; hashes of images that look alike differ in few bits."""
     height, width, channels = pixels.shape
     rows, columns = _sampled(height), _sampled(width)
     bands = np.zeros((_GRID, width, channels), np.int64)
@@ -46,7 +47,7 @@ def perceptual_hash(pixels: npt.NDArray[np.uint8]) -> int:
 
 @lru_cache(maxsize=8)
 def _sampled(size: int) -> npt.NDArray[np.int64]:
-    """Returns the indices looked at in each of the 32 cells of a side, int64 [32, samples]."""
+    """Returns the indices to read in each of the 32 cells of a side, int64 [32, samples]."""
     samples = min(_SAMPLES, max(1, size // _GRID))
     count = _GRID * samples
     return ((2 * np.arange(count) + 1) * size // (2 * count)).reshape(_GRID, samples)
@@ -67,7 +68,7 @@ def near_pairs(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         order = np.argsort(keys, kind="stable")
         keys, ordered = keys[order], hashes[order]
         step, begin = 1, np.flatnonzero(keys[1:] == keys[:-1])
-        while begin.size:  # each with the hash `step` places on, as long as any shares the key
+        while begin.size:  # compares each with the hash `step` places on, while they share the key
             close = _bits(ordered[begin] ^ ordered[begin + step]) <= NEAR_BITS
             found.append(np.sort(np.stack([order[begin[close]], order[begin[close] + step]], 1), 1))
             step += 1

@@ -1,4 +1,4 @@
-"""Images that are there more than once: found by what their decoding told, refused, listed."""
+"""Sets of duplicate images: built from hashes, refused, and listed in errors."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -10,11 +10,11 @@ from tfrecords.sources.listing import Listing
 
 POLICIES: Final = ("refuse", "keep", "drop")
 
-_NAMED: Final = 5  # sets that an error names
+_NAMED: Final = 5  # most sets, and images of a set, that an error names
 
 
 def exact_sets(hashes: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-    """Returns the sets of positions that have one hash, sorted; "" is none."""
+    """Returns the sorted sets of positions with the same hash; "" is no hash."""
     by_hash: dict[str, list[int]] = defaultdict(list)
     for number, content in enumerate(hashes):
         if content:
@@ -23,7 +23,7 @@ def exact_sets(hashes: Sequence[str]) -> tuple[tuple[int, ...], ...]:
 
 
 def sorted_sets(found: Iterable[list[int]]) -> tuple[tuple[int, ...], ...]:
-    """Returns those of two or more, sorted."""
+    """Returns the sets with two or more members, sorted."""
     return tuple(sorted(tuple(numbers) for numbers in found if len(numbers) > 1))
 
 
@@ -38,13 +38,13 @@ def crossing(
 def refuse_crossing(
     sets: Sequence[Sequence[int]], listing: Listing, splits: Sequence[str], *, written: Path | None = None
 ) -> None:
-    """Raises InputError if images that are the same have two labels or are in two splits.
+    """Raises InputError if duplicates have two labels or are in two splits.
 
     Args:
-        sets: of images that are the same, as positions in the listing.
+        sets: sets of duplicates, as positions in the listing.
         listing: the images.
-        splits: of each image.
-        written: duplicates.csv, where all sets are listed; None before any shard is written.
+        splits: split of each image.
+        written: duplicates.csv, which lists all sets; None before any shard is written.
     """
     labels, across = crossing(sets, listing, splits)
     bad = sorted({tuple(numbers) for numbers in (*labels, *across)})
@@ -52,7 +52,7 @@ def refuse_crossing(
         return
     counts = [(len(labels), "with two labels"), (len(across), "in two splits")]
     found = ", ".join(f"{count} {what}" for count, what in counts if count)
-    anew = " and convert with --overwrite" if written else ""
+    again = " and convert with --overwrite" if written else ""
     if labels:
         harm = "One of the labels is wrong. Correct it, or remove the images"
         drop = ""
@@ -64,12 +64,12 @@ def refuse_crossing(
         f"({found}):\n"
         f"{shown_sets(bad, listing, splits)}\n"
         + f"All are listed in {written}.\n" * bool(written)
-        + f"{harm}{anew}, {drop}or keep them all with --duplicates=keep."
+        + f"{harm}{again}, {drop}or keep them all with --duplicates=keep."
     )
 
 
 def shown_sets(sets: Sequence[Sequence[int]], listing: Listing, splits: Sequence[str]) -> str:
-    """Returns a line for each of the first sets, with ids, classes and splits, and the number of others."""
+    """Returns a line for each of the first sets, with ids, classes and splits; then counts the others."""
     lines = []
     for numbers in sets[:_NAMED]:
         images = [

@@ -1,4 +1,4 @@
-"""duplicates.csv: which images are there more than once; written and read."""
+"""Writes and reads duplicates.csv, the list of all duplicates."""
 
 import csv
 import io
@@ -11,14 +11,14 @@ from tfrecords.duplicates.after_split import Duplicates
 from tfrecords.sources.listing import Listing
 
 DUPLICATES_NAME: Final = "duplicates.csv"
-DROPPED: Final = "dropped"  # what sources.csv gives as the split of an image left out
+DROPPED: Final = "dropped"  # the split, in sources.csv, of a duplicate that was left out
 
 
 def table(found: Duplicates, listing: Listing, splits: Sequence[str]) -> bytes:
-    """Returns the content of duplicates.csv, b"" if there are none.
+    """Returns the content of duplicates.csv; b"" if there are no duplicates.
 
-    Its columns: set (a number), kind (exact, near, or dropped for an image that was left out), id, class
-    and split ("" for one left out).
+    The columns are set (a number), kind (exact, near, or dropped for an image that was left out), id, class
+    and split ("" for an image that was left out).
     """
     kinds = [("exact", found.exact), ("near", found.near), ("exact", found.dropped)]
     sets = [(kind, numbers) for kind, own in kinds for numbers in own]
@@ -37,7 +37,7 @@ def table(found: Duplicates, listing: Listing, splits: Sequence[str]) -> bytes:
 
 
 def read_sets(path: Path) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
-    """Returns what duplicates.csv lists: (kind, ((id, split), ...)) of each set; [] if it is not there."""
+    """Reads duplicates.csv: (kind, ((id, split), ...)) of each set; [] if there is no such file."""
     try:
         rows = list(csv.DictReader(path.read_text().splitlines()))
     except FileNotFoundError:

@@ -1,5 +1,5 @@
 """Bytes of one image file to uint8 [H, W, C].
 
-`kinds` tells JPEG, PNG, BMP, WebP, TIFF and DICOM apart, `decode` turns each of them into pixels by one
-policy, `dicom` is the part of it for DICOM.
+`kinds` recognises the format of a file, `decode` turns it into pixels by one policy for each format, and
+`dicom` holds the policy for DICOM.
 """

@@ -1,4 +1,4 @@
-"""Bytes of an image file to uint8 [H, W, C], by one explicit policy for each kind of image.
+"""Decodes the bytes of an image file to uint8 [H, W, C], by one explicit policy for each kind of image.
 
 | image                  | policy                                                                  |
 |------------------------|-------------------------------------------------------------------------|
@@ -33,7 +33,7 @@
 | DICOM                  | grey values rescaled and windowed, colours as they are: see dicom.py    |
 | more than `MAX_PIXELS` | refused from the header, before anything is decoded                     |
 
-Then one antialiased bilinear resize to the target size. `--resize` says what becomes of the aspect ratio:
+One antialiased bilinear resize to the target size follows. `--resize` chooses how it treats the aspect ratio:
 
 | `--resize`             | policy                                                                  |
 |------------------------|-------------------------------------------------------------------------|
@@ -62,7 +62,7 @@ from tfrecords.images import jpeg
 from tfrecords.images.checks import LARGE_HEAD, check_head, check_opened, depth_of
 from tfrecords.images.dicom import decode_dicom, read_header
 from tfrecords.images.kinds import HEAD_BYTES, DecodeError, check_kind
-from tfrecords.images.planes import LOOK, Plane, Target, in_mode, shows_colour
+from tfrecords.images.planes import COLOUR_GRID, Plane, Target, shows_colour, to_plane
 from tfrecords.images.png import without_large_text
 from tfrecords.images.resize import resized
 from tfrecords.images.tiff import primary_page
@@ -70,10 +70,10 @@ from tfrecords.images.wide import FULL, Extent
 
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # many processes decode at once
 
-_FORMATS: Final = {"HEIC": "HEIF", "JPEG 2000": "JPEG2000"}  # Pillow's names, where they are others
+_FORMATS: Final = {"HEIC": "HEIF", "JPEG 2000": "JPEG2000"}  # Pillow's names, where they differ
 _PILLOW_ERRORS: Final = (
-    OSError,  # UnidentifiedImageError and truncated files among them
-    SyntaxError,  # what Pillow raises for broken PNG chunks
+    OSError,  # includes UnidentifiedImageError, and truncated files
+    SyntaxError,  # Pillow raises it for broken PNG chunks
     ValueError,
     EOFError,
     IndexError,
@@ -82,7 +82,7 @@ _PILLOW_ERRORS: Final = (
     zlib.error,
     Image.DecompressionBombError,
 )
-_PILLOW_BUGS: Final = (  # what Pillow trips over in damaged headers, TIFF's above all; found by mutation
+_PILLOW_BUGS: Final = (  # raised by Pillow for damaged headers, mostly of TIFF; found by mutating files
     TypeError,
     LookupError,
     AttributeError,
@@ -94,18 +94,18 @@ _PILLOW_BUGS: Final = (  # what Pillow trips over in damaged headers, TIFF's abo
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded image and what it was before it was resized.
+    """A decoded image, and facts about it from before the resize.
 
     Attributes:
         pixels: uint8 [height, width, channels], resized.
-        fingerprint: BLAKE2b-128 in hex over the size and the resized pixels. Where it differs, the images
-            do; where it is the same, `content_hash` tells.
+        fingerprint: BLAKE2b-128 in hex over the size and the resized pixels. Images with different
+            fingerprints differ; of images with the same one, `content_hash` decides.
         size: (height, width) before the resize, pixels.
-        is_flat: whether all resized pixels are of one colour, bars left out.
-        extent: the stored values of grayscale of more than 8 bits.
-        coarse: of 16 bits in more than one channel, likewise, as far as the high bytes tell.
-        stored_in_colour: whether the file has colour, be it all grey.
-        shows_colour: whether colour is seen in it; None where it was not looked for.
+        is_flat: whether all resized pixels have one colour, bars left out.
+        extent: of grayscale of more than 8 bits, the range of the stored values; else None.
+        coarse: of 16 bits in several channels, that range as far as the high bytes show it; else None.
+        stored_in_colour: whether the file has colour channels, even if all pixels are grey.
+        shows_colour: whether some pixels are not grey; None where that was not checked.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -121,12 +121,15 @@ class Decoded:
 def check_header(file: BinaryIO) -> str | None:
     """Raises DecodeError if an image file's header alone shows that it cannot be decoded.
 
-    That is its kind, its number of pixels, an animation, or a header that is damaged. No pixel is
-    decoded, so a decompression bomb costs nothing. Returns the PatientID of a DICOM file ("" where it
-    has none), which must not be shown or stored; None for other images.
+    The header shows the kind, the number of pixels, an animation, or damage. No pixel is decoded, so a
+    decompression bomb costs nothing.
+
+    Returns:
+        The PatientID of a DICOM file, "" where it has none; it must not be shown or stored. None for other
+        images.
 
     Raises:
-        InputError: what reads this kind is not installed.
+        InputError: the package that reads this kind is not installed.
     """
     head = file.read(HEAD_BYTES)
     kind = check_kind(head)
@@ -155,18 +158,18 @@ def decode(
 
     Args:
         data: a whole file of a kind above.
-        height: see `Target`, as the rest.
-        width: see there.
-        channels: see there.
-        resize: see there.
-        value_range: see there.
+        height: this and the other arguments are those of `Target`.
+        width: see `Target`.
+        channels: see `Target`.
+        resize: see `Target`.
+        value_range: see `Target`.
 
     Returns:
         uint8 [height, width, channels].
 
     Raises:
         DecodeError: the bytes are no such image, are damaged or cut, or break a policy above.
-        InputError: what reads this kind is not installed.
+        InputError: the package that reads this kind is not installed.
     """
     target = Target(height, width, channels, resize, value_range)
     plane = _plane(data, target)
@@ -181,15 +184,15 @@ def decode_fingerprinted(
     channels: int,
     resize: str = "stretch",
     value_range: str = FULL,
-    look_for_colour: bool = False,
+    detect_colour: bool = False,
 ) -> Decoded:
-    """Decodes and resizes one image, once, and tells what it was before; else as `decode`.
+    """Decodes and resizes one image as `decode` does, and returns it with its facts.
 
-    Whether a JPEG shows colour costs about half of another decoding, and is told only where
-    `look_for_colour` asks for it. For all other kinds it is told with `channels` 1.
+    To find out whether a JPEG shows colour costs half as much as decoding it again, so this is done only with
+    `detect_colour`. For all other kinds it is always done where `channels` is 1.
     """
     target = Target(height, width, channels, resize, value_range)
-    plane = _plane(data, target, look_for_colour=look_for_colour)
+    plane = _plane(data, target, detect_colour=detect_colour)
     pixels, shown = resized(plane.image, plane.size, (width, height), resize)
     digest = hashlib.blake2b(plane.head(), digest_size=16)
     digest.update(pixels.data)
@@ -206,7 +209,7 @@ def decode_fingerprinted(
 
 
 def _is_flat(pixels: npt.NDArray[np.uint8]) -> bool:
-    """Returns whether all pixels are as the first; one row tells it of nearly every image."""
+    """Returns whether all pixels are equal; for most images a look at the last row is enough."""
     first = pixels[0, 0]
     return bool((pixels[-1] == first).all() and (pixels == first).all())
 
@@ -214,10 +217,10 @@ def _is_flat(pixels: npt.NDArray[np.uint8]) -> bool:
 def content_hash(
     data: bytes, *, height: int, width: int, channels: int, resize: str = "stretch", value_range: str = FULL
 ) -> str:
-    """Returns a hash of an image as decoded, policies applied, before the resize; arguments as `decode`.
+    """Returns a hash of an image as decoded, before the resize; the arguments are those of `decode`.
 
-    BLAKE2b-128 in hex over mode, size and pixels: the same for two files exactly if they show the same, for
-    large JPEGs at the resolution they are decoded at.
+    It is BLAKE2b-128 in hex over mode, size and pixels. Two files have the same hash exactly if they have the
+    same pixels; large JPEGs are compared at the resolution at which they are decoded.
     """
     plane = _plane(data, Target(height, width, channels, resize, value_range))
     digest = hashlib.blake2b(plane.head(), digest_size=16)
@@ -226,9 +229,9 @@ def content_hash(
 
 
 def extent_of(file: BinaryIO) -> Extent | None:
-    """Returns the stored values of an image in grayscale of more than 8 bits; None for all others.
+    """Returns the range of the stored values of grayscale of more than 8 bits; None for all other images.
 
-    Others cost no more than their header; an image that cannot be decoded has None too.
+    Of other images only the header is read. An image that cannot be decoded gives None, too.
     """
     try:
         head = file.read(HEAD_BYTES)
@@ -245,53 +248,55 @@ def extent_of(file: BinaryIO) -> Extent | None:
         return None
 
 
-def _plane(data: bytes, target: Target, *, look_for_colour: bool = False) -> Plane:
-    """Returns the image of mode L or RGB, and what was seen of it, or raises DecodeError.
+def _plane(data: bytes, target: Target, *, detect_colour: bool = False) -> Plane:
+    """Returns the image in mode L or RGB with its facts, or raises DecodeError.
 
-    The image has its own size, but for a JPEG of four times the target's longer side or more: libjpeg
-    then gives 1/2, 1/4 or 1/8 of it from a smaller inverse DCT, still at least twice the target, in less
-    time, and the resize takes means over whole pixels first. The result is at most 24 of 255 grey levels
-    from full decoding, and less than 1 on average (test_decode.py).
+    The image keeps its size, except a JPEG of at least four times the target's longer side. libjpeg decodes
+    it faster at 1/2, 1/4 or 1/8 of its size by a smaller inverse DCT, still at least twice the target, and
+    the resize first takes means over whole pixels. The result differs from full decoding by at most 24 of 255
+    grey levels, and by less than 1 on average (test_decode.py).
     """
     kind = check_kind(data[:HEAD_BYTES])
     if kind == "DICOM":
         image = Image.fromarray(decode_dicom(data))
-        return in_mode(image, image.size, target)
+        return to_plane(image, image.size, target)
     check_head(kind, data)
     try:
-        return _loaded(data, kind, target, look_for_colour)
+        return _loaded(data, kind, target, detect_colour)
     except DecodeError:
         if kind != "PNG" or len(lighter := without_large_text(data)) == len(data):
             raise
-    return _loaded(lighter, kind, target, look_for_colour)
+    return _loaded(lighter, kind, target, detect_colour)
 
 
-def _loaded(data: bytes, kind: str, target: Target, look_for_colour: bool) -> Plane:
+def _loaded(data: bytes, kind: str, target: Target, detect_colour: bool) -> Plane:
     with _opened(io.BytesIO(data), kind) as image:
         depth = depth_of(image, kind, data)
         if kind != "JPEG":
             image.load()
             upright = ImageOps.exif_transpose(image)
             if kind == "BMP" and upright.mode == "RGBA" and upright.getchannel("A").getextrema() == (0, 0):
-                upright = upright.convert("RGB")  # a fourth byte that nobody filled
-            return in_mode(upright, upright.size, target, depth)
+                upright = upright.convert("RGB")  # the fourth byte is unused
+            return to_plane(upright, upright.size, target, depth)
         size, colour, least = image.size, image.mode != "L", 2 * max(target.width, target.height)
-        image.draft("L" if target.channels == 1 else "RGB", (least, least))  # only what is asked for
+        image.draft(
+            "L" if target.channels == 1 else "RGB", (least, least)
+        )  # decodes only the channels and the resolution that are needed
         loaded = jpeg.loaded(data, image)
         upright = ImageOps.exif_transpose(loaded)
         turned = loaded.width != loaded.height and upright.size == loaded.size[::-1]
-        plane = in_mode(upright, size[::-1] if turned else size, target)
+        plane = to_plane(upright, size[::-1] if turned else size, target)
         plane.stored_in_colour = colour
-    if plane.shows_colour is None and colour and look_for_colour:
+    if plane.shows_colour is None and colour and detect_colour:
         with _opened(io.BytesIO(data), kind) as image:
-            image.draft("RGB", (LOOK, LOOK))
+            image.draft("RGB", (COLOUR_GRID, COLOUR_GRID))
             plane.shows_colour = shows_colour(image)
     return plane
 
 
 @contextmanager
 def _opened(file: BinaryIO, kind: str) -> Iterator[Image.Image]:
-    """Gives an image whose header was checked and nothing decoded; what Pillow raises is a DecodeError."""
+    """Yields an image with its header checked, not yet decoded; turns Pillow's errors into DecodeError."""
     if kind == "HEIC":
         _open_heic()
     page = primary_page(file) if kind == "TIFF" else 0
@@ -304,7 +309,7 @@ def _opened(file: BinaryIO, kind: str) -> Iterator[Image.Image]:
                     image.seek(page)
                 check_opened(image, kind)
                 yield image
-    except UnidentifiedImageError:  # whose own words hold an address in memory
+    except UnidentifiedImageError:  # its message holds an address in memory
         file.seek(0)
         coding = jpeg.unknown_coding(file.read(LARGE_HEAD)) if kind == "JPEG" else None
         raise DecodeError(coding or "cannot be decoded: its header is damaged") from None
@@ -320,7 +325,7 @@ def _open_heic() -> None:
         import pillow_heif
     except ImportError:
         raise InputError(
-            "a HEIC file, and what reads it is not installed; install the extra `heic` with\n"
+            "a HEIC file, and the package that reads it is not installed; install the extra `heic` with\n"
             "  python -m pip install pillow-heif"
         ) from None
     pillow_heif.register_heif_opener(thumbnails=False, decode_threads=1)

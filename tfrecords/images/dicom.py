@@ -1,4 +1,4 @@
-"""Bytes of a DICOM file to uint8 [Rows, Columns] or [Rows, Columns, 3]; of the header see dicom_header.py.
+"""Decodes a DICOM file to uint8 [Rows, Columns] or [Rows, Columns, 3]; dicom_header.py reads its header.
 
 | what               | policy                                                                                |
 |--------------------|---------------------------------------------------------------------------------------|
@@ -26,7 +26,7 @@
 | burned in          | refused if the header says that the pixels show annotation                            |
 | not applied        | overlays, the aspect ratio, PresentationLUTShape (it says what photometric says)      |
 
-What leaves this module is pixels, the patient's id, and reasons, which hold no text of the file.
+This module gives away only pixels, the patient's id, and reasons that quote nothing of the file.
 """
 
 import io
@@ -49,17 +49,17 @@ if TYPE_CHECKING:
 __all__ = ["PACKAGES", "PERCENTILES", "decode_dicom", "read_header"]
 
 PACKAGES: Final = ("pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg")
-PERCENTILES: Final = (1, 99)  # of the window where the header has none
+PERCENTILES: Final = (1, 99)  # ends of the window where the header has none
 
 _JPEG: Final = tuple(f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 57, 70))
 _STARTS: Final = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")  # of a JPEG and a JPEG 2000 image
 
 
 def decode_dicom(data: bytes) -> npt.NDArray[np.uint8]:
-    """Returns the picture in a DICOM file, uint8: grey [Rows, Columns], more is brighter, or RGB [.., .., 3].
+    """Returns the picture in a DICOM file: uint8 [Rows, Columns], or RGB [Rows, Columns, 3].
 
     Raises:
-        DecodeError: not a DICOM file, one that is damaged or cut, or that a policy above refuses.
+        DecodeError: the bytes are no DICOM file, are damaged or cut, or break a policy above.
         InputError: pydicom is not installed.
     """
     dataset = open_dataset(io.BytesIO(data))
@@ -79,14 +79,14 @@ def decode_dicom(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def _values(dataset: "Dataset", header: Header) -> tuple[npt.NDArray[Any], bool]:
-    """Returns the decoded samples, [Rows, Columns] or [Rows, Columns, 3], and whether these are YBR."""
+    """Returns the decoded samples, [Rows, Columns] or [Rows, Columns, 3], and whether they are YBR."""
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.pixels.utils import pixel_array
 
     syntax = dataset.file_meta.TransferSyntaxUID
     if header.decoder and header.decoder not in get_decoder(syntax).available_plugins:
         raise DecodeError(
-            f"a DICOM file in {syntax.name}, and its decoder is not installed; install it with python -m pip "
+            f"a DICOM file in {syntax.name}, whose decoder is not installed; install it with python -m pip "
             f"install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
         )
     is_ybr = header.photometric in ("YBR_FULL", "YBR_FULL_422")
@@ -112,20 +112,20 @@ def _values(dataset: "Dataset", header: Header) -> tuple[npt.NDArray[Any], bool]
                     bits = _check_stream(stream, header)
                     if syntax in _JPEG and bits <= 8:  # however many are allocated
                         options |= {"bits_allocated": 8, "bits_stored": 8}
-                    told = jpeg_is_ybr(stream) if syntax in _JPEG else None
-                    is_ybr = is_ybr if told is None else told
+                    marked = jpeg_is_ybr(stream) if syntax in _JPEG else None
+                    is_ybr = is_ybr if marked is None else marked
             values = pixel_array(dataset, raw=True, decoding_plugin=header.decoder, **options)
     except DecodeError:
         raise
     except Exception:
         raise DecodeError("a DICOM file whose pixel data is damaged or cut") from None
     if values.shape != shape:
-        raise DecodeError("a DICOM file whose pixel data is not of its Rows and Columns")
+        raise DecodeError("a DICOM file whose pixel data does not match its Rows and Columns")
     return values, is_ybr
 
 
 def _check_one_frame(data: bytes, size: int) -> None:
-    """Refuses pixels of more frames than the header tells; zeros behind the first are padding."""
+    """Refuses pixel data of more than one frame; zeros after the first frame are padding."""
     if len(data) >= 2 * size and data[size:].strip(b"\0"):
         raise several_frames(len(data) // size)
 
@@ -143,10 +143,10 @@ def _stream(data: bytes) -> bytes:
 
 
 def _check_stream(stream: bytes, header: Header) -> int:
-    """Returns the bits of a compressed image's samples, if its own header goes with the file's."""
+    """Returns the bits of a compressed image's samples; refuses one that does not match the header."""
     found = codestream_size(stream)
     if found is None or found[:3] != (header.rows, header.columns, header.samples):
-        raise DecodeError("a DICOM file whose compressed image is not of its Rows and Columns")
+        raise DecodeError("a DICOM file whose compressed image does not match its Rows and Columns")
     if found[3] > header.allocated:
         raise DecodeError(
             f"a DICOM file whose compressed image has {found[3]} bits; BitsAllocated is {header.allocated}"
@@ -157,7 +157,7 @@ def _check_stream(stream: bytes, header: Header) -> int:
 def _render(
     values: npt.NDArray[np.int64], stored: npt.NDArray[np.int32], header: Header
 ) -> npt.NDArray[np.uint8]:
-    """Returns the grey of each stored value in `values`, uint8 [N]: rescale, window, inversion."""
+    """Returns the grey level of each stored value in `values`, uint8 [N]: rescales, windows, inverts."""
     real: npt.NDArray[Any] = (
         header.modality(values) if header.modality else values * header.slope + header.intercept
     )
@@ -170,22 +170,22 @@ def _render(
 
 
 def _window_of(stored: npt.NDArray[np.int32], header: Header) -> tuple[float, float, str]:
-    """Returns the window from the 1st to the 99th percentile of the values, pixel padding left out."""
-    seen = stored
+    """Returns the window between the 1st and the 99th percentile of the values, without pixel padding."""
+    used = stored
     if header.padding:
         inside = stored[(stored < header.padding[0]) | (stored > header.padding[1])]
-        seen = inside if inside.size else stored
+        used = inside if inside.size else stored
     if header.modality:
-        low, high = map(float, np.percentile(header.modality(seen), PERCENTILES))
+        low, high = map(float, np.percentile(header.modality(used), PERCENTILES))
     else:
-        low, high = sorted(np.percentile(seen, PERCENTILES) * header.slope + header.intercept)
+        low, high = sorted(np.percentile(used, PERCENTILES) * header.slope + header.intercept)
     return (low + high) / 2, high - low, "LINEAR_EXACT"
 
 
 def _windowed(
     values: npt.NDArray[np.floating], center: float, width: float, function: str
 ) -> npt.NDArray[np.floating]:
-    """Returns where values lie in a window, 0 to 1: DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3."""
+    """Returns the position of values in a window, from 0 to 1: DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3."""
     if function == "SIGMOID":
         return 1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -700, 700)))
     if function == "LINEAR":

@@ -1,4 +1,4 @@
-"""What the bytes of a DICOM file tell before pydicom reads them: that it is one, and how it is encoded."""
+"""Recognises a DICOM file and its encoding from its bytes, before pydicom reads it."""
 
 import re
 import struct
@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 IMPLICIT: Final = "1.2.840.10008.1.2"  # little endian: the standard's default transfer syntax
 EXPLICIT: Final = "1.2.840.10008.1.2.1"  # little endian
 BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"  # explicit
-PREFIX: Final = b"DICM"  # behind the preamble
-DATA_SET: Final = 132  # where what follows both begins
+PREFIX: Final = b"DICM"  # follows the preamble of 128 bytes
+DATA_SET: Final = 132  # offset of what follows preamble and prefix
 
-# Value representations, PS3.5 6.2; those of the second set have two bytes unused and a length of four.
+# Value representations, PS3.5 6.2. After those of the second set come two unused bytes and a length of four.
 _SHORT: Final = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
 _LONG: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _OF_META: Final = {
@@ -19,7 +19,7 @@ _OF_META: Final = {
     0x00020001: b"OB",
     **dict.fromkeys((0x00020002, 0x00020003, 0x00020010, 0x00020012), b"UI"),
 }
-# What a data set opens with: the elements of group 0008 that are no sequence, PS3.6.
+# A data set begins with one of these: the elements of group 0008 that are no sequence, PS3.6.
 _OF_GROUP_8: Final = {
     0x00080000 + number: vr
     for vr, numbers in {
@@ -37,8 +37,8 @@ _OF_GROUP_8: Final = {
 }
 _PIXEL_DATA: Final = 0x7FE00010
 _LONGEST_TEXT: Final = 1 << 12  # bytes
-_ENOUGH: Final = 96  # characters of a value that tell a DICOM file by itself
-_ALPHABETS: Final = {  # of a value, from its first byte to its last
+_ENOUGH: Final = 96  # characters: one value so long is enough to recognise a DICOM file
+_ALPHABETS: Final = {  # the bytes that a value may have
     b"CS": re.compile(rb"[A-Za-z0-9 _\\.\-]*\0?"),
     b"DA": re.compile(rb"[0-9.\-\\ ]*\0?"),
     b"TM": re.compile(rb"[0-9.:\-\\ ]*\0?"),
@@ -48,14 +48,14 @@ _ALPHABETS: Final = {  # of a value, from its first byte to its last
 _TEXT: Final = re.compile(rb"[^\0-\x1a\x1c-\x1f\x7f]*\0?")  # an escape may change the character set
 _START_OF_FRAME: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # T.81, T.87
 _JPEG_2000: Final = b"\xff\x4f\xff\x51"  # SOC and SIZ
-_JP2: Final = b"\0\0\0\x0cjP  \r\n\x87\n"  # a file around it, which should not be there
+_JP2: Final = b"\0\0\0\x0cjP  \r\n\x87\n"  # a file around the codestream, which the standard does not allow
 
 
 def has_no_preamble(head: bytes) -> bool:
     """Returns whether a file that starts with `head` is a DICOM file without the preamble of PS3.10.
 
-    It then opens with the prefix, the file meta information or the data set. Each of its elements in `head`
-    must be one that stands there, in its order, and hold what it may.
+    Such a file starts with the prefix, the file meta information or the data set. Each element in `head` must
+    be a known one, in order, with a value that it may have.
     """
     at = _after_prefix(head)
     if head[at : at + 2] == b"\x02\x00":
@@ -64,10 +64,10 @@ def has_no_preamble(head: bytes) -> bool:
 
 
 def transfer_syntax(head: bytes) -> str:
-    """Returns the transfer syntax of a DICOM file, "" if it cannot be told.
+    """Returns the transfer syntax of a DICOM file; "" if it is not known.
 
-    It stands in the file meta information: PS3.10, 7.1. Where there is none, or it does not tell, the first
-    elements show which of the three uncompressed ones it is.
+    The file meta information holds it: PS3.10, 7.1. Where that is missing, the first elements show which of
+    the three uncompressed syntaxes it is.
     """
     at = DATA_SET if head.startswith(PREFIX, DATA_SET - 4) else _after_prefix(head)
     while head[at : at + 2] == b"\x02\x00":
@@ -75,7 +75,7 @@ def transfer_syntax(head: bytes) -> str:
         start = at + (12 if kind in _LONG else 8)
         if kind in _LONG:
             size = int.from_bytes(head[at + 8 : start], "little")
-        else:  # or implicit, which the standard does not allow, but some write
+        else:  # implicit meta information too: some programs write it, against the standard
             size = int.from_bytes(head[at + 6 if kind in _SHORT else at + 4 : start], "little")
         if head[at + 2 : at + 4] == b"\x10\x00" and size:
             return head[start : start + size].rstrip(b"\0 ").decode("ascii", "replace")
@@ -88,7 +88,7 @@ def _after_prefix(head: bytes) -> int:
 
 
 def _likely_syntax(head: bytes, at: int) -> str:
-    """Returns what a data set behind a preamble or file meta information is in, whatever it opens with."""
+    """Returns the likely syntax of a data set that follows a preamble or file meta information."""
     if len(head) < at + 8 or head[at : at + 4] == bytes(4):
         return ""
     if head[at + 4 : at + 6] not in _SHORT | _LONG:
@@ -108,13 +108,13 @@ def _data_set_syntax(head: bytes, at: int) -> str:
 
 
 class _Element(NamedTuple):
-    """An element in a head; of a value there is as much as there is of the head.
+    """An element in the first bytes of a file.
 
     Attributes:
         tag: group and number.
-        vr: value representation, b"" if it is not written.
-        size: of the value, bytes.
-        value: may be cut.
+        vr: value representation; b"" in an implicit syntax.
+        size: bytes of the whole value.
+        value: as much of the value as the bytes hold.
     """
 
     tag: int
@@ -124,9 +124,9 @@ class _Element(NamedTuple):
 
 
 def _elements(head: bytes, at: int, *, explicit: bool, little: bool, meta: bool) -> Iterator[_Element | None]:
-    """Yields the elements that stand at `at`, one behind the other; None for what is none.
+    """Yields the elements from the offset `at` on; None, and then nothing, for bytes that are no element.
 
-    With `meta` only those of the file meta information: the data set may be in another encoding.
+    With `meta` it yields only those of the file meta information: the data set may have another encoding.
     """
     order = "<" if little else ">"
     while len(head) >= at + 8:
@@ -148,10 +148,10 @@ def _elements(head: bytes, at: int, *, explicit: bool, little: bool, meta: bool)
 
 
 def _are_elements(head: bytes, at: int, known: dict[int, bytes], *, explicit: bool, little: bool) -> bool:
-    """Returns whether elements stand at `at`; their values must fit as far as they are in `head`.
+    """Returns whether elements with possible values begin at the offset `at`.
 
-    The first must be a known one. Where no value representations are written, one of them must hold text,
-    and a second follow, if the first does not fill the head.
+    The first element must be a known one. In an implicit syntax one of them must hold text, and a second one
+    must follow unless the first is long enough.
     """
     last, count, texts = -1, 0, 0  # texts: characters
     for element in _elements(head, at, explicit=explicit, little=little, meta=known is _OF_META):
@@ -167,7 +167,7 @@ def _are_elements(head: bytes, at: int, known: dict[int, bytes], *, explicit: bo
 
 
 def _fits(element: _Element, vr: bytes) -> bool:
-    """Returns whether an element's value can be of a VR; b"": any may be."""
+    """Returns whether an element's value can have a VR; any value can have the VR b""."""
     if vr == b"UL":
         return element.size == 4
     if vr in (b"", b"OB"):
@@ -178,7 +178,7 @@ def _fits(element: _Element, vr: bytes) -> bool:
 def codestream_size(data: bytes) -> tuple[int, int, int, int] | None:
     """Returns (rows, columns, components, bits) from the header of a JPEG, JPEG-LS or JPEG 2000 stream.
 
-    None if it has none that can be read: ITU-T T.81 B.2.2, T.87 C.2.2, T.800 A.5.1.
+    It is None where the header cannot be read. Sources: ITU-T T.81 B.2.2, T.87 C.2.2, T.800 A.5.1.
     """
     if data.startswith(_JP2):
         data = data[max(data.find(_JPEG_2000), 0) :]
@@ -193,10 +193,9 @@ def codestream_size(data: bytes) -> tuple[int, int, int, int] | None:
 
 
 def jpeg_is_ybr(data: bytes) -> bool | None:
-    """Returns whether the three components of a JPEG stream are Y, Cb and Cr; None if it does not tell.
+    """Returns whether the three components of a JPEG stream are Y, Cb and Cr; None if that is not known.
 
-    By the marker of JFIF, else by that of Adobe (ITU-T T.872, 6.5.3), else by components that are called R, G
-    and B.
+    The JFIF marker decides, else the Adobe marker (ITU-T T.872, 6.5.3), else components named R, G and B.
     """
     adobe = None
     for marker, at in _segments(data):
@@ -206,13 +205,13 @@ def jpeg_is_ybr(data: bytes) -> bool | None:
         if marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
             adobe = body[11] != 0
         if marker in _START_OF_FRAME:
-            called = bytes(body[6:15:3])
-            return False if adobe is None and called in (b"RGB", b"rgb") else adobe
+            names = bytes(body[6:15:3])
+            return False if adobe is None and names in (b"RGB", b"rgb") else adobe
     return adobe
 
 
 def _segments(data: bytes) -> list[tuple[int, int]]:
-    """Returns (marker, where it stands) of a JPEG stream to its first frame; if hierarchical, none."""
+    """Returns (marker, offset) of the segments of a JPEG stream up to its first frame."""
     found = []
     at = 2
     while data.startswith(b"\xff\xd8") and at + 3 < len(data) and data[at] == 0xFF:

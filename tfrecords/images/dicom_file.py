@@ -1,6 +1,6 @@
-"""A DICOM file, opened: the one place where pydicom reads, and the list of what it may read.
+"""Opens a DICOM file: the only place where pydicom reads, and the list of the attributes that it may read.
 
-What pydicom raises and warns quotes what it could not read, so it ends here.
+Errors and warnings of pydicom quote the file, so they do not leave this module.
 """
 
 import io
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 PALETTE: Final = tuple(f"{name}PaletteColorLookupTable" for name in ("Red", "Green", "Blue"))
-# All that is read of a header, the transfer syntax aside. Those that say who, when or where are not
-# in it, but for the patient's id, which is hashed and never shown.
+# All attributes that are read, besides the transfer syntax. None says who, when or where, except the
+# patient's id, which is hashed and never shown.
 ALLOWED: Final = (
     "PatientID",
-    "SOPClassUID",  # the kind of object, which the standard lists: told where there is no image
+    "SOPClassUID",  # the kind of object, which an error names where the file has no image
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "PlanarConfiguration",
@@ -37,7 +37,7 @@ ALLOWED: Final = (
     "BurnedInAnnotation",
     "RescaleIntercept",
     "RescaleSlope",
-    "ModalityLUTSequence",  # of each sequence the first item, and in it what is called here
+    "ModalityLUTSequence",  # of each sequence the first item, and in it the attributes of this list
     "WindowCenter",
     "WindowWidth",
     "VOILUTFunction",
@@ -45,17 +45,17 @@ ALLOWED: Final = (
     "LUTDescriptor",
     "LUTData",
     *(f"{name}{part}" for name in PALETTE for part in ("Descriptor", "Data")),
-    *(f"Segmented{name}Data" for name in PALETTE),  # that they are there
+    *(f"Segmented{name}Data" for name in PALETTE),  # only whether it is there
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
     "FrameVOILUTSequence",
     "PixelValueTransformationSequence",
     "PixelData",
-    "FloatPixelData",  # that it is there
+    "FloatPixelData",  # only whether it is there
     "DoubleFloatPixelData",
 )
 
-DECODERS: Final = {  # one for each transfer syntax: which pixels come out must not depend on luck
+DECODERS: Final = {  # one for each transfer syntax, so that all machines decode the same pixels
     IMPLICIT: "",
     EXPLICIT: "",
     BIG_ENDIAN: "",
@@ -69,18 +69,18 @@ DECODERS: Final = {  # one for each transfer syntax: which pixels come out must 
     "1.2.840.10008.1.2.4.90": "pylibjpeg",  # JPEG 2000 lossless
     "1.2.840.10008.1.2.4.91": "pylibjpeg",  # JPEG 2000
 }
-_MOST_META: Final = 1 << 16  # bytes in which the transfer syntax must stand
+_MOST_META: Final = 1 << 16  # bytes that must hold the transfer syntax
 
 
 def open_dataset(file: BinaryIO, defer: int | None = None) -> "Dataset":
     """Returns the elements in `ALLOWED`, with the transfer syntax in the file meta information.
 
     Args:
-        file: from its start.
-        defer: bytes; a longer value is not read. None: all are.
+        file: at its start.
+        defer: bytes; longer values are not read. None reads all.
 
     Raises:
-        DecodeError: the transfer syntax is not read, or the file is damaged.
+        DecodeError: the transfer syntax is not supported, or the file is damaged.
         InputError: pydicom is not installed.
     """
     try:
@@ -88,17 +88,19 @@ def open_dataset(file: BinaryIO, defer: int | None = None) -> "Dataset":
         from pydicom.uid import UID
     except ImportError:
         raise InputError(
-            "a DICOM file, and what reads it is not installed; install it with\n"
+            "a DICOM file, and the package that reads it is not installed; install it with\n"
             '  python -m pip install "pydicom>=3.0.2" pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg'
         ) from None
     for name in ("pydicom", "pylibjpeg", "libjpeg", "openjpeg"):
         logging.getLogger(name).propagate = False
     head = file.read(_MOST_META)
     syntax = transfer_syntax(head)
-    if syntax not in DECODERS:  # before pydicom: a deflated file opens into memory without a limit
+    if (
+        syntax not in DECODERS
+    ):  # refused before pydicom opens it: a deflated file unpacks into memory without a limit
         raise DecodeError(_unknown_syntax(syntax))
     if head.startswith(PREFIX) and not head.startswith(PREFIX, DATA_SET - len(PREFIX)):
-        file = io.BytesIO(bytes(DATA_SET - len(PREFIX)) + head + file.read())  # pydicom wants the preamble
+        file = io.BytesIO(bytes(DATA_SET - len(PREFIX)) + head + file.read())  # pydicom needs the preamble
     file.seek(0)
     try:
         with warnings.catch_warnings():
@@ -109,7 +111,7 @@ def open_dataset(file: BinaryIO, defer: int | None = None) -> "Dataset":
                 dataset.file_meta.TransferSyntaxUID = UID(syntax)
                 return dataset
     except Exception:
-        pass  # its words quote the file
+        pass  # the message quotes the file
     raise DecodeError("a DICOM file whose header is damaged or cut")
 
 
@@ -117,7 +119,7 @@ def _unknown_syntax(syntax: str) -> str:
     from pydicom.uid import AllTransferSyntaxes
 
     known = {str(uid): uid.name for uid in AllTransferSyntaxes}
-    found = known.get(syntax, "an unknown transfer syntax")  # which may be any text
+    found = known.get(syntax, "an unknown transfer syntax")  # never the text in the file
     return (
         f"a DICOM file in {found}; uncompressed, RLE, JPEG, JPEG-LS and JPEG 2000 ones are read: store it "
         f"uncompressed, with dcmdjpeg or gdcmconv --raw"

@@ -1,8 +1,8 @@
-"""The header of a DICOM file: what its pixels mean, and every reason why they cannot be read.
+"""Reads from the header of a DICOM file what its pixels mean, or says why they cannot be read.
 
-Of the header only `ALLOWED` is read. A reason holds no text of the file: attributes are called by their
-names, and of their values only whole numbers and the standard's own terms are shown. What pydicom raises
-and warns quotes what it could not read, so it ends here.
+Only the attributes in `ALLOWED` are read. A reason quotes no text of the file: it names attributes, and shows
+only whole numbers and the standard's own terms. Errors and warnings of pydicom quote the file, so they do not
+leave this module.
 """
 
 import warnings
@@ -22,8 +22,8 @@ _GREY: Final = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR: Final = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 _JPEG_2000_ALONE: Final = ("YBR_RCT", "YBR_ICT")
 _UNREAD: Final = ("YBR_PARTIAL_422", "YBR_PARTIAL_420", "HSV", "ARGB", "CMYK", "XYB")
-_DEFERRED: Final = 1024  # bytes; a longer value, the pixels above all, is not read to check a header
-_UNDEFINED: Final = 0xFFFFFFFF  # length of pixels in fragments
+_DEFERRED: Final = 1024  # bytes; a check of the header reads no longer value, so no pixels
+_UNDEFINED: Final = 0xFFFFFFFF  # the length of pixel data in fragments
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +34,21 @@ class Header:
         rows: height, pixels.
         columns: width, pixels.
         photometric: the PhotometricInterpretation.
-        samples: of a pixel: 3 for colours, 1 for grey and for a palette's indices.
-        planar: whether all samples of one colour stand together.
-        allocated: bits of a sample with those beside the stored ones.
-        bits: of a stored value.
+        samples: samples of a pixel: 3 for colours, 1 for grey and for palette indices.
+        planar: whether the samples are stored by colour plane, not by pixel.
+        allocated: bits that a sample takes, used or not.
+        bits: bits of a stored value.
         signed: whether stored values are in two's complement.
-        slope: of the rescale.
-        intercept: of the rescale.
-        modality: the table in place of the rescale, or None.
+        slope: slope of the rescale.
+        intercept: intercept of the rescale.
+        modality: the table that replaces the rescale, or None.
         window: (center, width, function), or None.
-        voi: the table in place of the window, or None.
-        palette: its tables for red, green and blue, or None.
+        voi: the table that replaces the window, or None.
+        palette: the tables for red, green and blue, or None.
         padding: the lowest and highest stored value of pixels outside the image, or None.
-        size: bytes of the pixels where nothing is compressed.
-        decoder: pydicom's name of the decoder; "" where nothing is compressed.
-        patient: the PatientID; "" if there is none. Never stored or shown.
+        size: bytes of the pixels, uncompressed.
+        decoder: pydicom's name of the decoder; "" where the pixels are not compressed.
+        patient: the PatientID; "" if there is none. It is never stored or shown.
     """
 
     rows: int
@@ -75,14 +75,14 @@ def read_header(file: BinaryIO) -> Header:
     """Checks all that can be checked without decoding, and returns the header.
 
     Raises:
-        DecodeError: not a DICOM file, or one that a policy of dicom.py refuses.
+        DecodeError: the file is no DICOM file, or breaks a policy of dicom.py.
         InputError: pydicom is not installed.
     """
     return check_header(open_dataset(file, _DEFERRED))
 
 
 def check_header(dataset: "Dataset") -> Header:
-    """Returns the header, or raises DecodeError if a policy of dicom.py refuses it."""
+    """Returns the header; raises DecodeError if it breaks a policy of dicom.py."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -100,12 +100,12 @@ def _checked(dataset: "Dataset") -> Header:
     photometric, samples = _photometric(dataset, syntax)
     if text(dataset, "BurnedInAnnotation") == "YES":
         raise DecodeError(
-            "a DICOM file whose pixels show annotation (BurnedInAnnotation is YES), a name perhaps; black "
-            "it out and say NO there, or remove the file"
+            "a DICOM file whose pixels show annotation (BurnedInAnnotation is YES), perhaps a name; black "
+            "it out and set BurnedInAnnotation to NO, or remove the file"
         )
     rows, columns = whole(dataset, "Rows"), whole(dataset, "Columns")
     if not 0 < rows * columns <= MAX_PIXELS:
-        raise DecodeError(f"its header announces {columns}x{rows} pixels; at most {MAX_PIXELS} are read")
+        raise DecodeError(f"its header says {columns}x{rows} pixels; at most {MAX_PIXELS} are read")
     allocated, bits = _bits(dataset, samples)
     grey = photometric in _GREY
     signed = whole(dataset, "PixelRepresentation", 0)
@@ -145,7 +145,7 @@ def _checked(dataset: "Dataset") -> Header:
 
 
 def _check_what_it_is(dataset: "Dataset") -> None:
-    """Refuses what is no image, or several."""
+    """Refuses a file with no image, or with several."""
     for name in ("FloatPixelData", "DoubleFloatPixelData"):
         if has(dataset, name):
             raise DecodeError(
@@ -156,9 +156,9 @@ def _check_what_it_is(dataset: "Dataset") -> None:
         from pydicom.uid import UID
 
         kind = UID(dataset.file_meta.get("MediaStorageSOPClassUID") or text(dataset, "SOPClassUID"))
-        called = kind.name if kind.name != kind else ""  # of those that the standard lists
-        if called and "Image" not in called:
-            raise DecodeError(f"a DICOM file without an image ({called.removesuffix(' Storage')}); remove it")
+        name = kind.name if kind.name != kind else ""  # "" if the standard does not list it
+        if name and "Image" not in name:
+            raise DecodeError(f"a DICOM file without an image ({name.removesuffix(' Storage')}); remove it")
         raise DecodeError("a DICOM file without pixel data, or cut before them; remove it")
     frames = whole(dataset, "NumberOfFrames", 1) or 1
     if frames == 1:
@@ -168,8 +168,8 @@ def _check_what_it_is(dataset: "Dataset") -> None:
 
 
 def several_frames(frames: int) -> DecodeError:
-    """Returns the refusal of a file of that many frames."""
-    return DecodeError(f"a DICOM file of {frames} frames; save the frame that is meant as a file of its own")
+    """Returns the error for a file of that many frames."""
+    return DecodeError(f"a DICOM file of {frames} frames; save the frame that you need as a file of its own")
 
 
 def _photometric(dataset: "Dataset", syntax: str) -> tuple[str, int]:
@@ -177,8 +177,8 @@ def _photometric(dataset: "Dataset", syntax: str) -> tuple[str, int]:
     found = text(dataset, "PhotometricInterpretation")
     if not found:
         raise DecodeError(
-            "a DICOM file whose PhotometricInterpretation is missing: whether more is brighter is not known; "
-            "add it"
+            "a DICOM file whose PhotometricInterpretation is missing: whether high values are bright is not "
+            "known; add it"
         )
     if found not in (*_GREY, *_COLOUR, "PALETTE COLOR"):
         shown = found if found in _UNREAD else "that is unknown"
@@ -187,7 +187,7 @@ def _photometric(dataset: "Dataset", syntax: str) -> tuple[str, int]:
             f"{', '.join((*_GREY, 'PALETTE COLOR', *_COLOUR))}"
         )
     if found in _JPEG_2000_ALONE and not syntax.startswith("1.2.840.10008.1.2.4.9"):
-        raise DecodeError(f"a DICOM file in {found}, which is of JPEG 2000 alone, and it is none")
+        raise DecodeError(f"a DICOM file in {found}, which only JPEG 2000 has, but it is not JPEG 2000")
     expected = 3 if found in _COLOUR else 1
     if (samples := whole(dataset, "SamplesPerPixel", expected)) != expected:
         raise DecodeError(
@@ -213,7 +213,7 @@ def _bits(dataset: "Dataset", samples: int) -> tuple[int, int]:
 
 
 def _planar(dataset: "Dataset", samples: int, photometric: str, decoder: str) -> bool:
-    """Returns whether all samples of one colour stand together; a compressed image tells itself."""
+    """Returns whether the samples are stored by colour plane; a compressed image says so itself."""
     if samples == 1 or decoder or photometric == "YBR_FULL_422":
         return False
     planar = whole(dataset, "PlanarConfiguration")
@@ -248,7 +248,7 @@ def _rescale(dataset: "Dataset") -> tuple[float, float]:
         if slope or intercept:
             factor = real(slope[0], "RescaleSlope") if slope else 1.0
             if factor == 0:
-                raise DecodeError("a DICOM file with a rescale slope of 0: every pixel would be the same")
+                raise DecodeError("a DICOM file with a rescale slope of 0: all pixels would be equal")
             return factor, real(intercept[0], "RescaleIntercept") if intercept else 0.0
     return 1.0, 0.0
 
@@ -266,7 +266,7 @@ def _window(dataset: "Dataset", *, little: bool) -> tuple[tuple[float, float, st
 
 
 def _one_window(place: "Dataset", center: Any, width: Any) -> tuple[float, float, str] | None:
-    """Returns (center, width, function); None where they are empty, or the width is 0: never set."""
+    """Returns (center, width, function); None where they are empty or the width is 0, so not set."""
     if center in (None, "") or width in (None, ""):
         return None
     center, width = real(center, "WindowCenter"), real(width, "WindowWidth")

@@ -1,8 +1,8 @@
 """The lookup tables of a DICOM file: modality, values of interest (VOI), and palette colours.
 
-A table is a descriptor (how many entries, which value is the first one's, bits of an entry) and data:
-PS3.3, C.11.1.1, C.11.2.1.1 and C.7.6.3.1.5. Values below the first entry's have the first entry, those above
-the last entry's the last.
+A table has a descriptor (number of entries, value of the first entry, bits of an entry) and data: PS3.3,
+C.11.1.1, C.11.2.1.1 and C.7.6.3.1.5. A value below the first entry takes the first one, a value above the
+last entry the last one.
 """
 
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ class Table:
     """A lookup table.
 
     Attributes:
-        first: the value whose entry is the first, modulo 65536: whether it is signed, the values tell.
-        bits: of an entry.
+        first: the value of the first entry, modulo 65536; it is signed if the values are.
+        bits: bits of an entry.
         entries: int64 [N], from 0 to 2**bits - 1.
     """
 
@@ -35,25 +35,25 @@ class Table:
     entries: npt.NDArray[np.int64]
 
     def __call__(self, values: npt.NDArray[np.number]) -> npt.NDArray[np.int64]:
-        """Returns the entry of each value, int64 of their shape; values are rounded to whole ones."""
+        """Returns the entry of each value, int64 of the same shape; values are rounded to whole numbers."""
         whole = np.floor(np.asarray(values, np.float64) + 0.5).astype(np.int64)
         signed = whole.size and int(whole.min()) < 0
         first = self.first - (1 << 16) if signed and self.first >= 1 << 15 else self.first
         return self.entries[np.clip(whole - first, 0, len(self.entries) - 1)]
 
     def share(self, values: npt.NDArray[np.number]) -> npt.NDArray[np.float64]:
-        """Returns the entry of each value as a share of the largest that an entry may be, 0 to 1."""
+        """Returns the entry of each value as a share of the largest possible entry, from 0 to 1."""
         return self(values) / ((1 << self.bits) - 1)
 
 
 def words(dataset: "Dataset", name: str, *, little: bool) -> npt.NDArray[np.uint16] | None:
     """Returns an attribute of 16-bit numbers, uint16 [N] as stored; None where it is missing or empty.
 
-    What VR it has, which may be wrong or not known, does not matter.
+    Its VR does not matter: it may be wrong or unknown.
 
     Args:
-        dataset: where it may stand.
-        name: of the attribute.
+        dataset: that may hold it.
+        name: name of the attribute.
         little: whether the file is little endian.
     """
     data = _bytes(dataset, name, little=little)
@@ -61,7 +61,7 @@ def words(dataset: "Dataset", name: str, *, little: bool) -> npt.NDArray[np.uint
 
 
 def _bytes(dataset: "Dataset", name: str, *, little: bool) -> bytes:
-    """Returns what an attribute of bytes or 16-bit numbers holds, the lower byte of each number first."""
+    """Returns the bytes of an attribute of bytes or 16-bit numbers, the lower byte of each number first."""
     if not has(dataset, name):
         return b""
     element = dataset.get_item(tag_of(name))
@@ -76,16 +76,16 @@ def _bytes(dataset: "Dataset", name: str, *, little: bool) -> bytes:
 
 
 def read_table(dataset: "Dataset", name: str, *, little: bool, kind: str) -> Table:
-    """Returns the table whose descriptor and data are called NameDescriptor and NameData.
+    """Returns a table from its attributes NAMEDescriptor and NAMEData.
 
     Args:
-        dataset: where they stand: the file itself for a palette, else an item of a sequence.
+        dataset: that holds them: the file itself for a palette, else an item of a sequence.
         name: `LUT`, or `RedPaletteColorLookupTable` and the like.
         little: whether the file is little endian.
-        kind: what errors call it.
+        kind: name of the table in errors.
 
     Raises:
-        DecodeError: a part is missing, or they do not go together.
+        DecodeError: a part is missing, or the parts do not match.
     """
     descriptor = words(dataset, f"{name}Descriptor", little=little)
     data = _bytes(dataset, f"{name}Data", little=little)
@@ -103,21 +103,23 @@ def read_table(dataset: "Dataset", name: str, *, little: bool, kind: str) -> Tab
         raise DecodeError(f"a DICOM file whose {kind} has entries of {bits} bits; 1 to 16 are read")
     if len(data) >= 2 * count:
         entries = np.frombuffer(data, _WORDS, count).astype(np.int64)
-    elif len(data) >= count:  # two in a word
+    elif len(data) >= count:  # entries of one byte
         entries, bits = np.frombuffer(data, np.uint8, count).astype(np.int64), min(bits, 8)
     else:
         raise DecodeError(f"a DICOM file whose {kind} has {len(data)} bytes for {count} entries")
     if (most := int(entries.max())) >> bits:
-        raise DecodeError(f"a DICOM file whose {kind} has an entry of {most}, which is not of {bits} bits")
+        raise DecodeError(
+            f"a DICOM file whose {kind} has an entry of {most}, which needs more than {bits} bits"
+        )
     return Table(first, bits, entries)
 
 
 def to_colours(index: npt.NDArray[np.integer], palette: tuple[Table, Table, Table]) -> npt.NDArray[np.uint8]:
-    """Returns the colours of a palette's indices, uint8 [H, W, 3]; of more than 8 bits the upper 8."""
+    """Returns the colours of palette indices, uint8 [H, W, 3]; of more than 8 bits the upper 8."""
     deepest = max(int(table.entries.max()) for table in palette)
     colours = np.empty((*index.shape, 3), np.uint8)
     for channel, table in enumerate(palette):
-        # Some say that their entries have 16 bits and give 8.
+        # Some files say that entries have 16 bits, but store 8.
         bits = 8 if deepest < 256 else table.bits
         entries = table.entries >> bits - 8 if bits > 8 else table.entries
         colours[..., channel] = Table(table.first, 8, entries)(np.arange(int(index.max()) + 1))[index]
@@ -125,7 +127,7 @@ def to_colours(index: npt.NDArray[np.integer], palette: tuple[Table, Table, Tabl
 
 
 def ybr_to_rgb(ybr: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Returns YBR_FULL as RGB, uint8 [H, W, 3], rounded: PS3.3, C.7.6.3.1.2, and ITU-T T.871, 7."""
+    """Returns YBR_FULL pixels as RGB, uint8 [H, W, 3], rounded: PS3.3, C.7.6.3.1.2, and ITU-T T.871, 7."""
     luma, offset = ybr[..., 0].astype(np.int16), np.arange(-128, 128)
     red = ((1402 * offset + 500) // 1000).astype(np.int16)
     blue = ((1772 * offset + 500) // 1000).astype(np.int16)

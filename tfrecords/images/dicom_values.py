@@ -1,4 +1,4 @@
-"""Values of a DICOM header, or a DecodeError that names the attribute and shows nothing of it."""
+"""Reads values of a DICOM header; a DecodeError names the attribute and never shows its value."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 @cache
 def tag_of(name: str) -> "BaseTag":
-    """Returns the tag of an attribute; pydicom takes as long to look one up as to read a value."""
+    """Returns the tag of an attribute, cached: pydicom takes as long to look it up as to read a value."""
     from pydicom.tag import Tag
 
     return Tag(name)
 
 
 def has(dataset: "Dataset", name: str) -> bool:
-    """Returns whether an attribute is there, with or without a value."""
+    """Returns whether the header has an attribute, with or without a value."""
     return tag_of(name) in dataset
 
 
 def value_of(dataset: "Dataset", name: str) -> Any:
-    """Returns an attribute's value as pydicom reads it; None where it is missing or empty."""
+    """Returns an attribute's value as pydicom reads it; None if it is missing or empty."""
     if not has(dataset, name):
         return None
     try:
@@ -36,7 +36,7 @@ def value_of(dataset: "Dataset", name: str) -> Any:
 
 
 def values_of(dataset: "Dataset", name: str) -> list[Any]:
-    """Returns an attribute's values; none where it is missing."""
+    """Returns an attribute's values; an empty list if it is missing."""
     value = value_of(dataset, name)
     if value is None:
         return []
@@ -44,19 +44,19 @@ def values_of(dataset: "Dataset", name: str) -> list[Any]:
 
 
 def text(dataset: "Dataset", name: str) -> str:
-    """Returns the first text of an attribute, stripped; "" where it is missing."""
+    """Returns the first text of an attribute, stripped; "" if it is missing."""
     return str(next(iter(values_of(dataset, name)), "") or "").strip()
 
 
 def whole(dataset: "Dataset", name: str, default: int | None = None) -> int:
-    """Returns the whole number of an attribute; where it is missing the default, if there is one."""
+    """Returns the whole number of an attribute; the default, if there is one, if it is missing."""
     value = value_of(dataset, name)
     if value is None:
         if default is None:
             raise DecodeError(f"a DICOM file whose {name} is missing")
         return default
     if not isinstance(value, int):
-        raise DecodeError(f"a DICOM file whose {name} is no whole number")
+        raise DecodeError(f"a DICOM file whose {name} is not a whole number")
     return int(value)
 
 
@@ -65,20 +65,20 @@ def real(value: Any, name: str) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise DecodeError(f"a DICOM file whose {name} is no number") from None
-    if not abs(number) < 1e12:  # so that NaN fails too, and no product with it overflows
-        raise DecodeError(f"a DICOM file whose {name} is not a number that can be meant")
+        raise DecodeError(f"a DICOM file whose {name} is not a number") from None
+    if not abs(number) < 1e12:  # refuses NaN too, and keeps products with it finite
+        raise DecodeError(f"a DICOM file whose {name} is out of range")
     return number
 
 
 def items(dataset: "Dataset", name: str) -> "Sequence[Dataset]":
-    """Returns the items of a sequence; none where it is missing."""
+    """Returns the items of a sequence; none if it is missing."""
     value = value_of(dataset, name)
     return () if value is None or isinstance(value, str | bytes) else value
 
 
 def places(dataset: "Dataset", macro: str) -> "Iterator[Dataset]":
-    """Yields where a functional group's attributes may stand: the frame's, all frames', the file's own."""
+    """Yields the places of a functional group's attributes: the frame, all frames, then the file itself."""
     for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
         for frame in items(dataset, groups)[:1]:
             yield from items(frame, macro)[:1]

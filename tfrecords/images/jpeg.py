@@ -1,4 +1,4 @@
-"""JPEG: decoded so that what libjpeg calls damaged is refused. Pillow shows such a file with grey areas."""
+"""JPEG: decoded with an error for a damaged file, which Pillow would show with grey areas."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ from PIL import Image
 from tfrecords.images.kinds import DecodeError
 
 _COLOURS: Final = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
-# How libjpeg's warnings about the pixels begin (jerror.h). Others are about what stands in headers.
+# The first words of libjpeg's warnings about pixels (jerror.h). Its other warnings are about headers.
 _DAMAGE: Final = ("Corrupt JPEG data", "Premature end of JPEG file", "Inconsistent progression sequence")
 _JPEG_LS: Final = 0xF7
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -18,13 +18,13 @@ _HARMLESS: Final = "bad ICC marker"
 def loaded(data: bytes, image: Image.Image) -> Image.Image:
     """Returns a JPEG image decoded, in the mode and at the size that the draft of `image` has.
 
-    libjpeg goes on after damage, with what it can make of the rest, and counts a warning; Pillow does not
-    show the count. simplejpeg gives the same pixels of the same libjpeg-turbo in the same time, and raises.
-    It is no second decoding, but for CMYK, whose planes Pillow inverts where they are.
+    After damage libjpeg goes on with the rest of the file and counts a warning, but Pillow does not show the
+    count. simplejpeg decodes with the same libjpeg-turbo to the same pixels in the same time, and raises an
+    error. Only CMYK is decoded twice, because Pillow inverts the planes where Adobe's marker says so.
 
     Args:
-        data: the file; other pictures behind the first are passed over.
-        image: the same, opened by Pillow and not loaded.
+        data: the file; pictures after the first are ignored.
+        image: the same file, opened by Pillow and not loaded.
 
     Raises:
         DecodeError: libjpeg calls it damaged.
@@ -37,7 +37,7 @@ def loaded(data: bytes, image: Image.Image) -> Image.Image:
         reason = str(error)
         if reason.startswith(_DAMAGE) and _HARMLESS not in reason:
             raise DecodeError(f"cannot be decoded: {reason}") from None
-        planes = None  # no damage, but something that Pillow may know better
+        planes = None  # not damaged: Pillow may be able to decode it
     if planes is None or image.mode == "CMYK" or planes.shape[:2] != (image.height, image.width):
         image.load()
         return image
@@ -47,9 +47,9 @@ def loaded(data: bytes, image: Image.Image) -> Image.Image:
 
 
 def unknown_coding(data: bytes) -> str | None:
-    """Returns what a JPEG file is, with a fix, that is coded in a way which Pillow does not read; else None.
+    """Returns why Pillow cannot read the coding of a JPEG file, with a fix; None if it can.
 
-    The frame header is looked for: ITU-T T.81 B.2.2, T.87 C.2.2.
+    The frame header says which coding it is: ITU-T T.81 B.2.2, T.87 C.2.2.
     """
     at = 2
     while at + 5 <= len(data) and data[at] == 0xFF:

@@ -1,14 +1,14 @@
-"""The kinds of image files, told by their first bytes, and the error for an image that cannot be used."""
+"""Recognises the kind of an image file by its first bytes; defines the error for an unusable image."""
 
 from typing import Final
 
 from tfrecords.images.dicom_bytes import has_no_preamble
-from tfrecords.images.unread import CANON, TEXT, unread
+from tfrecords.images.unsupported import CANON, TEXT, identify_unsupported
 
 MAX_PIXELS: Final = 89_478_485  # Pillow's own limit: a quarter of a gigabyte of RGB
-HEAD_BYTES: Final = 512  # of a file, that tell its kind
+HEAD_BYTES: Final = 512  # read from a file to recognise its kind
 
-_SIGNATURES: Final = (  # (bytes, position, kind); a DICOM's first 128 bytes may be a TIFF header
+_SIGNATURES: Final = (  # (bytes, position, kind); DICOM comes first: its first 128 bytes may be a TIFF header
     (b"DICM", 128, "DICOM"),
     (b"\xff\xd8\xff", 0, "JPEG"),
     (b"\x89PNG\r\n\x1a\n", 0, "PNG"),
@@ -21,11 +21,11 @@ _SIGNATURES: Final = (  # (bytes, position, kind); a DICOM's first 128 bytes may
     (b"II+\x00", 0, "TIFF"),  # BigTIFF
     (b"MM\x00+", 0, "TIFF"),
     (b"\x00\x00\x00\x0cjP  \r\n\x87\n", 0, "JPEG 2000"),
-    (b"\xff\x4f\xff\x51", 0, "JPEG 2000"),  # a codestream without a box around it
+    (b"\xff\x4f\xff\x51", 0, "JPEG 2000"),  # a codestream without a box
 )
 
 _ALLOWED: Final = ("JPEG", "PNG", "BMP", "WebP", "TIFF", "GIF", "AVIF", "HEIC", "JPEG 2000", "DICOM")
-_BMP_HEADERS: Final = (12, 16, 40, 52, 56, 64, 108, 124)  # bytes; text may begin with BM too
+_BMP_HEADERS: Final = (12, 16, 40, 52, 56, 64, 108, 124)  # bytes; text may begin with BM, too
 _BRANDS: Final = (  # of an ISO base media file: the main one, or one beside mif1 or msf1
     (frozenset({b"avif", b"avis"}), "AVIF"),
     (
@@ -45,14 +45,14 @@ def is_dicom(head: bytes) -> bool:
 
 
 def check_kind(head: bytes, *, quote: bool = True) -> str:
-    """Returns the kind of a file by its first `HEAD_BYTES` bytes: one of `_ALLOWED`.
+    """Returns the kind of a file, one of `_ALLOWED`, from its first `HEAD_BYTES` bytes.
 
     Args:
-        head: the bytes; fewer of a shorter file.
-        quote: whether the error may show what the file starts with.
+        head: the bytes; fewer where the file is shorter.
+        quote: whether the error may show the first bytes of the file.
 
     Raises:
-        DecodeError: it is of none of these kinds; where it is known, the reason says of which, with a fix.
+        DecodeError: it is none of these kinds. The reason names the kind where it is known, with a fix.
     """
     if not head:
         raise DecodeError("the file is empty (0 bytes)")
@@ -63,7 +63,7 @@ def check_kind(head: bytes, *, quote: bool = True) -> str:
         return brand
     if is_dicom(head):
         return "DICOM"
-    found = unread(head)
+    found = identify_unsupported(head)
     allowed = f"allowed are {', '.join(_ALLOWED)}"
     if found and found.name != TEXT:
         raise DecodeError(f"{found.name}; {found.fix}; {allowed}")
@@ -74,7 +74,7 @@ def check_kind(head: bytes, *, quote: bool = True) -> str:
 
 
 def _is(kind: str, head: bytes) -> bool:
-    """Returns whether a file with the signature of a kind is of it, where the signature is a weak one."""
+    """Returns whether a file with the signature of a kind is of that kind; some signatures are short."""
     if kind == "WebP":
         return head.startswith(b"RIFF")
     if kind == "BMP":
@@ -83,7 +83,7 @@ def _is(kind: str, head: bytes) -> bool:
 
 
 def _brand(head: bytes) -> str | None:
-    """Returns AVIF or HEIC, or None for all else."""
+    """Returns AVIF or HEIC, or None for all other files."""
     if head[4:8] != b"ftyp":
         return None
     brands = [head[8:12]]

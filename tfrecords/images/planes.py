@@ -1,4 +1,4 @@
-"""An image of any mode to one of L or RGB, before the resize, with what was seen of it."""
+"""Converts an image of any mode to L or RGB before the resize, and notes its value range and colour."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -11,20 +11,23 @@ from tfrecords.images.kinds import DecodeError
 from tfrecords.images.wide import FULL, LARGEST, Extent, to_grey
 
 _GREY_MODES: Final = ("1", "L", "LA", "La", "I", "F")  # and I;16, I;16B ...
-LOOK, _TINT, _SHARE = 32, 16, 0.01  # whether colour is seen: pixels a side, of 255 levels, share of pixels
+# An image shows colour if the channels of at least this share of its pixels differ by more than this gap.
+COLOUR_GRID: Final = 32  # pixels a side: what is looked at of an image
+_COLOUR_GAP: Final = 16  # of 255 levels
+_COLOUR_SHARE: Final = 0.01
 
 
 @dataclass(frozen=True)
 class Target:
-    """What images are decoded to.
+    """The form to which images are decoded.
 
     Attributes:
         height: pixels.
         width: pixels.
         channels: 1 (grayscale) or 3 (RGB).
-        resize: "stretch", "pad" or "crop", see above.
-        value_range: what is black and what is white in grayscale of more than 8 bits: "full" for the range
-            that the file can hold, or "LOW:HIGH", stored values.
+        resize: "stretch", "pad" or "crop"; see `resized`.
+        value_range: the stored values that become black and white in grayscale of more than 8 bits: "full"
+            for the range that the file can hold, or "LOW:HIGH".
     """
 
     height: int
@@ -36,7 +39,7 @@ class Target:
 
 @dataclass
 class Plane:
-    """An image of mode L or RGB before the resize, and what was seen of it; `size` is (width, height)."""
+    """An image of mode L or RGB before the resize; `size` is (width, height), the rest as in `Decoded`."""
 
     image: Image.Image
     size: tuple[int, int]
@@ -46,12 +49,12 @@ class Plane:
     shows_colour: bool | None = None
 
     def head(self) -> bytes:
-        """Returns what hashes begin with."""
+        """Returns the bytes that come first in a hash: mode and size."""
         return f"{self.image.mode} {self.image.width}x{self.image.height}\n".encode()
 
 
-def in_mode(image: Image.Image, size: tuple[int, int], target: Target, depth: Depth | None = None) -> Plane:
-    """Returns an upright image of any mode as one of L or RGB; `size` is its own (width, height)."""
+def to_plane(image: Image.Image, size: tuple[int, int], target: Target, depth: Depth | None = None) -> Plane:
+    """Returns an upright image of any mode in mode L or RGB; `size` is its (width, height) in the file."""
     depth = depth or Depth()
     extent = coarse = None
     colour = image.mode not in _GREY_MODES and not image.mode.startswith("I")
@@ -75,11 +78,12 @@ def in_mode(image: Image.Image, size: tuple[int, int], target: Target, depth: De
 
 
 def _high_bytes(image: Image.Image, value_range: str) -> Extent:
-    """Returns between which values the pixels are whose high bytes alone Pillow gives."""
+    """Returns the value range of an image of which Pillow gives only the high bytes."""
     if value_range != FULL:
         raise DecodeError(
-            f"more than 8 bits in more than one channel, of which the high bytes alone can be read, not "
-            f"--value_range={value_range}; scale it to 8 bits, or save it as 16-bit grayscale"
+            f"has more than 8 bits in more than one channel; only their high bytes are read, so "
+            f"--value_range={value_range} cannot be applied; scale it to 8 bits, or save it as 16-bit "
+            f"grayscale"
         )
     bands = [image.getchannel(band).getextrema() for band in image.getbands() if band not in "Aa"]
     low, high = np.min(bands), np.max(bands)
@@ -87,11 +91,11 @@ def _high_bytes(image: Image.Image, value_range: str) -> Extent:
 
 
 def shows_colour(image: Image.Image) -> bool:
-    """Returns whether an image is not grey: one in a hundred of its pixels has channels that are apart.
+    """Returns whether an image is not grey: the channels of one pixel in a hundred differ.
 
-    An X-ray saved as RGB is grey but for what JPEG has rounded, which is less than `_TINT`.
+    The channels of an X-ray saved as an RGB JPEG differ too, but only by rounding, less than `_COLOUR_GAP`.
     """
-    small = image.resize((LOOK, LOOK), Image.Resampling.NEAREST).convert("RGB")
+    small = image.resize((COLOUR_GRID, COLOUR_GRID), Image.Resampling.NEAREST).convert("RGB")
     red, green, blue = (np.asarray(band).astype(np.int16) for band in small.split())
     apart = np.maximum(np.abs(red - green), np.maximum(np.abs(green - blue), np.abs(blue - red)))
-    return bool((apart > _TINT).mean() >= _SHARE)
+    return bool((apart > _COLOUR_GAP).mean() >= _COLOUR_SHARE)

@@ -1,20 +1,20 @@
-"""PNG: text and colour profiles, which nobody reads here, must not be the reason why pixels are not read."""
+"""PNG: removes large text and colour profiles, which Pillow would refuse although only pixels are needed."""
 
 import zlib
 from typing import Final
 
 _SIGNATURE_BYTES: Final = 8
-_FRAME_BYTES: Final = 12  # of a chunk, around its data: length, name, CRC
+_FRAME_BYTES: Final = 12  # length, name and CRC of a chunk, around its data
 _TEXT: Final = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
-_LARGEST: Final = 1 << 18  # bytes, unpacked: Pillow reads more, and an orientation is in less
-_MOST: Final = 1 << 24  # of all
+_LARGEST: Final = 1 << 18  # bytes of one chunk, unpacked: less than Pillow reads, enough for an orientation
+_MOST: Final = 1 << 24  # bytes of all such chunks, unpacked
 
 
 def without_large_text(data: bytes) -> bytes:
     """Returns a PNG file without its large chunks of text and its large colour profiles.
 
-    Pillow refuses a file for these: a compressed one of more than a megabyte, or 64 megabytes of them. A
-    small one stays, for the orientation may stand in it.
+    Pillow refuses a file with a compressed chunk of more than a megabyte, or with 64 megabytes of text. Small
+    chunks stay, because one of them may hold the orientation.
     """
     kept, at, total = [data[:_SIGNATURE_BYTES]], _SIGNATURE_BYTES, 0
     while at + _FRAME_BYTES <= len(data):
@@ -29,7 +29,7 @@ def without_large_text(data: bytes) -> bytes:
 
 
 def _text_bytes(name: bytes, content: bytes) -> int:
-    """Returns how many bytes a chunk of text has unpacked; above `_LARGEST` they are not counted."""
+    """Returns the bytes of a chunk of text, unpacked; the count stops above `_LARGEST`."""
     if len(content) > _LARGEST:
         return len(content)
     keyword, _, rest = content.partition(b"\0")

@@ -1,4 +1,4 @@
-"""One antialiased bilinear resize to the target's size, and what becomes of the aspect ratio."""
+"""Resizes an image to the target's size, antialiased and bilinear, by one policy for its aspect ratio."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ from PIL import Image
 
 RESIZES: Final = ("stretch", "pad", "crop")
 
-_GAP: Final = 1.5  # times the target that a mean over whole pixels leaves of a large JPEG
+_GAP: Final = 1.5  # a large JPEG is first reduced by whole factors to no less than this many times the target
 
 
 def resized(
@@ -17,15 +17,15 @@ def resized(
     """Resizes an image.
 
     Args:
-        plane: the image, of mode L or RGB; of a large JPEG a reduced one.
-        size: its own (width, height), pixels.
+        plane: the image, of mode L or RGB; a large JPEG may be decoded at a reduced size.
+        size: (width, height) of the image in its file, pixels.
         target: (width, height) of the result.
-        resize: "stretch": each side by itself, the aspect ratio is not kept. "pad": the whole image fits in,
-            and black bars fill the rest evenly. "crop": the image fills the target, and what stands out is
-            cut off evenly.
+        resize: "stretch" scales each side by itself and does not keep the aspect ratio. "pad" fits the whole
+            image into the target and fills the rest evenly with black bars. "crop" fills the target and cuts
+            off evenly what does not fit.
 
     Returns:
-        uint8 [height, width, channels], and of it the part that shows the image, without bars.
+        uint8 [height, width, channels], and its part without the bars.
     """
     gap = None if plane.size == size else _GAP
     inner, box = target, None
@@ -46,7 +46,7 @@ def resized(
 
 
 def _inside(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
-    """Returns the largest (width, height) of an image's aspect ratio in a target, to the nearest pixel."""
+    """Returns the largest (width, height) with an image's aspect ratio that fits into a target, rounded."""
     (width, height), (wide, high) = size, target
     if width * high >= height * wide:  # as wide as the target, or wider
         return wide, max(1, (2 * height * wide + width) // (2 * width))
@@ -56,10 +56,10 @@ def _inside(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
 def _cut(
     plane: tuple[int, int], size: tuple[int, int], target: tuple[int, int]
 ) -> tuple[float, float, float, float] | None:
-    """Returns the largest part of an image that has the target's aspect ratio, from its middle.
+    """Returns the largest central part of an image with the target's aspect ratio.
 
-    Left, top, right and bottom are in pixels of the plane, which may be a reduced one, and fractions of
-    them; None: the whole image has that aspect ratio.
+    It is (left, top, right, bottom) in pixels of the plane and fractions of them; None where the whole image
+    has that aspect ratio.
     """
     (width, height), (wide, high) = size, target
     if width * high == height * wide:

@@ -1,6 +1,6 @@
-"""Which page of a TIFF file is the picture: others may be its thumbnail, its mask or smaller copies of it.
+"""Finds the page of a TIFF file that is the picture; others may be its thumbnail, mask or smaller copies.
 
-TIFF 6.0, sections 2 and 8; BigTIFF has wider fields.
+Source: TIFF 6.0, sections 2 and 8; BigTIFF has wider fields.
 """
 
 import struct
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from tfrecords.images.kinds import DecodeError
-from tfrecords.images.unread import CAMERA_RAW
+from tfrecords.images.unsupported import CAMERA_RAW
 
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC = 254, 255, 256, 257, 259, 262
 _SUB_IFDS, _DNG_VERSION = 330, 50706
@@ -16,28 +16,29 @@ _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _SENSOR: Final = frozenset({32803, 34892})  # photometric: a colour filter array, linear raw
 _OF_CAMERAS: Final = frozenset({32767, 32769, 32770, 34713, 65000, 65535})  # compressions of Sony, Nikon ...
 _MOST_PAGES: Final = 1000
-_MOST_TAGS: Final = 512  # of a page that are looked at
+_MOST_TAGS: Final = 512  # read of a page
 
 
 @dataclass(frozen=True)
 class _Page:
     width: int
     height: int
-    is_smaller: bool  # by its own word, or a mask
+    is_smaller: bool  # its tags say that it is a smaller copy or a mask
 
     def is_small_beside(self, other: "_Page") -> bool:
-        """Returns whether each side is at most half of another's."""
+        """Returns whether each side is at most half as long as that of another page."""
         return 2 * self.width <= other.width and 2 * self.height <= other.height
 
 
 def primary_page(file: BinaryIO) -> int:
-    """Returns the number of the page that is the picture; others must be thumbnails or masks.
+    """Returns the number of the page that is the picture; the other pages must be thumbnails or masks.
 
-    A page is one if it says so (NewSubfileType or SubfileType), or if each of its sides is at most half of
-    the largest page's. What is wrong with a damaged file is for its decoder to say: it gives page 0.
+    A page is a thumbnail or mask if its tags say so (NewSubfileType or SubfileType), or if each of its sides
+    is at most half as long as that of the largest page. Of a damaged file it is page 0; the decoder says what
+    is wrong with it.
 
     Raises:
-        DecodeError: several pages are pictures, or it is a camera's RAW file, whose pages are previews.
+        DecodeError: several pages are pictures, or the file is a camera's RAW file, whose pages are previews.
     """
     file.seek(0)
     try:
@@ -51,7 +52,7 @@ def primary_page(file: BinaryIO) -> int:
     full = [page for page in candidates if not page.is_small_beside(largest)]
     if len(full) > 1:
         raise DecodeError(
-            f"a TIFF file of {len(full)} pictures; save the one that is meant as an image of its own"
+            f"a TIFF file of {len(full)} pictures; save the one that you need as an image of its own"
         )
     return pages.index(largest)
 
@@ -76,7 +77,7 @@ def _pages(file: BinaryIO) -> list[_Page]:
 
 
 def _tags(file: BinaryIO, at: int, order: str, big: bool) -> tuple[dict[int, int], int]:
-    """Returns the first value of each tag of a page (or where it stands), and where the next page is."""
+    """Returns the first value of each tag of a page (or its offset), and the offset of the next page."""
     file.seek(at)
     size, entry, offset = (8, 20, "Q") if big else (2, 12, "I")
     count = struct.unpack(f"{order}{'Q' if big else 'H'}", file.read(size))[0]

@@ -1,4 +1,4 @@
-"""Grayscale of more than 8 bits to 8: which value is black, which is white, and which were seen."""
+"""Scales grayscale of more than 8 bits to 8: which value becomes black, which white, which occur."""
 
 import re
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ LARGEST: Final = 65535  # of 16 bits
 
 @dataclass(frozen=True)
 class Extent:
-    """The stored values of images of more than 8 bits.
+    """The range of the stored values of images of more than 8 bits.
 
     Attributes:
-        low: the least that was seen.
-        high: the largest.
-        white: the largest that the files may hold: 65535, or 4095 of 12 bits.
-        images: how many images they are.
+        low: the smallest value in them.
+        high: the largest value in them.
+        white: the largest value that the files can hold: 65535, or 4095 for 12 bits.
+        images: number of images.
     """
 
     low: int
@@ -31,7 +31,7 @@ class Extent:
     images: int = 1
 
     def __or__(self, other: Self | None) -> Self:
-        """Returns the values of both."""
+        """Returns the range that holds both."""
         if other is None:
             return self
         return type(self)(
@@ -43,21 +43,21 @@ class Extent:
 
     @property
     def in_use(self) -> str:
-        """The value range of the bits that are in use, from 0: LOW:HIGH."""
+        """The value range LOW:HIGH of the bits that are in use, from 0."""
         return f"0:{(1 << max(1, self.high.bit_length())) - 1}"
 
     @property
     def levels(self) -> int:
-        """How many grey levels of 256 are left where the full range is scaled to 8 bits."""
+        """The number of grey levels, of 256, that remain when the full range is scaled to 8 bits."""
         low, high = (int(_scaled(np.array([end]), 0, self.white)[0]) for end in (self.low, self.high))
         return high - low + 1
 
 
 def parse_value_range(text: str) -> str:
-    """Returns `full`, `auto`, or a LOW:HIGH that can be meant, in its shortest form.
+    """Returns a checked value range: `full`, `auto`, or LOW:HIGH in its shortest form.
 
     Raises:
-        InputError: it is something else.
+        InputError: the text is none of these.
     """
     text = text.strip()
     if text in (FULL, AUTO):
@@ -72,7 +72,7 @@ def parse_value_range(text: str) -> str:
 
 
 def limits(value_range: str) -> tuple[int, int] | None:
-    """Returns (LOW, HIGH), or None for the full range of each file."""
+    """Returns (LOW, HIGH); None for the full range of each file."""
     if value_range == FULL:
         return None
     low, _, high = value_range.partition(":")
@@ -82,11 +82,11 @@ def limits(value_range: str) -> tuple[int, int] | None:
 def to_grey(
     values: npt.NDArray[np.uint32], white: int, inverted: bool, value_range: str
 ) -> npt.NDArray[np.uint8]:
-    """Returns the values of one image as grey: LOW is black, HIGH is white, what is beyond is clipped.
+    """Returns the values of one image as grey levels: LOW is black, HIGH is white, values beyond are clipped.
 
     Args:
         values: [H, W].
-        white: the largest value that the file may hold.
+        white: the largest value that the file can hold.
         inverted: whether 0 is white.
         value_range: "full" or "LOW:HIGH".
     """
@@ -96,7 +96,7 @@ def to_grey(
 
 
 def _scaled(values: npt.NDArray[np.integer], low: int, high: int) -> npt.NDArray[np.uint8]:
-    """Returns round((value - low) * 255 / (high - low)), a half upwards."""
+    """Returns round((value - low) * 255 / (high - low)), halves rounded up."""
     span = high - low
     above = np.clip(values, low, high).astype(np.uint32) - np.uint32(low)
     return ((above * 255 + span // 2) // span).astype(np.uint8)

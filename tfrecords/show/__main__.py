@@ -1,4 +1,4 @@
-"""Shows a converted data set: the manifest in words, and images beside their copies as a picture or a page.
+"""Shows a converted data set: prints its manifest, and draws images with their copies as a picture or a page.
 
 python -m tfrecords.show --data=data/chest_xray --html=chest_xray.html
 """
@@ -9,48 +9,68 @@ from pathlib import Path
 
 from absl import flags
 
-from tfrecords.augment import Augmentation, describe, draw
+from tfrecords.augment import Augmentation, describe, draw_transform
 from tfrecords.command import define_path, run
 from tfrecords.errors import InputError
 from tfrecords.files.outputs import write_output
 from tfrecords.manifest import Manifest
-from tfrecords.show.contact_sheet import contact_sheet, dealt_variants, sheet_names
+from tfrecords.show.contact_sheet import contact_sheet, sample_images, sheet_names
 from tfrecords.show.page import data_page
 from tfrecords.text.names import legend
 
-_DATA = define_path("data", None, "Folder with manifest.json.", required=True)
-_SPLIT = flags.DEFINE_string("split", "train", "Split to draw.")
-_COUNT = flags.DEFINE_integer("count", 12, "Images to draw, each with its copies.")
+_DATA = define_path("data", None, "Folder of the data set, with its manifest.json.", required=True)
+_SPLIT = flags.DEFINE_string("split", "train", "Split whose images the contact sheet shows.")
+_COUNT = flags.DEFINE_integer(
+    "count",
+    12,
+    "Number of images, each with its copies, that the contact sheet shows, and that the page shows for each "
+    "split.",
+)
 _PNG = define_path(
-    "png", "", "File to draw to; - is standard output. Default: contact_sheet_SPLIT.png in --data."
+    "png",
+    "",
+    "PNG file of the contact sheet; - writes it to standard output. Default: contact_sheet_SPLIT.png in "
+    "--data.",
 )
 _HTML = define_path(
-    "html", "", "File for one page of everything, with --count images of each split; - is standard output."
+    "html",
+    "",
+    "HTML file of a page with the tables of the data set and --count images of each split; - writes it to "
+    "standard output. Default: no page.",
 )
-_DRAWS = flags.DEFINE_bool("draws", False, "Print the draw of each copy of the images drawn.")
+_DRAWS = flags.DEFINE_bool(
+    "draws",
+    False,
+    "Print how each copy on the contact sheet differs from its image: turn in degrees, enlargement, shift in "
+    "pixels, exponent of the tone curve, contrast and brightness.",
+)
 
 
 def main(_: list[str]) -> None:
-    """Parses the flags, prints the manifest in words and saves the sheet."""
+    """Parses the flags, prints the manifest, saves the contact sheet and, if asked for, the page."""
     data = Path(_DATA.value)
     manifest = Manifest.load(data)
     sheet = contact_sheet(data, manifest, split=_SPLIT.value, count=_COUNT.value)
     png = _PNG.value or str(data / f"contact_sheet_{_SPLIT.value}.png")
     if _HTML.value == png:
-        raise InputError(f"--html={png}: is --png too; name another file for one of them")
+        raise InputError(f"--html={png}: is also the file of --png; choose another file for one of them")
     picture = io.BytesIO()
     sheet.save(picture, format="PNG")
     to_stdout = write_output("--png", png, picture.getvalue())
-    lines = [*_in_words(manifest), *(_draws(data, manifest) if _DRAWS.value else ()), f"contact sheet: {png}"]
-    if told := legend(manifest.class_names, sheet_names(manifest)):
-        lines.append(told)
+    lines = [
+        *_summary(manifest),
+        *(_transforms(data, manifest) if _DRAWS.value else ()),
+        f"contact sheet: {png}",
+    ]
+    if names := legend(manifest.class_names, sheet_names(manifest)):
+        lines.append(names)
     if _HTML.value:
         to_stdout |= write_output("--html", _HTML.value, data_page(data, manifest, count=_COUNT.value))
         lines.append(f"page: {_HTML.value}")
     print("\n".join(lines), file=sys.stderr if to_stdout else sys.stdout)
 
 
-def _in_words(manifest: Manifest) -> list[str]:
+def _summary(manifest: Manifest) -> list[str]:
     changes = ", ".join(f"{name} {value}" for name, value in manifest.augmentation.items())
     images = {name: split.images for name, split in manifest.splits.items()}
     return [
@@ -61,16 +81,16 @@ def _in_words(manifest: Manifest) -> list[str]:
     ]
 
 
-def _draws(data: Path, manifest: Manifest) -> list[str]:
-    """Returns a line for each copy of the images on the sheet: drawn anew, as it was for the record."""
-    spec = Augmentation(**manifest.augmentation)  # type: ignore[arg-type]  # as the manifest was written
+def _transforms(data: Path, manifest: Manifest) -> list[str]:
+    """Returns a line for each copy on the sheet; its transform is drawn again as for the record."""
+    spec = Augmentation(**manifest.augmentation)  # type: ignore[arg-type]  # checked there
     height, width, _ = manifest.image_shape
     lines = []
-    for variants in dealt_variants(data, manifest, _SPLIT.value, _COUNT.value):
+    for variants in sample_images(data, manifest, _SPLIT.value, _COUNT.value):
         for record in variants:
             if record.copy:
                 record_id = record.id.decode()
-                drawn = draw(
+                transform = draw_transform(
                     spec,
                     seed=manifest.seed,
                     record_id=record_id,
@@ -79,7 +99,7 @@ def _draws(data: Path, manifest: Manifest) -> list[str]:
                     width=width,
                 )
                 lines.append(
-                    f"{record_id}, copy {record.copy}: {describe(drawn, height=height, width=width)}"
+                    f"{record_id}, copy {record.copy}: {describe(transform, height=height, width=width)}"
                 )
     return lines
 

@@ -1,4 +1,4 @@
-"""A contact sheet: originals beside their augmented copies, with labels."""
+"""Draws a contact sheet: originals beside their augmented copies, with labels."""
 
 from collections import defaultdict
 from io import BytesIO
@@ -18,23 +18,23 @@ from tfrecords.text.names import columns, drawn_names, wrapped
 
 _TILE: Final = 180  # pixels, the longer side of a picture
 _MARGIN: Final = 14
-_CAPTION: Final = 34  # with a name of one line; each more takes `_LINE`
+_CAPTION: Final = 34  # height with a name of one line; each further line takes `_LINE`
 _LINE: Final = 17
-_HEADER: Final = 60  # likewise, with a title of one line
+_HEADER: Final = 60  # height with a title of one line; each further line takes `_TITLE_LINE`
 _TITLE_LINE: Final = 25
 _WIDEST: Final = 1500
 _INK, _FAINT, _PAPER, _COPY = (24, 28, 33), (110, 118, 128), (250, 250, 248), (38, 92, 158)
 
 
 def contact_sheet(directory: Path, manifest: Manifest, *, split: str, count: int) -> Image.Image:
-    """Draws `count` images of a split, classes in turn, each followed by its copies.
+    """Draws `count` images of a split, alternating between the classes, each followed by its copies.
 
     Raises:
-        InputError: the split is not there, or a shard that is read is damaged.
+        InputError: the data set has no such split, or a shard is damaged.
     """
     if count < 1:
         raise InputError(f"--count={count}: must be 1 or more")
-    variants = dealt_variants(directory, manifest, split, count)
+    variants = sample_images(directory, manifest, split, count)
     height, width, _ = manifest.image_shape
     scale = _TILE / max(height, width)
     tile = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -74,28 +74,28 @@ def contact_sheet(directory: Path, manifest: Manifest, *, split: str, count: int
 
 
 def sheet_names(manifest: Manifest) -> list[str]:
-    """Returns what stands for each class on the sheet: its name, or its number."""
+    """Returns the text for each class on the sheet: its name, or its number where no font has the name."""
     return drawn_names(manifest.class_names, shapes=_shapes())
 
 
 def _shapes() -> bool:
-    """Returns whether this Pillow joins letters and turns their order round."""
+    """Returns whether this Pillow can join letters and write from right to left."""
     return bool(features.check("raqm"))
 
 
 def _font(text: str, size: int) -> Any:
-    """Returns a font with the letters of a text; Pillow's own has those of ASCII, and the ellipsis."""
+    """Returns a font with the letters of a text; Pillow's own font has ASCII and the ellipsis."""
     path = None if text.strip("…").isascii() else font_of(text, shapes=_shapes())
     return ImageFont.truetype(path, size) if path else ImageFont.load_default(size)
 
 
 def _fitted(text: str, room: int, size: int) -> list[str]:
-    """Returns a text in lines of so many pixels."""
+    """Returns a text in lines of at most `room` pixels."""
     return wrapped(text, room, _font(text, size).getlength)
 
 
 def _id(record: Record) -> str:
-    """Returns a record's id, or its number in sources.csv if no font has it."""
+    """Returns a record's id; its number in sources.csv if no font has the letters of the id."""
     name = record.id.decode()
     return name if _is_drawn(name) else f"source {record.source}"
 
@@ -105,7 +105,7 @@ def _is_drawn(text: str) -> bool:
 
 
 def _write(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, ink: Any, size: int) -> None:
-    """Writes a line; in any font its letters stand on the line on which those of Pillow's own do."""
+    """Writes a line of text; all fonts share the baseline of Pillow's own font."""
     font = _font(text, size)
     rise = _font("", size).getmetrics()[0] - font.getmetrics()[0]
     pen.text((place[0], place[1] + rise), text, ink, font)
@@ -120,15 +120,15 @@ def pixels(record: Record, manifest: Manifest) -> npt.NDArray[np.uint8]:
 
 
 def picture(record: Record, manifest: Manifest) -> Image.Image:
-    """Returns a record's image to look at."""
+    """Returns a record's image as a Pillow image."""
     array = pixels(record, manifest)
     return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
 
 
-def dealt_variants(directory: Path, manifest: Manifest, split: str, count: int) -> list[list[Record]]:
-    """Returns images of the split's first shards with all their variants, classes in turn."""
+def sample_images(directory: Path, manifest: Manifest, split: str, count: int) -> list[list[Record]]:
+    """Returns images of the split's first shards with their variants, alternating between the classes."""
     by_source: dict[int, list[Record]] = defaultdict(list)
-    for shard in manifest.split(split).shards:  # a shard may be small, and hold nothing
+    for shard in manifest.split(split).shards:  # one small shard may not hold enough
         if len(by_source) >= count:
             break
         for data in read_records(directory / shard.name):
@@ -138,8 +138,8 @@ def dealt_variants(directory: Path, manifest: Manifest, split: str, count: int) 
     for image_variants in by_source.values():
         by_class[image_variants[0].label].append(sorted(image_variants, key=lambda record: record.copy))
     turns = max(len(variants) for variants in by_class.values())
-    dealt = [by_class[c][i] for i in range(turns) for c in sorted(by_class) if i < len(by_class[c])]
-    return dealt[:count]
+    in_turn = [by_class[c][i] for i in range(turns) for c in sorted(by_class) if i < len(by_class[c])]
+    return in_turn[:count]
 
 
 def _shortened(text: str, room: int) -> str:

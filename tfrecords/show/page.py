@@ -1,4 +1,4 @@
-"""A data set as one HTML page that needs nothing else: numbers, histograms, and images of each split."""
+"""Writes a data set as one self-contained HTML page: tables, histograms, and images of each split."""
 
 import base64
 import html
@@ -13,9 +13,9 @@ from tfrecords.duplicates.table import DUPLICATES_NAME, read_sets
 from tfrecords.example import Record, decode
 from tfrecords.manifest import Manifest
 from tfrecords.records import read_records
-from tfrecords.show.contact_sheet import dealt_variants, picture
+from tfrecords.show.contact_sheet import picture, sample_images
 
-_SHOWN_SETS: Final = 24  # sets of duplicates with their images, of each kind
+_SHOWN_SETS: Final = 24  # most sets of duplicates of each kind that are shown
 _SHOWN_OF_SET: Final = 4
 _WIDEST: Final = 240  # pixels of an image in the page
 _STYLE: Final = """
@@ -46,12 +46,12 @@ img.copy { border-color: var(--copy); }
 
 
 def data_page(directory: Path, manifest: Manifest, *, count: int) -> bytes:
-    """Returns the page as UTF-8; no scripts, images inside it, light or dark as the reader's system.
+    """Returns the page as UTF-8: without scripts, with embedded images, light or dark as the reader's system.
 
     Args:
-        directory: of the data set.
-        manifest: of the data set.
-        count: images shown of each split, each with its copies.
+        directory: folder of the data set.
+        manifest: manifest of the data set.
+        count: number of images of each split, each with its copies.
 
     Raises:
         InputError: a shard is damaged.
@@ -81,7 +81,7 @@ def data_page(directory: Path, manifest: Manifest, *, count: int) -> bytes:
         _histogram("height, pixels", manifest.split_quality.source_heights),
     ]
     for name, split in manifest.splits.items():
-        shown = dealt_variants(directory, manifest, name, count)
+        shown = sample_images(directory, manifest, name, count)
         copies = " Copies have a coloured border." if manifest.copies and name == "train" else ""
         parts += [
             f"<h2>Split {_text(name)}</h2>",
@@ -122,7 +122,7 @@ def _classes_table(manifest: Manifest, split: str) -> str:
 
 
 def _histogram(name: str, counts: Mapping[str, int], *, share: bool = False) -> str:
-    """Returns a table with a bar, as long as its count, in each row."""
+    """Returns a table with a bar in each row, whose length is the count."""
     most, total = max(counts.values(), default=1) or 1, sum(counts.values())
     rows = [
         [
@@ -146,7 +146,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _duplicates(directory: Path, manifest: Manifest) -> list[str]:
-    """Returns the part on duplicates: of each kind the first sets, those across splits first."""
+    """Returns the section on duplicates: the first sets of each kind, those in two splits first."""
     sets = read_sets(directory / DUPLICATES_NAME)
     titles = {
         "near": "Images in two splits that look the same",
@@ -174,7 +174,7 @@ def _duplicates(directory: Path, manifest: Manifest) -> list[str]:
 def _originals(
     directory: Path, manifest: Manifest, wanted: set[tuple[str, str]]
 ) -> dict[tuple[str, str], Record]:
-    """Returns the original of each (id, split); reads each split only until all are found."""
+    """Returns the original of each (id, split); reads a split only until all of its originals are found."""
     found: dict[tuple[str, str], Record] = {}
     for name, split in manifest.splits.items():
         missing = {identity.encode() for identity, own in wanted if own == name}
@@ -190,7 +190,7 @@ def _originals(
 
 
 def _figure(images: Sequence[tuple[Record, str]], manifest: Manifest) -> str:
-    """Returns images side by side, with the label and id of the first, or of all that are no copies."""
+    """Returns images side by side, with label and id of each one that is no copy."""
     pictures = "".join(
         f'<img src="{_data(picture(record, manifest))}" alt="{_text(record.id.decode())}"'
         f"{' class=copy' * bool(record.copy)}>"

@@ -1,4 +1,4 @@
-"""A folder of images to a sorted list of sources: path, label, group and, where given, split."""
+"""Lists a folder of images as sorted sources: path, label, group and, where the folders give it, split."""
 
 import re
 from collections import Counter
@@ -12,15 +12,15 @@ from tfrecords.pool import Pool
 from tfrecords.sources.classes import class_order, classes_flag
 from tfrecords.sources.clutter import Walk, folders_in, loose_image
 from tfrecords.sources.groups import group_finder
-from tfrecords.sources.headers import examine, without_patient
+from tfrecords.sources.headers import read_headers, reject_without_patient
 from tfrecords.sources.layout import Layout, find_layout
 from tfrecords.sources.listing import Listing, Source, refuse_rejects
 from tfrecords.sources.privacy import GroupKey, positions
 from tfrecords.sources.rejection import MaxRejects
 from tfrecords.sources.subfolders import Subfolders, check_companions, check_subfolders
 
-_DEEP: Final = 5  # folders in each other, alone, that an archive may have been unpacked to
-# Class folders that are all called so hold the parts of one data set, not its classes.
+_DEEP: Final = 5  # most levels of single folders that an unpacked archive may add
+# Class folders that all have such names hold parts of a data set, not classes.
 _ROLES: Final = re.compile(r"(image|img|mask|label|annotation|segmentation)s?|ground_?truth|gt")
 
 
@@ -36,32 +36,31 @@ def list_images(
 ) -> Listing:
     """Lists an image folder: class folders, with split folders above or below them if there are any.
 
-    Names that start with a dot and the clutter of systems (`clutter.CLUTTER`) are passed over and counted;
-    every other file in a class folder must be an image, told by its header; nothing is decoded.
+    Hidden names and files of operating systems (`clutter.CLUTTER`) are skipped and counted. Every other file
+    in a class folder must be an image by its header. No pixel is decoded.
 
     Args:
         root: the folder.
-        group_regex: searched in each path below its class folder; the group is its first group,
-            or all that matches. None: the chest X-ray naming, and where that does not match, every
-            image is a group of its own. Without it a DICOM file's group is its PatientID.
-        max_rejects: how many files that are no such image may be left out; None: none.
-        key: with it groups and ids are hashed, and errors name no path below the class folders; DICOM
-            files need it.
-        pool: who reads the headers; None: this process.
+        group_regex: regular expression that is searched in each path below its class folder. The group is
+            the expression's first group, or all that matches. None: the group is the PatientID of a DICOM
+            file, or follows the chest X-ray naming; an image without either is a group of its own.
+        max_rejects: how many unusable files may be left out; None for none.
+        key: hashes groups and ids; errors then name no path below the class folders. DICOM files need it.
+        pool: processes that read the headers; None for this process.
         subfolders: what to do with folders of the same name below several class folders: "keep",
             "ignore=NAMES", or "" to refuse them; see `Subfolders`.
         classes: the class names in the order of their labels; () for the order of `class_order`.
 
     Raises:
-        InputError: the folder, its layout, files or the expression cannot be used; of the files all
-            are counted and the first are named.
+        InputError: the folder, its layout, its files or the expression cannot be used. Of the files, all are
+            counted and the first are named.
     """
     odd_groups: set[str] = set()
     find_group = group_finder(group_regex, odd_groups)
-    told = Subfolders.parse(subfolders)
+    policy = Subfolders.parse(subfolders)
     try:
         listing = _list(
-            root, group_regex, find_group, max_rejects or MaxRejects(), key, pool or Pool(1), told, classes
+            root, group_regex, find_group, max_rejects or MaxRejects(), key, pool or Pool(1), policy, classes
         )
     except OSError as error:
         if key:
@@ -69,7 +68,7 @@ def list_images(
         raise InputError(f"{error.filename}: cannot be read: {error.strerror}") from None
     if not odd_groups:
         return listing
-    note = f"Group names taken without stray spaces and in one Unicode form: {len(odd_groups):,}"
+    note = f"Group names with stray spaces or in another Unicode form, normalized: {len(odd_groups):,}"
     return replace(listing, notes=(*listing.notes, note))
 
 
@@ -84,7 +83,7 @@ def _list(
     classes: Sequence[str],
 ) -> Listing:
     if not root.is_dir():
-        raise InputError(f"--images={root}: {'not a folder' if root.exists() else 'no such folder'}")
+        raise InputError(f"--images={root}: {'is not a folder' if root.exists() else 'no such folder'}")
     layout = find_layout(root, subfolders, classes, keyed=key is not None)
     names = _class_names(root, layout, classes, keyed=key is not None)
     labels = {name: label for label, name in enumerate(names)}
@@ -108,14 +107,15 @@ def _list(
     notes = [*layout.notes(), *check_subfolders(root, in_folders, subfolders, walk, keyed=key is not None)]
     notes += check_companions(root, [s.path for s in sources], subfolders, keyed=key is not None)
     grouped = range(len(sources)) if group_regex is not None else ()
-    told = without_patient(examine(root, [s.path for s in sources], pool, keyed=key is not None), grouped)
-    for number, (_, patient) in told.items():
+    headers = read_headers(root, [s.path for s in sources], pool, keyed=key is not None)
+    headers = reject_without_patient(headers, grouped)
+    for number, (_, patient) in headers.items():
         if patient and group_regex is None:
             sources[number] = replace(sources[number], group=patient)
-    rejected = [(number, reason) for number, (reason, _) in told.items() if reason]
+    rejected = [(number, reason) for number, (reason, _) in headers.items() if reason]
     bad = {number for number, _ in rejected}
     odd = [number for number, s in enumerate(sources) if s.group == s.path and number not in bad]
-    sources = _hidden(sources, key) if key else sources
+    sources = _with_hashed_names(sources, key) if key else sources
     refuse_rejects(root, sources, rejected, max_rejects, "files in class folders")
     if group_regex is not None and odd:
         raise InputError(
@@ -123,7 +123,7 @@ def _list(
             f"first {sources[odd[0]].shown}; it must match every path below its class folder (or leave the "
             f"flag out)"
         )
-    has_dicom = any(patient is not None for _, patient in told.values())
+    has_dicom = any(patient is not None for _, patient in headers.values())
     notes += walk.notes()
     return Listing(root, names, tuple(sources), tuple(rejected), has_dicom, notes=tuple(notes))
 
@@ -132,7 +132,7 @@ def _class_names(root: Path, layout: Layout, classes: Sequence[str], *, keyed: b
     """Returns the class names in the order of their labels; each split must have a folder for each."""
     names = class_order({folder.name for folder in layout.folders})
     if len(names) < 2:
-        inner = None if keyed else _unpacked(root)
+        inner = None if keyed else _nested_folder(root)
         raise InputError(
             f"{root}: found {len(names)} class folder{'s'[: len(names) != 1]} ({first_names(names) or '-'}); "
             f"classification needs two or more, one folder for each class with its images inside"
@@ -152,15 +152,15 @@ def _class_names(root: Path, layout: Layout, classes: Sequence[str], *, keyed: b
             )
     if not classes and all(_ROLES.fullmatch(name.casefold()) for name in names):
         raise InputError(
-            f"{root}: the class folders are called {first_names(names)}, which tells what the files are, not "
-            f"of which class; give as --images the folder that holds the class folders, or name the images "
-            f"with their labels in a --listing; if these are classes, name all: {classes_flag(names)}"
+            f"{root}: the class folders are called {first_names(names)}: names of kinds of files, not of "
+            f"classes; set --images to the folder that holds the class folders, or name the images with "
+            f"their labels in a --listing; if these are classes, name all of them: {classes_flag(names)}"
         )
     return names
 
 
-def _unpacked(root: Path) -> Path | None:
-    """Returns the first folder below the root that holds several, if all above it hold that one alone."""
+def _nested_folder(root: Path) -> Path | None:
+    """Returns the folder with several folders at the end of a chain of single ones; None if there is none."""
     folder = root
     for _ in range(_DEEP):
         inside = folders_in(folder)
@@ -170,8 +170,8 @@ def _unpacked(root: Path) -> Path | None:
     return None
 
 
-def _hidden(sources: Sequence[Source], key: GroupKey) -> list[Source]:
-    """Returns the sources with hashed groups and ids, and with positions to be called by."""
+def _with_hashed_names(sources: Sequence[Source], key: GroupKey) -> list[Source]:
+    """Returns the sources with hashed groups and ids, and with the positions by which errors name them."""
     folders: dict[str, list[str]] = {}
     of = ["/".join(source.path.split("/")[: 2 if source.split else 1]) for source in sources]
     for source, folder in zip(sources, of, strict=True):

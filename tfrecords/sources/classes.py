@@ -7,7 +7,7 @@ from shlex import quote
 from typing import Any, Final
 
 from tfrecords.errors import InputError, first_names
-from tfrecords.sources.keys import unified
+from tfrecords.sources.keys import normalized
 
 _SHOWN: Final = 10  # names in a flag
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
@@ -17,26 +17,25 @@ _PIECES: Final = re.compile(r"[0-9]+|.", re.DOTALL)
 def class_order(names: Iterable[str], given: Sequence[str] = ()) -> tuple[str, ...]:
     """Returns the class names in the order of their labels.
 
-    Without a given order names sort as text, but a number in them by its value: 2 before 10, `class2` before
-    `class10`. Names that are all numbers sort by value, -1 and 0.5 too.
+    Without a given order, names sort as text, but numbers in them sort by value: 2 before 10, `class2` before
+    `class10`. If all names are numbers, they sort by value, -1 and 0.5 too.
 
     Args:
-        names: the classes that are there, in any order.
-        given: the order to take, by `--classes`; () for none. Spaces around a name and Unicode forms do not
-            matter.
+        names: the classes of the images, in any order.
+        given: the order of `--classes`, () for none. Spaces around a name and Unicode forms do not matter.
 
     Raises:
-        InputError: the given order does not name exactly the classes that are there.
+        InputError: the given order does not name each class exactly once.
     """
     there = set(names)
     if given:
-        return _checked(there, tuple(map(unified, given)))
+        return _checked(there, tuple(map(normalized, given)))
     numbers = bool(there) and all(_NUMBER.fullmatch(name) for name in there)
     return tuple(sorted(there, key=_by_value if numbers else _natural))
 
 
 def classes_flag(names: Sequence[str]) -> str:
-    """Returns the flag that fixes an order, as it is typed in a shell; of more than ten names the first."""
+    """Returns the flag that fixes an order, as typed in a shell; only its first ten names."""
     cells = [f'"{name}"' if "," in name else name for name in names[:_SHOWN]]
     return quote(f"--classes={','.join(cells + ['...'] * (len(names) > _SHOWN))}")
 
@@ -63,7 +62,7 @@ def _by_value(name: str) -> tuple[Any, ...]:
 
 
 def _natural(name: str) -> tuple[Any, ...]:
-    """Returns a key by which only two numbers at the same place compare otherwise than text does."""
+    """Returns a sort key: as text, except that two numbers at the same place compare by value."""
     pieces = []
     for piece in _PIECES.findall(name):
         if piece[0] in "0123456789":

@@ -1,4 +1,4 @@
-"""Files and folders below a folder, without what systems leave there; what is passed over is counted."""
+"""Finds files and folders below a folder; skips and counts what operating systems leave there."""
 
 import os
 import re
@@ -10,9 +10,10 @@ from typing import Final
 
 from tfrecords.errors import InputError
 from tfrecords.images.kinds import HEAD_BYTES, DecodeError, check_kind
-from tfrecords.sources.keys import unified
+from tfrecords.sources.keys import normalized
 
-# Names of files and folders, in any case, and what makes them; `*` is any text. docs/folders.md has the same.
+# Names of files and folders, in any case, and what makes them; `*` is any text. docs/folders.md lists the
+# same.
 CLUTTER: Final = {
     ".DS_Store": "macOS",
     "._*": "macOS",
@@ -22,7 +23,7 @@ CLUTTER: Final = {
     "__MACOSX": "macOS",
     "Icon\r": "macOS",
     "Icon\uf00d": "macOS",  # the same, on a Windows share
-    ".*.icloud": "macOS",  # in the place of a file that was not downloaded
+    ".*.icloud": "macOS",  # stands for a file that was not downloaded
     "Network Trash Folder": "macOS",
     "Temporary Items": "macOS",
     "TheVolumeSettingsFolder": "macOS",
@@ -58,7 +59,7 @@ CLUTTER: Final = {
     ".ipynb_checkpoints": "Jupyter",
     "__pycache__": "Python",
 }
-HIDDEN: Final = "hidden names (.*)"  # all others that start with a dot
+HIDDEN: Final = "hidden names (.*)"  # all other names that start with a dot
 
 _EXACT: Final = {name.casefold(): name for name in CLUTTER if "*" not in name}
 _PATTERNS: Final = [name for name in CLUTTER if "*" in name]
@@ -66,7 +67,7 @@ _ANY: Final = re.compile("|".join(f"({translate(name.casefold())})" for name in 
 
 
 def clutter(name: str) -> str:
-    """Returns which entry of the list passes a name over, `HIDDEN` for others with a dot first, or ""."""
+    """Returns the entry of `CLUTTER` that matches a name, `HIDDEN` for other hidden names, or ""."""
     small = name.casefold()
     if found := _EXACT.get(small):
         return found
@@ -80,15 +81,15 @@ def _printable(name: str) -> str:
 
 
 class Walk:
-    """Finds files below folders, and counts what it passes over.
+    """Finds files below folders, and counts what it skips.
 
     Args:
-        ignored: names of folders to be passed over, as `folder_key` gives them.
+        ignored: names of folders to skip, as `folder_key` returns them.
 
     Attributes:
-        passed: of each entry of the list, files and folders of that name that were found.
-        ignored_folders: of each ignored name, folders.
-        ignored_files: of each ignored name, files below them.
+        passed: number of skipped files and folders for each entry of `CLUTTER`.
+        ignored_folders: number of skipped folders for each ignored name.
+        ignored_files: number of files below them.
     """
 
     def __init__(self, ignored: Collection[str] = ()) -> None:
@@ -98,11 +99,11 @@ class Walk:
         self.ignored_files: Counter[str] = Counter()
 
     def above(self, folder: Path, *, is_class: bool) -> None:
-        """Counts what is passed over in a folder itself.
+        """Counts what is skipped directly in a folder.
 
         Args:
-            folder: one above those whose files were listed.
-            is_class: whether it is a class folder, in which ignored names are passed over too.
+            folder: a folder above those whose files were listed.
+            is_class: whether it is a class folder, where ignored names are skipped, too.
         """
         for entry in os.scandir(folder):
             if kind := clutter(entry.name):
@@ -112,22 +113,22 @@ class Walk:
                 self.ignored_files[key] += sum(1 for _ in self.files(entry.path, folder))
 
     def notes(self) -> list[str]:
-        """Returns how often each entry of the list was met, in a line; no line if none was."""
+        """Returns one line that counts the skipped names by kind; no line if nothing was skipped."""
         if not self.passed:
             return []
         each = ", ".join(f"{count:,} {_printable(kind)}" for kind, count in sorted(self.passed.items()))
-        return [f"Passed over as no images: {each}"]
+        return [f"Skipped, not images: {each}"]
 
     def files(
         self, folder: str | Path, shown: Path | None = None, parents: frozenset[tuple[int, int]] = frozenset()
     ) -> Iterator[tuple[str, int | None]]:
-        """Yields every file below a folder with its size (None: no file), sorted; links are followed.
+        """Yields every path below a folder, sorted, with its size in bytes (None: no regular file).
 
-        Paths are strings: a Path for each of a million files takes longer than to open them.
+        Links are followed. Paths are strings, because making a million Paths takes longer than opening files.
 
         Args:
-            folder: where to look.
-            shown: where given, errors name it and no folder below it.
+            folder: folder to search.
+            shown: if given, errors name this folder instead of one below it.
             parents: (device, inode) of the folders above.
 
         Raises:
@@ -156,12 +157,12 @@ class Walk:
 
 
 def folder_key(name: str) -> str:
-    """Returns what a folder's name is compared by: stray spaces, Unicode forms and case do not matter."""
-    return unified(name).casefold()
+    """Returns the key that compares names of folders: spaces, Unicode form and case do not matter."""
+    return normalized(name).casefold()
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """Returns the folders in a folder, and the links to folders, sorted, without clutter."""
+    """Returns the folders in a folder, links to folders included, sorted, without clutter."""
     found = [
         entry.name
         for entry in os.scandir(folder)
@@ -171,14 +172,14 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def refuse_broken_links(folder: Path) -> None:
-    """Raises InputError if a link in a folder, which may have been a class, leads nowhere."""
+    """Raises InputError if a link in a folder leads nowhere: it may have been a class."""
     for path in sorted(folder.iterdir()):
         if path.is_symlink() and not path.exists() and not clutter(path.name):
-            raise InputError(f"{path}: a symbolic link that leads nowhere; mend or remove it")
+            raise InputError(f"{path}: a symbolic link that leads nowhere; repair or remove it")
 
 
 def loose_image(folder: Path) -> tuple[Path, str] | None:
-    """Returns the first image that stands in a folder itself, and its kind; None if there is none."""
+    """Returns the first image directly in a folder, and its kind; None if there is none."""
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         if clutter(entry.name) or not entry.is_file():
             continue

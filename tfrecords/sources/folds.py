@@ -1,8 +1,9 @@
-"""Folds with the classes in proportion: of images, or of groups that stay whole.
+"""Stratified folds: of images, or of whole groups.
 
-The first two give the folds of scikit-learn's `StratifiedKFold` and `StratifiedGroupKFold` with
-`shuffle=True` and the same seed (test_folds.py), without its import, which takes as long as to decode
-thousands of images, and with all folds tried for a group at once, which is 20 times as fast.
+`image_folds` and `group_folds` return the folds of scikit-learn's `StratifiedKFold` and
+`StratifiedGroupKFold` with `shuffle=True` and the same seed (test_folds.py). They avoid its import, which
+takes as long as decoding thousands of images, and try all folds for a group at once, which is 20 times as
+fast.
 """
 
 from typing import Final
@@ -13,20 +14,20 @@ import numpy.typing as npt
 Labels = npt.NDArray[np.int64]
 Folds = npt.NDArray[np.int64]
 
-_CLOSE: Final = (1e-5, 1e-8)  # relative and absolute: what NumPy and scikit-learn call close
+_CLOSE: Final = (1e-5, 1e-8)  # relative and absolute tolerance of NumPy's and scikit-learn's isclose
 
 
 def image_folds(labels: Labels, *, folds: int, seed: int) -> Folds:
-    """Returns the fold of each image, int64 [N]: sizes differ by one image, of each class too.
+    """Returns the fold of each image, int64 [N]; folds differ by at most one image, in each class too.
 
     Args:
         labels: int64 [N].
-        folds: how many.
-        seed: of the order.
+        folds: number of folds.
+        seed: seed of the order.
     """
     random = np.random.RandomState(seed)  # scikit-learn's generator
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    appearance = np.argsort(np.argsort(first))[inverse]  # classes numbered as they come
+    appearance = np.argsort(np.argsort(first))[inverse]  # classes numbered by first appearance
     ordered = np.sort(appearance)
     out = np.empty(len(labels), np.int64)
     for label in range(len(first)):
@@ -38,16 +39,16 @@ def image_folds(labels: Labels, *, folds: int, seed: int) -> Folds:
 
 
 def group_folds(labels: Labels, groups: Labels, *, folds: int, seed: int) -> Folds:
-    """Returns the fold of each image, int64 [N]; each group whole, one after the other where it fits best.
+    """Returns the fold of each image, int64 [N]; each group goes whole to the fold where it fits best.
 
-    Best is the fold that leaves the classes' shares most alike in all folds; of two as good, the one with
-    fewer images.
+    That is the fold with which the shares of the classes differ least between folds; of two equal folds, the
+    one with fewer images.
 
     Args:
         labels: int64 [N].
         groups: int64 [N], from 0, without a gap.
-        folds: how many.
-        seed: of the order of groups that are alike.
+        folds: number of folds.
+        seed: seed of the order of similar groups.
     """
     counts, classes = _class_counts(labels, groups), int(labels.max()) + 1
     count = len(counts)
@@ -79,24 +80,24 @@ def _best(uneven: list[float], images: list[float]) -> int:
     return best
 
 
-def dealt_group_folds(labels: Labels, groups: Labels, *, folds: int, seed: int) -> Folds:
-    """Returns the fold of each image, int64 [N], where the groups are many: no fold is tried.
+def fast_group_folds(labels: Labels, groups: Labels, *, folds: int, seed: int) -> Folds:
+    """Returns the fold of each image, int64 [N], for many groups: round-robin, without trying folds.
 
-    Groups with the same commonest class are dealt from the largest to the smallest, one to each fold a
-    round, to the folds in a drawn order: of such groups no two folds differ by more images than the two
-    largest have.
+    Groups with the same most common class are sorted from the largest to the smallest. Each round gives one
+    group to every fold, in a random order of the folds. The folds then differ, for each such class, by no
+    more images than the two largest groups have.
 
     Args:
         labels: int64 [N].
         groups: int64 [N], from 0, without a gap.
-        folds: how many.
-        seed: of the order.
+        folds: number of folds.
+        seed: seed of the order.
     """
     count = int(groups.max()) + 1
     pairs, images = np.unique(groups * (labels.max() + 1) + labels, return_counts=True)
     owners, classes = np.divmod(pairs, labels.max() + 1)
     commonest = np.empty(count, np.int64)
-    by_images = np.lexsort((-classes, images))  # the last one stays: most images, then the lowest label
+    by_images = np.lexsort((-classes, images))  # the last value is kept: most images, then the lowest label
     commonest[owners[by_images]] = classes[by_images]
     random = np.random.default_rng(seed)
     order = np.lexsort((random.permutation(count), -np.bincount(groups), commonest))
@@ -107,7 +108,7 @@ def dealt_group_folds(labels: Labels, groups: Labels, *, folds: int, seed: int) 
 
 
 def _class_counts(labels: Labels, groups: Labels) -> npt.NDArray[np.float64]:
-    """Returns the images of each class in each group, float64 [G, K]."""
+    """Returns the number of images of each class in each group, float64 [G, K]."""
     classes = int(labels.max()) + 1
     pairs = np.bincount(groups * classes + labels, minlength=(int(groups.max()) + 1) * classes)
     return pairs.reshape(-1, classes).astype(np.float64)

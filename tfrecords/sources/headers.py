@@ -1,4 +1,4 @@
-"""What the headers of all listed files tell, read by all processes: no pixel is decoded."""
+"""Reads the headers of all listed files in all processes; no pixel is decoded."""
 
 import os
 from collections.abc import Container, Sequence
@@ -11,43 +11,44 @@ from tfrecords.errors import InputError
 from tfrecords.images.decode import check_header
 from tfrecords.images.kinds import HEAD_BYTES, DecodeError, check_kind
 from tfrecords.pool import Count, Pool
-from tfrecords.sources.keys import unified
+from tfrecords.sources.keys import normalized
 from tfrecords.sources.privacy import no_key
 
-NO_PATIENT: Final = "a DICOM file without a PatientID; tell what is of one patient by --group_regex"
+NO_PATIENT: Final = "a DICOM file without a PatientID; name the patients with --group_regex"
 
 _TASK: Final = 128  # files a task
 
-Found = dict[int, tuple[str, str | None]]  # by position: why a file cannot be an image or "", PatientID
+# By position: (why a file is unusable, or ""; PatientID of a DICOM file).
+HeaderResults = dict[int, tuple[str, str | None]]
 
 
 @dataclass(frozen=True)
-class _Examiner:
+class _HeaderReader:
     """Reads headers.
 
     Attributes:
         root: folder of the files.
-        keyed: whether there is a key, without which no DICOM file is read; with it errors show no content.
+        keyed: whether there is a key. DICOM files need one; errors then quote nothing of a file.
     """
 
     root: Path
     keyed: bool
 
-    def __call__(self, paths: Sequence[str], count: Count) -> Found:
-        """Returns what is to be told of files, by their positions: nothing of an image that is in order."""
-        found: Found = {}
+    def __call__(self, paths: Sequence[str], count: Count) -> HeaderResults:
+        """Returns the result of each file that is unusable or DICOM, by its position."""
+        found: HeaderResults = {}
         for number, path in enumerate(paths):
-            reason, patient = self._examined(f"{self.root}/{path}")
+            reason, patient = self._read(f"{self.root}/{path}")
             if reason or patient is not None:
                 found[number] = reason, patient
             count(1)
         return found
 
-    def _examined(self, path: str) -> tuple[str, str | None]:
+    def _read(self, path: str) -> tuple[str, str | None]:
         patient = None
         try:
             if not os.path.isfile(path):  # noqa: PTH113 - a Path for each of a million takes long
-                os.stat(path)  # noqa: PTH116 - says what is wrong with a link
+                os.stat(path)  # noqa: PTH116 - raises the error of a broken link
                 return "neither a file nor a folder", None
             with open(path, "rb") as file:  # noqa: PTH123
                 if check_kind(file.read(HEAD_BYTES), quote=not self.keyed) == "DICOM":
@@ -57,39 +58,41 @@ class _Examiner:
                 file.seek(0)
                 patient = check_header(file)
                 if patient is not None:
-                    patient = unified(patient)
+                    patient = normalized(patient)
         except (DecodeError, OSError) as error:
             return getattr(error, "strerror", None) or str(error), patient
         return "", patient
 
 
-def examine(root: Path, paths: Sequence[str], pool: Pool, *, keyed: bool) -> Found:
+def read_headers(root: Path, paths: Sequence[str], pool: Pool, *, keyed: bool) -> HeaderResults:
     """Reads the header of each file.
 
     Args:
         root: folder of the files.
-        paths: of each, below the root.
-        pool: who reads them.
+        paths: path of each file below the root.
+        pool: processes that read them.
         keyed: whether there is a key; DICOM files need one.
 
     Returns:
-        by position: why a file cannot be an image, or "", and whose DICOM file it is ("": it does not tell),
-        or None. Of images that are in order, nothing.
+        By position: the reason why a file is unusable, or "", and the PatientID of a DICOM file ("" if it
+        has none; None for other files). Usable images of other kinds are not in it.
 
     Raises:
-        InputError: there is a DICOM file, and no key.
+        InputError: there is a DICOM file, but no key.
     """
     tasks = [paths[start : start + _TASK] for start in range(0, len(paths), _TASK)]
-    parts = pool.run(partial(_Examiner, root, keyed), tasks, join=True)
-    return {index * _TASK + number: told for index, part in enumerate(parts) for number, told in part.items()}
+    parts = pool.run(partial(_HeaderReader, root, keyed), tasks, join=True)
+    return {
+        index * _TASK + number: result for index, part in enumerate(parts) for number, result in part.items()
+    }
 
 
-def without_patient(found: Found, grouped: Container[int]) -> Found:
-    """Returns what was found, with DICOM files refused that tell no patient where nothing else tells groups.
+def reject_without_patient(found: HeaderResults, grouped: Container[int]) -> HeaderResults:
+    """Returns the results, with a reason added for each DICOM file that has neither PatientID nor group.
 
     Args:
-        found: see `examine`.
-        grouped: positions of the files whose group is known.
+        found: of `read_headers`.
+        grouped: positions of the files whose group is known from elsewhere.
     """
     return {
         number: (reason or NO_PATIENT if patient == "" and number not in grouped else reason, patient)

@@ -1,4 +1,4 @@
-"""Text by which images, labels, groups and splits are compared: what looks the same is the same."""
+"""Normalizes the names of images, labels, groups and splits, so that what looks equal compares equal."""
 
 import re
 import unicodedata
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Final
 
-# What no eye sees: soft hyphen, zero-width characters, marks of direction, variants, the byte order mark.
-_UNSEEN: Final = re.compile(
+# Invisible: soft hyphen, zero-width characters, direction marks, variation selectors, the byte order mark.
+_INVISIBLE: Final = re.compile(
     "[\u00ad\u034f\u061c\u180b-\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
 )
-# Joiners shape the letters of some scripts: there they are seen.
+# Joiners change the letters of some scripts, so they are removed only beside ASCII.
 _JOINERS: Final = re.compile("(?<![^\x00-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?![^\x00-\x7f])")
 _SPACES: Final = re.compile("[\\s\u2800\u3164\uffa0]+")
 
@@ -26,7 +26,7 @@ SPLIT_NAMES: Final = {
     "testing": "test",
 }
 
-# What programs write where there is no value; "none" and "NA" are not among them, for they may be classes.
+# What programs write for a missing value. "none" and "NA" are not in it, because they may be classes.
 NO_VALUES: Final = frozenset(
     ("nan", "<na>", "nat", "#n/a", "#name?", "#ref!", "#value!", "#div/0!", "#num!", "#null!")
 )
@@ -34,46 +34,46 @@ NO_VALUES: Final = frozenset(
 _NUMBER: Final = re.compile(r"'?(?:=\")?([+-]?)(\d+)(?:[.,](\d*))?(?:[eE]([+-]?\d{1,3}))?\"?")
 _THOUSANDS: Final = re.compile(r"[+-]?\d{1,3}(?:([.,' ])\d{3})(?:\1\d{3})*")
 _DASHES: Final = re.compile("[\u2010-\u2015\u2212\ufe58\uff0d]")
-# Between words, but a minus sign; between two digits they may tell numbers apart.
+# What separates words, except a minus sign; between two digits it may separate numbers, so it stays.
 _BETWEEN: Final = re.compile(r"(?<=[^\W_])(?<!\d)(?!\s-\d)[\s_.-]+(?=[^\W_])|(?<=\d)[\s_.-]+(?=[^\W\d_])")
 
 
-def unified(text: str) -> str:
-    """Returns a key without stray spaces of any kind, nor what is not seen, in Unicode's composed form (NFC).
+def normalized(text: str) -> str:
+    """Returns a text without stray spaces and invisible characters, in Unicode's composed form (NFC).
 
-    A run of spaces inside is one plain space, for a no-break space looks like any other.
+    A run of spaces inside becomes one plain space, because a no-break space looks like any other.
     """
     if text.isascii() and text.isprintable() and "  " not in text:
         return text.strip(" ")
-    text = unicodedata.normalize("NFC", _JOINERS.sub("", _UNSEEN.sub("", text)))
+    text = unicodedata.normalize("NFC", _JOINERS.sub("", _INVISIBLE.sub("", text)))
     return _SPACES.sub(" ", text).strip(" ")
 
 
-def unified_path(path: str) -> str:
-    """Returns a path with each of its names unified."""
+def normalized_path(path: str) -> str:
+    """Returns a path with each of its names normalized."""
     if path.isascii() and path.isprintable() and " " not in path:
         return path
-    return "/".join(map(unified, path.split("/")))
+    return "/".join(map(normalized, path.split("/")))
 
 
 def split_named(text: str) -> str | None:
-    """Returns the split that a usual name of one means, in any case, or None."""
+    """Returns the split that a usual name stands for, in any case, or None."""
     return SPLIT_NAMES.get(text.casefold())
 
 
-def alike(keys: Iterable[str]) -> Iterator[tuple[str, str, str]]:
-    """Yields (key, an earlier one, how they differ) for unified keys that differ and are most probably one.
+def lookalikes(keys: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """Yields (key, earlier key, how they differ) for normalized keys that probably mean the same.
 
-    They are the same number in two forms, as spreadsheets rewrite them (3 and 3.0, 007 and 7, 100000 and
-    1E+05), or differ only in case, in width, or in what stands between words (No Finding, no_finding).
+    Such keys are one number in two forms, as spreadsheets rewrite it (3 and 3.0, 007 and 7, 100000 and
+    1E+05), or they differ only in case, width or word separators (No Finding, no_finding).
     """
     numbers: dict[Decimal, str] = {}
     words: dict[str, str] = {}
-    rounded: dict[int, dict[Decimal, str]] = {}  # by digits: what was cut to so many of them
+    rounded: dict[int, dict[Decimal, str]] = {}  # by number of digits: numbers rounded to so many
     long: dict[Decimal, str] = {}
     for key in keys:
         if not (found := _numbers(key)):
-            if (earlier := words.setdefault(_loosely(key), key)) != key:
+            if (earlier := words.setdefault(_loose_key(key), key)) != key:
                 yield key, earlier, "case, width, spaces or punctuation"
             continue
         if earlier := next((numbers[number] for number in found if number in numbers), ""):
@@ -93,11 +93,11 @@ def alike(keys: Iterable[str]) -> Iterator[tuple[str, str, str]]:
 
 
 _SAME_NUMBER: Final = "how a number is written, as a spreadsheet rewrites it"
-_WHOLE_IN_A_CELL: Final = 11  # digits: a spreadsheet shows longer numbers as 1.23457E+17
+_WHOLE_IN_A_CELL: Final = 11  # digits; a spreadsheet shows longer numbers as 1.23457E+17
 
 
 def _numbers(key: str) -> list[Decimal]:
-    """Returns the numbers that a text may be: 1,000 is one, or a thousand."""
+    """Returns the numbers that a text may mean: 1,000 may mean one or a thousand."""
     if not key[:1].isnumeric() and key[:1] not in ("+", "-", "'", "="):
         return []
     text = unicodedata.normalize("NFKC", key)
@@ -113,7 +113,7 @@ def _numbers(key: str) -> list[Decimal]:
 _EXACT: Final = Context(prec=10_000)
 
 
-def _loosely(key: str) -> str:
+def _loose_key(key: str) -> str:
     if key.isascii() and key.isalnum():
         return key.lower()
     text = key.casefold() if key.isascii() else unicodedata.normalize("NFKC", key).casefold()

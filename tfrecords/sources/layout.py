@@ -1,4 +1,4 @@
-"""Which folders are classes and which are splits, told by their names and by what is in them."""
+"""Tells class folders from split folders, by their names and by what they hold."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -9,11 +9,11 @@ from typing import Final
 from tfrecords.errors import InputError, first_names
 from tfrecords.sources.classes import classes_flag
 from tfrecords.sources.clutter import folder_key, folders_in, loose_image, refuse_broken_links
-from tfrecords.sources.keys import SPLIT_NAMES, unified
+from tfrecords.sources.keys import SPLIT_NAMES, normalized
 from tfrecords.sources.listing import SPLITS
 from tfrecords.sources.subfolders import Subfolders
 
-# These names with something added, as train_images, test_set, trainA, seg_train: never silently a class.
+# Split names with something added, such as train_images, test_set, trainA, seg_train, are never classes.
 _WORDS: Final = re.compile(r"[a-z]+|[A-Z]+(?![a-z])|[A-Z][a-z]*")
 _ADDED: Final = re.compile(
     rf"({'|'.join(sorted(SPLIT_NAMES, key=len, reverse=True))})(sets?|data|images?|imgs?|split|folder)?"
@@ -26,9 +26,9 @@ class ClassFolder:
     """A folder with the images of one class, in one split.
 
     Attributes:
-        path: of the folder.
-        name: of its class.
-        split: "train", "val", "test", or None if the folders do not tell.
+        path: path of the folder.
+        name: name of the class.
+        split: "train", "val" or "test"; None if the folders name no splits.
     """
 
     path: Path
@@ -41,9 +41,9 @@ class Layout:
     """The class folders below a root.
 
     Attributes:
-        folders: sorted by split and path.
-        splits: that there are folders of, in order; () if the folders do not tell.
-        splits_inside: whether split folders stand in class folders, and not the other way round.
+        folders: the class folders, sorted by split and path.
+        splits: the splits that have folders, in order; () if the folders name no splits.
+        splits_inside: whether split folders are in class folders, and not the other way round.
     """
 
     folders: tuple[ClassFolder, ...]
@@ -51,12 +51,12 @@ class Layout:
     splits_inside: bool = False
 
     def above(self, root: Path) -> list[tuple[Path, bool]]:
-        """Returns the folders above those with images, and whether each is a class."""
+        """Returns the folders above those with images, each with whether it is a class folder."""
         parents = dict.fromkeys(folder.path.parent for folder in self.folders)
         return [(root, False), *((path, self.splits_inside) for path in parents if path != root)]
 
     def notes(self) -> list[str]:
-        """Returns which class folders were taken under another name, in a line; none if none were."""
+        """Returns one line with the class folders whose names were normalized; no line if none were."""
         paths = [f.path.parent if self.splits_inside else f.path for f in self.folders]
         odd = {
             ascii(path.name): folder.name
@@ -66,7 +66,7 @@ class Layout:
         if not odd:
             return []
         named = first_names([f"{found} as {name!r}" for found, name in odd.items()])
-        return [f"Class folders taken without stray spaces and in one Unicode form: {named}"]
+        return [f"Class folders with stray spaces or in another Unicode form, normalized: {named}"]
 
 
 def find_layout(
@@ -74,22 +74,22 @@ def find_layout(
 ) -> Layout:
     """Returns the class folders below a root.
 
-    They are in the root; or in split folders that all hold the same class folders; or each of them holds
-    nothing but split folders.
+    Three layouts are allowed: class folders in the root; split folders that all hold the same class folders;
+    class folders that hold only split folders.
 
     Args:
         root: the folder.
         subfolders: what to do with folders below class folders.
-        classes: the class names, if they are given: folders of exactly these names are class folders.
-        keyed: whether there is a key; then errors show no name below a class folder.
+        classes: the class names, if given; folders of exactly these names are class folders.
+        keyed: whether there is a key; errors then show no name below a class folder.
 
     Raises:
-        InputError: the folders can be none of this, or more than one of it.
+        InputError: the folders fit none of these layouts, or several.
     """
     refuse_broken_links(root)
     folders = folders_in(root)
-    _named(folders)
-    if classes and {unified(folder.name) for folder in folders} == set(map(unified, classes)):
+    _by_class_name(folders)
+    if classes and {normalized(folder.name) for folder in folders} == set(map(normalized, classes)):
         return _in_root(root, folders, subfolders, sure=True, keyed=keyed)
     splits = [folder for folder in folders if _split_of(folder)]
     others = [folder for folder in folders if not _split_of(folder)]
@@ -97,25 +97,25 @@ def find_layout(
     if not any(inside):
         if len(splits) > 1 and any(map(loose_image, splits)):
             raise InputError(
-                f"{root}: {first_names([f.name for f in splits])} are named as splits and hold images, but "
-                f"no class folders; put the images into a folder for each class in each of them, or name "
-                f"them with their labels in a --listing; if these are classes, name all: {_flag(folders)}"
+                f"{root}: {first_names([f.name for f in splits])} are named like splits and hold images, but "
+                f"no class folders; put the images into one folder for each class inside them, or name them "
+                f"with their labels in a --listing; if these are classes, name all of them: {_flag(folders)}"
             )
         return _in_root(root, folders, subfolders, sure=False, keyed=keyed)
     if not others:
         return _below_splits(root, splits)
     if len(splits) == 1 and any(inside[0] & {folder_key(f.name) for f in folders_in(o)} for o in others):
-        # As other folders are: a class of this name. That they hold the same names is looked at later.
+        # The same folders as in other folders: so it is a class. Equal names are checked later.
         return _in_root(root, folders, subfolders, sure=False, keyed=keyed)
     raise InputError(
-        f"{root}: has split folders ({first_names([f.name for f in splits])}) and others beside them "
-        f"({first_names([f.name for f in others])}); use either class folders, or class folders below train, "
-        f"val, test; if all of these are classes, name them: {_flag(folders)}"
+        f"{root}: has split folders ({first_names([f.name for f in splits])}) and other folders beside them "
+        f"({first_names([f.name for f in others])}); use either class folders, or class folders inside "
+        f"train, val and test; if all of these are classes, name all of them: {_flag(folders)}"
     )
 
 
 def split_hint(name: str) -> str | None:
-    """Returns the split that a word of a name tells: of `train_images` and `trainA` it is train."""
+    """Returns the split that a word in a name stands for: train for `train_images` and `trainA`."""
     for word in _WORDS.findall(name):
         if match := _ADDED.fullmatch(word.casefold()):
             return SPLIT_NAMES[match[1]]
@@ -127,22 +127,22 @@ def _split_of(folder: Path) -> str | None:
 
 
 def _flag(folders: Sequence[Path]) -> str:
-    return classes_flag([unified(folder.name) for folder in folders])
+    return classes_flag([normalized(folder.name) for folder in folders])
 
 
-def _named(folders: Sequence[Path]) -> dict[str, Path]:
-    """Returns folders that stand beside each other by the names of their classes."""
+def _by_class_name(folders: Sequence[Path]) -> dict[str, Path]:
+    """Returns sibling folders by the names of their classes."""
     found: dict[str, Path] = {}
     for folder in folders:
-        name = unified(folder.name)
+        name = normalized(folder.name)
         if not name or not name.isprintable() or _CONTROL.search(folder.name.strip()):
             raise InputError(
                 f"{folder.parent}: class folder {folder.name!r} must have a printable name; rename it"
             )
         if name in found:
             raise InputError(
-                f"{folder.parent}: class folders {found[name].name!a} and {folder.name!a} have the same name "
-                f"but for spaces or Unicode forms; put their images into one of them"
+                f"{folder.parent}: class folders {found[name].name!a} and {folder.name!a} differ only "
+                f"in spaces or Unicode form; put their images into one of them"
             )
         found[name] = folder
     return found
@@ -151,11 +151,11 @@ def _named(folders: Sequence[Path]) -> dict[str, Path]:
 def _in_root(
     root: Path, folders: Sequence[Path], subfolders: Subfolders, *, sure: bool, keyed: bool
 ) -> Layout:
-    """Returns class folders that stand in the root, and perhaps hold split folders.
+    """Returns the layout of class folders in the root, which may hold split folders.
 
     Args:
         root: the folder.
-        folders: in it.
+        folders: the folders in it.
         subfolders: what to do with folders below them.
         sure: whether the user says that these are the classes.
         keyed: see `find_layout`.
@@ -166,7 +166,7 @@ def _in_root(
         raise InputError(
             f"{root}: {first_names([f.name for f in folders])} look like splits, not like classes; name "
             f"split folders train, val and test, with the same class folders in each; if these are classes, "
-            f"name all: {_flag(folders)}"
+            f"name all of them: {_flag(folders)}"
         )
     below = {
         folder: [f for f in folders_in(folder) if folder_key(f.name) not in subfolders.ignored]
@@ -176,11 +176,11 @@ def _in_root(
         return _below_classes(root, below)
     if len(below) > 1 and not subfolders.keep:
         _refuse_split_names(root, below, keyed=keyed)
-    return Layout(tuple(ClassFolder(folder, unified(folder.name), None) for folder in folders))
+    return Layout(tuple(ClassFolder(folder, normalized(folder.name), None) for folder in folders))
 
 
 def _below_classes(root: Path, below: Mapping[Path, Sequence[Path]]) -> Layout:
-    """Returns the split folders that stand in class folders, as these hold nothing else."""
+    """Returns the layout of class folders that hold only split folders."""
     by_split = {folder: _by_split(folder, found) for folder, found in below.items()}
     splits = tuple(split for split in SPLITS if any(split in found for found in by_split.values()))
     if "train" not in splits:
@@ -189,7 +189,7 @@ def _below_classes(root: Path, below: Mapping[Path, Sequence[Path]]) -> Layout:
     for folder in below:
         _refuse_loose_images(folder, "the split folders", "its split")
     folders = [
-        ClassFolder(by_split[folder][split], unified(folder.name), split)
+        ClassFolder(by_split[folder][split], normalized(folder.name), split)
         for split in splits
         for folder in below
         if split in by_split[folder]
@@ -198,7 +198,7 @@ def _below_classes(root: Path, below: Mapping[Path, Sequence[Path]]) -> Layout:
 
 
 def _below_splits(root: Path, folders: Sequence[Path]) -> Layout:
-    """Returns class folders that stand in split folders."""
+    """Returns the layout of split folders that hold class folders."""
     by_split = _by_split(root, folders)
     if "train" not in by_split:
         raise InputError(f"{root}: has {', '.join(f.name for f in folders)} but no train folder")
@@ -209,7 +209,7 @@ def _below_splits(root: Path, folders: Sequence[Path]) -> Layout:
     classes = [
         ClassFolder(folder, name, split)
         for split in splits
-        for name, folder in _named(folders_in(by_split[split])).items()
+        for name, folder in _by_class_name(folders_in(by_split[split])).items()
     ]
     return Layout(tuple(classes), splits)
 
@@ -222,18 +222,18 @@ def _by_split(parent: Path, folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def _refuse_loose_images(folder: Path, beside: str = "the class folders", its: str = "its class") -> None:
-    """An image beside the class folders has no class; other files may be there."""
+    """Raises InputError for an image beside the class folders: it has no class. Other files may be there."""
     if found := loose_image(folder):
         path, kind = found
-        if kind == "DICOM":  # whose name may hold a patient's
-            raise InputError(f"{folder}: has a DICOM file outside {beside}; put it into that of {its}")
+        if kind == "DICOM":  # its name may hold a patient's
+            raise InputError(f"{folder}: has a DICOM file outside {beside}; put it into the folder of {its}")
         raise InputError(f"{path}: an image outside {beside}; put it into the folder of {its}")
 
 
 def _refuse_split_names(root: Path, below: Mapping[Path, Sequence[Path]], *, keyed: bool) -> None:
-    """Split folders in some class folders, or beside others, would be flattened into one class.
+    """Raises InputError for split folders in only some class folders: they would be merged into one class.
 
-    One folder called train, among others in its class folder, is taken for what it shows.
+    A single folder named train, among others in its class folder, is allowed: it may show a train.
     """
     named = {
         folder: [path for path in found if _split_of(path) or split_hint(path.name)]
@@ -251,8 +251,8 @@ def _refuse_split_names(root: Path, below: Mapping[Path, Sequence[Path]], *, key
     folder = odd[0] if odd else next(folder for folder, paths in named.items() if paths)
     holds = f"{len(named[folder])} folders" if keyed else first_names([path.name for path in named[folder]])
     raise InputError(
-        f"{root}: class folder {folder.name} holds {holds}, named like splits, but not every class "
-        f"folder holds split folders alone; make it so, with the names train, val and test; or take all "
-        f"images below class folders, whatever the folder, with --subfolders=keep; or name the images in a "
+        f"{root}: class folder {folder.name} holds {holds}, named like splits, but not every class folder "
+        f"holds only split folders; put train, val and test folders, and nothing else, into each class "
+        f"folder; or take all images below the class folders with --subfolders=keep; or name the images in a "
         f"--listing"
     )

@@ -1,4 +1,4 @@
-"""What was listed, whether from folders or a table: the images with class, group and split."""
+"""The listing: the images of folders or a table, each with its class, group and split."""
 
 import os
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ class Source:
     """One image file.
 
     Attributes:
-        path: below the root, with `/`.
+        path: path below the root, with `/`.
         label: index into the class names.
-        group: what must not be split: images of one patient share it. The raw name, never stored; with
-            a key it is hashed already.
-        split: the split that the folders give it, or None.
-        size: of the file, bytes; 0 for what is no file.
-        position: with a key, what errors call it in place of its path, which may hold a name.
+        group: name of what must not be split, such as a patient. It is never stored as it is; with a key
+            it is already a hash.
+        split: the split that the folders or the table give it, or None.
+        size: size of the file in bytes; 0 if it is no regular file.
+        position: with a key, the name that errors use for it, because its path may hold a patient's name.
         hashed_id: with a key, its id.
     """
 
@@ -38,12 +38,12 @@ class Source:
 
     @property
     def shown(self) -> str:
-        """What errors call it."""
+        """The name that errors use."""
         return self.position or self.path
 
     @property
     def id(self) -> str:
-        """The path in printable ASCII, other bytes percent-encoded; with a key a hash of it."""
+        """The path in printable ASCII, with other bytes percent-encoded; with a key, a hash of the path."""
         return self.hashed_id or quote_from_bytes(os.fsencode(self.path), safe="/ ()[]{}@=+,;!'&~$#")
 
 
@@ -53,14 +53,13 @@ class Listing:
 
     Attributes:
         root: the folder.
-        class_names: in the order of their labels; see `class_order`.
-        sources: sorted by split and path, those to be left out among them.
-        rejected: (index into `sources`, reason) of those to be left out, in order.
-        has_dicom: whether there are DICOM files among them.
-        splits_are_fixed: whether missing splits are carved only from sources without a split, and not
-            from a train split that is given.
-        notes: what was done to make the listing that the user must know, a line each, for the closing
-            summary: what was passed over, which keys were unified.
+        class_names: the class names in the order of their labels; see `class_order`.
+        sources: the images, sorted by split and path, including those that will be left out.
+        rejected: (index into `sources`, reason) of each image that will be left out, in order.
+        has_dicom: whether some images are DICOM files.
+        splits_are_fixed: whether missing splits are carved only from sources without a split, and not from a
+            given train split.
+        notes: lines for the closing summary: what was skipped, which names were normalized.
     """
 
     root: Path
@@ -79,13 +78,13 @@ def refuse_rejects(
     max_rejects: MaxRejects,
     what: str,
 ) -> None:
-    """Raises InputError, with the first of them, if more sources are rejected than may be."""
+    """Raises InputError, which names the first ones, if more sources are rejected than allowed."""
     limit = max_rejects.of(len(sources))
     if len(rejected) <= limit:
         return
     named = [(sources[number].shown, reason) for number, reason in rejected]
     allowed = f" (--max_rejects={max_rejects} allows {limit})" if limit else ""
-    which = "Which file that is, tells docs/images.md (Errors).\n" if sources[0].position else ""
+    which = "docs/images.md (Errors) shows how to find such a file.\n" if sources[0].position else ""
     raise InputError(
         f"{root}: {len(rejected)} of {len(sources)} {what} cannot be used{allowed}:\n"
         f"{shown(named)}\n{which}"

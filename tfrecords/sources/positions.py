@@ -1,4 +1,4 @@
-"""From what errors and tables call a file, where there is a key, back to the file."""
+"""Finds a file by the name that errors and tables use for it where there is a key."""
 
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,19 @@ from tfrecords.sources.tables import read_listing
 def file_at(
     name: str, images: str | Path, key_file: str | Path, listing: str | Path | None = None, **options: Any
 ) -> Path:
-    """Returns the file that a conversion with a key calls by its position or id.
+    """Returns the file with a position or id that a conversion with a key has printed.
 
-    It lists the images as the conversion did, so that it counts as the conversion did.
+    It lists the images again as the conversion did, so that the positions are the same.
 
     Args:
-        name: `NORMAL, file 3` or `row 3 of the listing`, as in errors, or an id, as in `rejected.csv`.
-        images: the conversion's --images.
-        key_file: its --group_key_file.
-        listing: its --listing, if it had one.
-        **options: other arguments of `list_images` or `read_listing` that say which files are listed.
+        name: a position, such as `NORMAL, file 3` or `row 3 of the listing`, or an id from `rejected.csv`.
+        images: --images of the conversion.
+        key_file: --group_key_file of the conversion.
+        listing: --listing of the conversion, if it had one.
+        **options: other arguments of `list_images` or `read_listing` that choose which files are listed.
 
     Raises:
-        InputError: no file is called so, or the images cannot be listed, as the conversion would say.
+        InputError: no file has this name, or the images cannot be listed.
     """
     root = Path(images)
     options |= {"key": load_key(Path(key_file)), "max_rejects": MaxRejects(percent=100)}
@@ -39,6 +39,6 @@ def file_at(
             return root / source.path
     first = listed.sources[0]
     raise InputError(
-        f"{name!r}: no file is called so; {len(listed.sources)} are called as {first.position!r} in errors, "
-        f"or as {first.id!r} in rejected.csv and sources.csv, with this key"
+        f"{name!r}: no file has this name; {len(listed.sources)} files have names like {first.position!r}, "
+        f"as in errors, or {first.id!r}, as in rejected.csv and sources.csv, with this key"
     )

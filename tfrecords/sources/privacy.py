@@ -1,7 +1,7 @@
-"""What keeps patients out of the output: a secret key, hashes by it, and files told by their position.
+"""Keeps patients out of the output: a secret key, hashes with it, and positions instead of file names.
 
-A hash without a secret hides nothing that can be guessed: whoever has the output and a list of
-patients' ids can try them all. So the key is the user's, never written, and never derived from what is.
+A hash without a secret hides nothing: whoever has the output and a list of patient ids can try them all. So
+the user holds the key; it is never written, and never derived from anything that is written.
 """
 
 import hashlib
@@ -15,21 +15,21 @@ from urllib.parse import quote
 from tfrecords.errors import InputError
 
 LEAST_KEY_BYTES: Final = 32
-_MAKE_A_KEY: Final = "make one, once, keep it where the images are kept, and give it with every conversion"
+_MAKE_A_KEY: Final = "make one key, keep it with the images, and give it to every conversion"
 
 
 @dataclass(frozen=True)
 class GroupKey:
-    """A user's secret; the same key gives the same hashes, in every data set."""
+    """The user's secret; the same key gives the same hashes in every data set."""
 
     secret: bytes = field(repr=False)
 
     def group(self, name: str) -> str:
-        """Returns what stands for a group, a patient's id for example: 16 hex digits."""
+        """Returns the hash of a group, such as a patient's id: 16 hex digits."""
         return self._hash(b"group", name, 8)
 
     def id(self, folder: str, path: str) -> str:
-        """Returns what stands for a file: its class folder, and 32 hex digits for its path below the root."""
+        """Returns the id of a file: its class folder, and a hash of its path (32 hex digits)."""
         return f"{quote(os.fsencode(folder))}/{self._hash(b'id', path, 16)}"
 
     def _hash(self, use: bytes, text: str, size: int) -> str:
@@ -42,7 +42,7 @@ def load_key(path: Path) -> GroupKey:
     """Reads the key in a file.
 
     Raises:
-        InputError: it cannot be read, or is too short for a key.
+        InputError: the file cannot be read, or is too short for a key.
     """
     try:
         secret = path.read_bytes()
@@ -53,26 +53,26 @@ def load_key(path: Path) -> GroupKey:
         ) from None
     if len(secret) < LEAST_KEY_BYTES:
         raise InputError(
-            f"--group_key_file={path}: has {len(secret)} bytes, {LEAST_KEY_BYTES} random ones or more are "
-            f"needed; {_MAKE_A_KEY}:\n"
+            f"--group_key_file={path}: has {len(secret)} bytes, but {LEAST_KEY_BYTES} random bytes or more "
+            f"are needed; {_MAKE_A_KEY}:\n"
             f"  head -c {LEAST_KEY_BYTES} /dev/urandom > {path}"
         )
     return GroupKey(secret)
 
 
 def no_key(root: Path) -> str:
-    """Returns the refusal of DICOM files without a key."""
+    """Returns the error for DICOM files without a key."""
     return (
-        f"{root}: has DICOM files, whose patients are told apart by hashes with a key; {_MAKE_A_KEY}:\n"
+        f"{root}: has DICOM files; hashing their patient ids needs --group_key_file; {_MAKE_A_KEY}:\n"
         f"  head -c {LEAST_KEY_BYTES} /dev/urandom > group.key\n"
         f"  python -m tfrecords.convert --group_key_file=group.key --images={root} ..."
     )
 
 
 def positions(folder: str, paths: Sequence[str]) -> dict[str, str]:
-    """Returns what errors call each file: its class folder, and its number in the order of its bytes.
+    """Returns the name of each file in errors: its class folder, and its number in the sorted order of bytes.
 
-    `tfrecords.sources.positions.file_at` leads back.
+    `tfrecords.sources.positions.file_at` finds the file again.
     """
     ordered = sorted(paths, key=os.fsencode)
     return {path: f"{folder}, file {number}" for number, path in enumerate(ordered, 1)}

@@ -1,4 +1,4 @@
-"""Images that cannot be used: how many may be left out, and how those left out are told."""
+"""Unusable images: how many may be left out, and how they are listed."""
 
 import csv
 import io
@@ -11,17 +11,17 @@ from typing import Final
 
 from tfrecords.errors import InputError
 
-REJECTED: Final = "rejected"  # what sources.csv gives as the split of an image left out
+REJECTED: Final = "rejected"  # the split, in sources.csv, of an image that was left out
 REJECTED_NAME: Final = "rejected.csv"
-SHOWN: Final = 10  # problems listed in an error
+SHOWN: Final = 10  # most problems listed in an error
 
 
 @dataclass(frozen=True)
 class MaxRejects:
-    """How many images may be left out: a number, or a share of all in percent.
+    """How many images may be left out: a number, or a percentage of all.
 
     Raises:
-        InputError: a number below 0, or a share that is not from 0 to 100.
+        InputError: the number is below 0, or the percentage is not from 0 to 100.
     """
 
     images: int = 0
@@ -30,11 +30,11 @@ class MaxRejects:
     def __post_init__(self) -> None:
         if self.images < 0:
             raise InputError(f"--max_rejects={self.images}: must be 0 or more")
-        if self.percent is not None and not 0 <= self.percent <= 100:  # so that NaN fails too
+        if self.percent is not None and not 0 <= self.percent <= 100:  # refuses NaN, too
             raise InputError(f"--max_rejects={self.percent:g}%: must be from 0% to 100%")
 
     def of(self, total: int) -> int:
-        """Returns how many of `total` images may be left out; a share is rounded down."""
+        """Returns how many of `total` images may be left out; a percentage is rounded down."""
         return self.images if self.percent is None else math.floor(total * self.percent / 100)
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ def render_rejected(rejected: Sequence[tuple[str, str]]) -> bytes:
 
 
 def check_rejects(root: Path, rejected: Sequence[tuple[str, str]], limit: int) -> None:
-    """Raises InputError, which names them, if more images were left out than may be.
+    """Raises InputError, which names the first ones, if more images were left out than allowed.
 
     Args:
         root: folder of the images.
@@ -69,8 +69,8 @@ def check_rejects(root: Path, rejected: Sequence[tuple[str, str]], limit: int) -
     if len(rejected) <= limit:
         return
     fix = (
-        "then the same command again keeps the shards that are whole, leave it out with a larger "
-        "--max_rejects, or remove it and convert with --overwrite"
+        "then run the same command again, which keeps complete shards; or leave it out with a larger "
+        "--max_rejects; or remove it and convert with --overwrite"
     )
     if len(rejected) == 1:
         path, reason = rejected[0]

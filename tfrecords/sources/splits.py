@@ -1,4 +1,4 @@
-"""Which split each source goes to: by group, stratified by class, no group in two splits."""
+"""Assigns a split to each source: whole groups, stratified by class, no group in two splits."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tfrecords.errors import InputError, first_names
-from tfrecords.sources.folds import dealt_group_folds, group_folds, image_folds
+from tfrecords.sources.folds import fast_group_folds, group_folds, image_folds
 from tfrecords.sources.listing import SPLITS, Listing, Source
 
-_MOST_FOLDS: Final = 20  # a fraction is a number of whole folds, so 5% is the finest
-_MOST_TRIED: Final = 10_000  # groups for which every fold is tried: half a second
+_MOST_FOLDS: Final = 20  # a fraction is a number of whole folds, so its steps are 5%
+_MOST_GROUPS_TRIED: Final = 10_000  # with more groups, trying every fold would take more than half a second
 
 
 def assign_splits(
@@ -25,19 +25,19 @@ def assign_splits(
 ) -> tuple[str, ...]:
     """Returns the split of each source, in the listing's order.
 
-    A split that the folders give is kept as it is. A missing one is carved from train by whole folds
-    (folds.py); where `splits_are_fixed`, from what has no split.
+    A given split stays as it is. A missing split is carved from train by whole folds (folds.py); where
+    `splits_are_fixed`, it is carved from the sources without a split.
 
     Args:
         listing: the sources.
-        val_fraction: share of the images for a missing val; 0 for none.
-        test_fraction: share of the images for a missing test; 0 for none; None: 0.15 where the
+        val_fraction: share of the images for a missing val split; 0 for none.
+        test_fraction: share of the images for a missing test split; 0 for none; None for 0.15 where the
             folders name no splits, else 0.
-        seed: of the folds.
-        joined_by: what has told which images are of one group, for errors.
+        seed: seed of the folds.
+        joined_by: where the groups come from, in words, for errors.
 
     Raises:
-        InputError: a fraction that cannot be, a group in two splits, or a split without some class.
+        InputError: a fraction is out of range, a group is in two splits, or a split lacks a class.
     """
     given = {source.split for source in listing.sources} - {None}
     if test_fraction is None:
@@ -74,7 +74,7 @@ def _folds(
     seed: int,
     joined_by: str,
 ) -> npt.NDArray[np.int64]:
-    """Returns the fold of each source, int64 [N]: groups whole, classes in proportion."""
+    """Returns the fold of each source, int64 [N]: whole groups, classes in proportion."""
     labels = np.array([source.label for source in sources])
     groups = _numbered([source.group for source in sources])
     smallest, label = min((len(np.unique(groups[labels == label])), label) for label in np.unique(labels))
@@ -82,22 +82,22 @@ def _folds(
         images = np.count_nonzero(labels == label)
         raise InputError(
             f"too few groups to carve {' and '.join(wanted)} from train: the smallest class, "
-            f"{class_names[label]!r}, has {smallest} ({images} images), {len(wanted) + 1} are needed; "
-            + f"they were joined by {joined_by}: give a --group_regex that tells patients apart, "
+            f"{class_names[label]!r}, has {smallest} ({images} images), but {len(wanted) + 1} are needed; "
+            + f"the groups come from {joined_by}: give a --group_regex that separates patients, "
             * bool(images > smallest)
             + "add images, or carve less with --val_fraction=0 or --test_fraction=0"
         )
     count = min(_MOST_FOLDS, smallest)
     if groups.max() + 1 == len(groups):  # every image a group of its own
         return image_folds(labels, folds=count, seed=seed)
-    deal = group_folds if groups.max() < _MOST_TRIED else dealt_group_folds
-    return deal(labels, groups, folds=count, seed=seed)
+    make_folds = group_folds if groups.max() < _MOST_GROUPS_TRIED else fast_group_folds
+    return make_folds(labels, groups, folds=count, seed=seed)
 
 
 def _numbered(groups: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Returns the rank of each group among the distinct ones, int64 [N].
+    """Returns the rank of each group among the distinct groups, int64 [N].
 
-    An array of the names would be as wide as the longest of them.
+    A NumPy array of the names would need the room of the longest name for each.
     """
     ranks = {group: rank for rank, group in enumerate(sorted(set(groups)))}
     return np.fromiter((ranks[group] for group in groups), np.int64, len(groups))

@@ -1,4 +1,4 @@
-"""Folders below class folders: the same name in several is taken only if the user says so."""
+"""Checks folders below class folders: one name in several class folders needs the user's decision."""
 
 import re
 from collections import Counter
@@ -12,8 +12,8 @@ from tfrecords.sources.clutter import Walk, folder_key
 from tfrecords.sources.keys import SPLIT_NAMES
 from tfrecords.sources.rejection import shown
 
-# Words in the names of folders whose files are no images of a class, but made of them.
-_MADE_OF_IMAGES: Final = re.compile(
+# Words in the names of folders whose files are derived from images, and are no images of a class.
+_DERIVED: Final = re.compile(
     r"(mask|segmentation|annotation|contour|heatmap|overlay|thumbnail)s?|groundtruth"
 )
 _WHOLE_NAMES: Final = re.compile(r"labels?|thumbs?|gt|ground[_ ]truth")
@@ -30,8 +30,8 @@ class Subfolders:
     """What to do with folders below class folders.
 
     Attributes:
-        keep: whether images in folders of the same name, below several class folders, are all taken.
-        ignored: names of folders to be passed over, as `folder_key` gives them; all others are taken.
+        keep: whether to take all images in folders that have the same name below several class folders.
+        ignored: names of folders to skip, as `folder_key` returns them; all other folders are taken.
     """
 
     keep: bool = False
@@ -39,10 +39,10 @@ class Subfolders:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Returns what `keep`, `ignore=NAMES` with commas between them, or "" asks for.
+        """Parses the flag: `keep`, `ignore=NAMES` with commas between the names, or "".
 
         Raises:
-            InputError: it is none of these.
+            InputError: the text is none of these.
         """
         word, equals, rest = text.partition("=")
         names = tuple(dict.fromkeys(folder_key(name) for name in rest.split(","))) if equals else ()
@@ -59,26 +59,25 @@ class Subfolders:
 
     @property
     def chosen(self) -> bool:
-        """Whether the user has said what to do."""
+        """Whether the user has decided."""
         return self.keep or bool(self.ignored)
 
 
 def check_subfolders(
     root: Path, files: Mapping[tuple[str, str], int], subfolders: Subfolders, walk: Walk, *, keyed: bool
 ) -> list[str]:
-    """Returns notes on what was ignored or kept, a line each.
+    """Returns lines for the closing summary: which folders were ignored or kept.
 
     Args:
         root: the folder of the images.
-        files: how many files stand in each (class folder below the root, folder below it).
-        subfolders: what the user says.
-        walk: what was passed over.
-        keyed: whether there is a key; then no name of a folder below a class folder is shown.
+        files: number of files in each (class folder below the root, folder below it).
+        subfolders: the user's decision.
+        walk: what was skipped.
+        keyed: whether there is a key; then no folder below a class folder is named.
 
     Raises:
-        InputError: folders have the same name below two or more class folders, or their names tell that
-            they are splits or hold no images of the class, and the user does not say what to do; or an
-            ignored name is nowhere.
+        InputError: the user has not decided, and folders have the same name below two or more class folders,
+            or names of splits or of derived images; or no folder has an ignored name.
     """
     names: dict[str, str] = {}
     counts: dict[str, Counter[str]] = {}
@@ -90,13 +89,13 @@ def check_subfolders(
     if absent := [name for name in subfolders.ignored if not walk.ignored_folders[name]]:
         there = f"; there are {first_names(sorted(names.values()))}" if not keyed else ""
         raise InputError(
-            f"--subfolders=ignore={','.join(subfolders.ignored)}: below the class folders of {root} there is "
-            f"no folder {first_names(absent)}{there}"
+            f"--subfolders=ignore={','.join(subfolders.ignored)}: no folder below the class folders of "
+            f"{root} is called {first_names(absent)}{there}"
         )
     found = {
         names[key]: where
         for key, where in sorted(counts.items())
-        if len(where) > 1 or _is_made(key) or (key in SPLIT_NAMES and key != "train")
+        if len(where) > 1 or _is_derived(key) or (key in SPLIT_NAMES and key != "train")
     }
     total = sum(
         count
@@ -113,7 +112,7 @@ def check_subfolders(
         ]
         all_folders, all_files = walk.ignored_folders.total(), walk.ignored_files.total()
         listed = f"{all_folders:,} folders ({all_files:,} files)" if keyed else first_names(each)
-        notes.append(f"Passed over by --subfolders=ignore: {listed}")
+        notes.append(f"Skipped by --subfolders=ignore: {listed}")
     if found:
         which = f"{len(found):,} names" if keyed else first_names(list(found))
         notes.append(
@@ -123,16 +122,16 @@ def check_subfolders(
 
 
 def check_companions(root: Path, paths: Sequence[str], subfolders: Subfolders, *, keyed: bool) -> list[str]:
-    """Returns a note if there are files named as masks of images beside them, as `a_mask.png` of `a.png`.
+    """Returns a line that counts files named like masks of other images, such as `a_mask.png` of `a.png`.
 
     Args:
         root: the folder of the images.
-        paths: of the files, below the root.
-        subfolders: what the user says; with `keep` such files are images of the class.
+        paths: paths of the files below the root.
+        subfolders: the user's decision; with `keep` such files are images of the class.
         keyed: whether there is a key; then no file is named.
 
     Raises:
-        InputError: there are some, and the user does not keep all.
+        InputError: there are such files, and the user does not keep them.
     """
     marked = [(path, path[: match.start()]) for path in paths if (match := _COMPANION.search(path))]
     if not marked:
@@ -142,23 +141,23 @@ def check_companions(root: Path, paths: Sequence[str], subfolders: Subfolders, *
     if not found:
         return []
     if subfolders.keep:
-        return [f"Files named as masks or the like of others beside them, taken: {len(found):,}"]
+        return [f"Files named like masks of other images, taken as images: {len(found):,}"]
     first = "" if keyed else f", first {found[0]}"
     raise InputError(
-        f"{root}: {len(found)} of {len(paths)} files are named as masks or the like of images beside "
-        f"them{first}, and would become images of the class; move them out of the class folders, or name the "
-        f"images in a --listing, or take them as images with --subfolders=keep"
+        f"{root}: {len(found)} of {len(paths)} files are named like masks of other images{first}, and would "
+        f"become images of the class; move them out of the class folders, or name the images in a --listing, "
+        f"or take them as images with --subfolders=keep"
     )
 
 
-def _is_made(key: str) -> bool:
-    return bool(_WHOLE_NAMES.fullmatch(key)) or any(map(_MADE_OF_IMAGES.fullmatch, _WORD.findall(key)))
+def _is_derived(key: str) -> bool:
+    return bool(_WHOLE_NAMES.fullmatch(key)) or any(map(_DERIVED.fullmatch, _WORD.findall(key)))
 
 
 def _refusal(root: Path, found: Mapping[str, Counter[str]], total: int, *, keyed: bool) -> str:
     folders = sorted({folder for where in found.values() for folder in where})
-    made = [name for name in found if _is_made(folder_key(name))]
-    example = "masks" if keyed else (made or list(found))[0]
+    derived = [name for name in found if _is_derived(folder_key(name))]
+    example = "masks" if keyed else (derived or list(found))[0]
     if keyed:
         listed = f"  {len(found):,} names, {total:,} files below {first_names(folders)}"
     else:
@@ -169,13 +168,16 @@ def _refusal(root: Path, found: Mapping[str, Counter[str]], total: int, *, keyed
             ]
         )
     return (
-        f"{root}: subfolders would be merged into the images of their class; they have the same name below "
-        f"two or more class folders, or names of splits, masks or the like:\n{listed}\n"
+        f"{root}: the images of some folders below class folders would be merged into the class; these "
+        f"folders have the same name below two or more class folders, or names of splits, masks or the "
+        f"like:\n"
+        f"{listed}\n"
         f"Say what they are:\n"
-        f"  --subfolders=keep: all images below a class folder are its images, as of patients or sites\n"
-        f"  --subfolders=ignore=NAMES: folders of these names are passed over, as ignore={example}; all "
-        f"others are taken\n"
+        f"  --subfolders=keep: all images below a class folder belong to the class, for example one folder "
+        f"for each patient or site\n"
+        f"  --subfolders=ignore=NAMES: skip the folders of these names, for example ignore={example}, and "
+        f"take all others\n"
         f"  --listing: a table names the images and their labels\n"
-        f"If {first_names(folders)} are no classes: name split folders train, val and test, or give as "
-        f"--images the folder that holds the class folders."
+        f"If {first_names(folders)} are not classes, name split folders train, val and test, or set --images "
+        f"to the folder that holds the class folders."
     )

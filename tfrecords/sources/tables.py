@@ -1,4 +1,4 @@
-"""A CSV or Parquet listing, `path,label[,group][,split]`, to the sources it names, every row checked."""
+"""Reads a CSV or Parquet table, `path,label[,group][,split]`, as sources, and checks every row."""
 
 import os
 from collections import Counter, defaultdict
@@ -11,8 +11,8 @@ from tfrecords.errors import InputError, first_names
 from tfrecords.pool import Pool
 from tfrecords.sources.classes import class_order
 from tfrecords.sources.groups import group_finder
-from tfrecords.sources.headers import examine, without_patient
-from tfrecords.sources.keys import NO_VALUES, alike, split_named, unified
+from tfrecords.sources.headers import read_headers, reject_without_patient
+from tfrecords.sources.keys import NO_VALUES, lookalikes, normalized, split_named
 from tfrecords.sources.listing import SPLITS, Listing, Source, refuse_rejects
 from tfrecords.sources.privacy import GroupKey
 from tfrecords.sources.rejection import MaxRejects, shown
@@ -23,7 +23,7 @@ from tfrecords.sources.table.paths import ABSOLUTE, BACKSLASH, EXTENSION, PathFi
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row; the path as it is written, the rest unified; "" where a column is not there or has no value."""
+    """A row: the path as written, the rest normalized; "" where there is no column or no value."""
 
     number: int
     path: str
@@ -33,8 +33,8 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class _Listed:
-    """A row that is in order; `group` is "" where neither the row nor an expression tells it."""
+class _ValidRow:
+    """A row without problems; `group` is "" where neither the row nor an expression gives one."""
 
     row: Row
     path: str
@@ -54,32 +54,32 @@ def read_listing(
     pool: Pool | None = None,
     classes: Sequence[str] = (),
 ) -> Listing:
-    """Lists the images that a CSV or Parquet file names; which of the two it is, its content tells.
+    """Lists the images that a CSV or Parquet file names; the content shows which of the two it is.
 
-    The order of the rows does not matter. A row without a split takes the one that other rows give its
-    group; if there is none, it is carved. Keys that look the same are the same: stray spaces and forms of
-    Unicode are unified, and counted in the notes; what is most probably one, as 3 and 3.0, is refused.
+    The order of the rows does not matter. A row without a split takes the split that other rows give its
+    group, or else it is carved. Stray spaces and Unicode forms are normalized, and counted in the notes.
+    Names that probably mean the same, such as 3 and 3.0, are refused.
 
     Args:
         file: CSV with a header, or Parquet; see `open_table`. `path` is below the root; see `PathFinder`.
-            `label` is the name of the class; `group` is what must not be split, and beats the expression;
-            `split` is train, val or test, in any case and by any usual name, and stays as it is.
+            `label` is the name of the class. `group` is what must not be split, and has precedence over the
+            expression. `split` is train, val or test, in any case and by any usual name, and stays as it is.
         root: the folder of the images.
         group_regex: as for `list_images`, but searched in the path below the root.
-        allow_columns: whether the file may have other columns; they are passed over.
-        columns: the names of columns that are called otherwise, by what they hold: path, label, group, split.
-        max_rejects: how many files that are no image may be left out; None: none.
+        allow_columns: whether the file may have other columns, which are ignored.
+        columns: columns that have other names, by what they hold: path, label, group or split.
+        max_rejects: how many unusable files may be left out; None for none.
         key: see `list_images`.
         pool: see `list_images`.
         classes: see `list_images`.
 
     Raises:
-        InputError: the file or its columns cannot be used, pyarrow is missing, rows are wrong or name
-            no file (all are counted, the first are named with their numbers; row 1 is the first below
-            the header), or more files are no images than may be left out.
+        InputError: the file or its columns cannot be used, pyarrow is missing, rows are wrong or name no
+            file, or more files are unusable than allowed. Rows are counted, and the first are named by
+            number; row 1 is the first below the header.
     """
     if not root.is_dir():
-        raise InputError(f"--images={root}: {'not a folder' if root.exists() else 'no such folder'}")
+        raise InputError(f"--images={root}: {'is not a folder' if root.exists() else 'no such folder'}")
     wanted = Columns(columns or {}, allow_columns, quote=key is None)
     notes: list[str] = []
     changed: Counter[str] = Counter()
@@ -100,11 +100,12 @@ def read_listing(
     labels = {name: label for label, name in enumerate(names)}
     grouped = {number for number, one in enumerate(listed) if one.group}
     paths = [one.path for one in listed]
-    told = without_patient(examine(root, paths, pool or Pool(1), keyed=key is not None), grouped)
+    headers = read_headers(root, paths, pool or Pool(1), keyed=key is not None)
+    headers = reject_without_patient(headers, grouped)
     found: list[tuple[Source, str]] = []
     by_name = group_finder(None)
     for number, one in enumerate(listed):
-        reason, patient = told.get(number, ("", None))
+        reason, patient = headers.get(number, ("", None))
         group = one.group or patient or by_name(one.path) or one.path
         source = Source(one.path, labels[one.row.label], group, one.row.split or None, one.size or 0)
         if key:
@@ -115,7 +116,7 @@ def read_listing(
                 hashed_id=key.id(one.row.label, one.path),
             )
         found.append((source, reason))
-    has_dicom = any(patient is not None for _, patient in told.values())
+    has_dicom = any(patient is not None for _, patient in headers.values())
     splits = _splits_of_groups([source for source, _ in found])
     found = [(replace(source, split=source.split or splits.get(source.group)), why) for source, why in found]
     found.sort(key=lambda pair: (_split_order(pair[0].split), os.fsencode(pair[0].path)))
@@ -129,7 +130,7 @@ def read_listing(
         rejected,
         has_dicom=has_dicom,
         splits_are_fixed=True,
-        notes=(*notes, *_in_words(changed)),
+        notes=(*notes, *_notes(changed)),
     )
 
 
@@ -138,7 +139,7 @@ def _split_order(split: str | None) -> int:
 
 
 def _splits_of_groups(sources: Sequence[Source]) -> dict[str, str]:
-    """Returns the split of each group that has rows with one and the same."""
+    """Returns the split of each group whose rows name exactly one split."""
     found: dict[str, set[str]] = defaultdict(set)
     for source in sources:
         if source.split:
@@ -148,26 +149,26 @@ def _splits_of_groups(sources: Sequence[Source]) -> dict[str, str]:
 
 def _check(
     rows: Iterator[Row | str], root: Path, group_regex: str | None, changed: Counter[str], *, quote: bool
-) -> tuple[list[_Listed], list[tuple[str, str]], int]:
-    """Returns the rows in order, (row, problem) of each other one, and how many rows there are.
+) -> tuple[list[_ValidRow], list[tuple[str, str]], int]:
+    """Returns the rows without problems, (row, problem) of all others, and the number of rows.
 
-    How many paths were not as the files are called is added to `changed`.
+    It adds to `changed` how many paths were not written as the files are named.
     """
     find_group = group_finder(group_regex)
     finder = PathFinder(root, quote=quote)
-    listed: list[_Listed] = []
-    problems: dict[int, str] = {}  # by row: the first of each
-    first: dict[str, int] = {}  # where each file is listed
-    keys: dict[str, dict[str, int]] = {"label": {}, "group": {}}  # where each is first
+    listed: list[_ValidRow] = []
+    problems: dict[int, str] = {}  # by row: its first problem
+    first: dict[str, int] = {}  # by path: the row
+    keys: dict[str, dict[str, int]] = {"label": {}, "group": {}}  # by value: its first row
     total = 0
     for row in rows:
         total += 1
-        if isinstance(row, str):  # not even a row
+        if isinstance(row, str):  # a problem of a line that is no row
             problems[total] = row
             continue
         keys["label"].setdefault(row.label, row.number)
         keys["group"].setdefault(row.group, row.number)
-        wrong = next(_wrong_in(row, quote=quote), "")
+        wrong = next(_row_problems(row, quote=quote), "")
         if wrong:
             problems[row.number] = wrong
             continue
@@ -183,33 +184,33 @@ def _check(
         if wrong:
             problems[row.number] = wrong
         else:
-            listed.append(_Listed(row, path, group, found.size))
+            listed.append(_ValidRow(row, path, group, found.size))
     for column, rows_of in keys.items():
         rows_of.pop("", None)
-        problems = dict(_alike(column, rows_of, quote=quote)) | problems
-    problems = dict(_joined(keys["label"], quote=quote)) | problems
-    changed.update(finder.told)
+        problems = dict(_lookalikes(column, rows_of, quote=quote)) | problems
+    problems = dict(_joined_labels(keys["label"], quote=quote)) | problems
+    changed.update(finder.corrections)
     return listed, [(f"row {number}", wrong) for number, wrong in sorted(problems.items())], total
 
 
-def _in_words(changed: Counter[str]) -> Iterator[str]:
-    """Yields what was done to read the table, a line each."""
-    if unified_values := [f"{changed[column]:,} of {column}" for column in COLUMNS if changed[column]]:
-        yield f"unified stray spaces or Unicode forms in the listing's values: {', '.join(unified_values)}"
+def _notes(changed: Counter[str]) -> Iterator[str]:
+    """Yields a line for each kind of change that reading the table needed."""
+    if values := [f"{changed[column]:,} of {column}" for column in COLUMNS if changed[column]]:
+        yield f"normalized stray spaces or Unicode forms in the listing's values: {', '.join(values)}"
     for what, done in _DONE.items():
         if changed[what]:
             yield f"{changed[what]:,} paths of the listing {done}"
 
 
 _DONE: Final = {
-    EXTENSION: "have no extension: each is the one image file with this name",
-    BACKSLASH: "have a backslash where the files have a folder",
-    ABSOLUTE: "are absolute and below --images",
+    EXTENSION: "have no extension: each stands for the only image file with this name",
+    BACKSLASH: "have a backslash in place of a slash",
+    ABSOLUTE: "are absolute paths to files below --images",
 }
 
 
-def _wrong_in(row: Row, *, quote: bool) -> Iterator[str]:
-    """Yields what is wrong with a row, seen for itself."""
+def _row_problems(row: Row, *, quote: bool) -> Iterator[str]:
+    """Yields the problems of a row that do not depend on other rows."""
     if not row.path.strip():
         yield "no path"
     if not row.label:
@@ -223,7 +224,7 @@ def _wrong_in(row: Row, *, quote: bool) -> Iterator[str]:
         if _is_quoted(key.strip()):
             yield f"the {column} has quotes around it, perhaps after a space: remove them"
         if key.casefold() in NO_VALUES and column != "path":
-            yield f"the {column}{f' {key!r}' * quote} stands for no value: leave the cell empty"
+            yield f"the {column}{f' {key!r}' * quote} stands for a missing value: leave the cell empty"
     if row.split and row.split not in SPLITS:
         yield f"unknown split{f' {row.split!r}' * quote}; allowed are {', '.join(SPLITS)}, or none"
 
@@ -232,23 +233,23 @@ def _is_quoted(key: str) -> bool:
     return len(key) > 1 and key[0] == key[-1] == '"'
 
 
-def _alike(column: str, first: Mapping[str, int], *, quote: bool) -> Iterator[tuple[int, str]]:
-    """Yields the rows whose key is most probably that of an earlier one in another form."""
-    for key, other, how in alike(first):
+def _lookalikes(column: str, first: Mapping[str, int], *, quote: bool) -> Iterator[tuple[int, str]]:
+    """Yields the rows whose value probably is that of an earlier row in another form."""
+    for key, other, how in lookalikes(first):
         (before, earlier), (row, later) = sorted([(first[key], key), (first[other], other)])
         both = f"{column} {later!r} and {earlier!r}" if quote else f"{column} and that"
         yield (
             row,
-            f"the {both} of row {before} differ only in {how}; if they are one {column}, write it one way "
-            f"in all rows, else give one another name",
+            f"the {both} of row {before} differ only in {how}; if they are one {column}, write it the same "
+            f"way in all rows, else rename one of them",
         )
 
 
-def _joined(first: Mapping[str, int], *, quote: bool) -> Iterator[tuple[int, str]]:
-    """Yields the rows with a label made of several that other rows have alone."""
+def _joined_labels(first: Mapping[str, int], *, quote: bool) -> Iterator[tuple[int, str]]:
+    """Yields the rows whose label joins several labels that other rows have alone."""
     for label, row in first.items():
         for separator in "|;,":
-            parts = [unified(part) for part in label.split(separator)]
+            parts = [normalized(part) for part in label.split(separator)]
             if len(parts) > 1 and all(part in first for part in parts):
                 yield (
                     row,
@@ -259,9 +260,10 @@ def _joined(first: Mapping[str, int], *, quote: bool) -> Iterator[tuple[int, str
 
 
 def _rows(file: Path, columns: Columns, changed: Counter[str], notes: list[str]) -> Iterator[Row | str]:
-    """Yields each row, or what is wrong with one that cannot be taken apart.
+    """Yields each row, or the problem of a line that is no row.
 
-    How many values of each column were unified is added to `changed`; what was passed over, to the notes.
+    It adds to `changed` how many values of each column were normalized, and to `notes` which columns were
+    ignored.
     """
     with open_table(file, columns.rate) as table:
         places = columns.places(file, table.header, table.rows)
@@ -274,7 +276,7 @@ def _rows(file: Path, columns: Columns, changed: Counter[str], notes: list[str])
                 continue
             keys = {"label": "", "group": "", "split": ""}
             for column, place in places.items():
-                keys[column] = key = unified(cells[place])
+                keys[column] = key = normalized(cells[place])
                 if key != cells[place]:
                     changed[column] += 1
             split = split_named(keys["split"]) or keys["split"]

@@ -270,6 +270,6 @@ def test_more_than_two_classes_have_no_positive_one(image_folder, tmp_path):
     images = shutil.copytree(image_folder, tmp_path / "images")
     shutil.copytree(images / "NORMAL", images / "OTHER")
     options = ConvertOptions(images, tmp_path / "out", size=(24, 24), workers=1, positive="NORMAL")
-    with pytest.raises(InputError, match="--positive=NORMAL: is for two classes, and there are 3"):
+    with pytest.raises(InputError, match="--positive=NORMAL: is for two classes, but there are 3"):
         convert_images(options)
     assert not options.out.exists()

@@ -205,6 +205,7 @@ def test_the_findings_of_several_shards():
 
 def test_a_plan_with_the_defaults_is_that_of_before():
     assert list(RENDERING.to_json()) == ["shape", "encoding", "augmentation", "seed"]
+    assert "gamma" not in RENDERING.to_json()["augmentation"]
     other = Rendering((20, 20, 1), "raw", Augmentation(), 0, "pad", "0:4095")
     assert other.to_json() == RENDERING.to_json() | {"resize": "pad", "value_range": "0:4095"}
 

@@ -2,7 +2,7 @@ import csv
 import re
 import shutil
 from collections import Counter, defaultdict
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
@@ -23,7 +23,8 @@ def test_help_explains(run_command):
     for flag in (
         *("--images", "--out", "--name", "--size", "--channels", "--group_regex", "--val_fraction"),
         *("--test_fraction", "--copies", "--flip", "--rotation", "--zoom", "--crop", "--translation"),
-        *("--brightness", "--contrast", "--fill", "--encoding", "--shard_size", "--seed", "--[no]overwrite"),
+        *("--brightness", "--contrast", "--gamma", "--fill", "--encoding", "--shard_size", "--seed"),
+        "--[no]overwrite",
         *("--workers", "--augment", "--duplicates", "--resize", "--value_range"),
     ):
         assert f"\n  {flag}: " in done.stdout
@@ -142,6 +143,8 @@ def test_the_summary(run_command, image_folder, tmp_path):
         (["--augment=none"], 0, PRESETS["none"]),
         (["--augment=none", "--copies=1"], 1, PRESETS["none"]),
         (["--augment=radiograph"], 1, Augmentation(flip=0)),
+        (["--augment=exposure"], 1, Augmentation(flip=0, gamma=0.3)),
+        (["--augment=radiograph", "--gamma=0.5"], 1, Augmentation(flip=0, gamma=0.5)),
         (["--augment=strong", "--rotation=3"], 1, replace(PRESETS["strong"], rotation=3)),
         (["--augment=light", "--fill=edge", "--copies=2"], 2, replace(PRESETS["light"], fill="edge")),
     ],
@@ -151,7 +154,7 @@ def test_presets_and_strengths(run_command, image_folder, tmp_path, arguments, c
     done = convert(run_command, *own, *arguments)
     assert done.returncode == 0, done.stderr
     manifest = Manifest.load(tmp_path / "out")
-    assert (manifest.copies, manifest.augmentation) == (copies, asdict(augmentation))
+    assert (manifest.copies, manifest.augmentation) == (copies, augmentation.to_json())
 
 
 def test_duplicates_in_the_summary_and_refused(run_command, image_folder, tmp_path):
@@ -226,8 +229,8 @@ def test_the_summary_tells_what_was_passed_over_and_the_order_is_the_given_one(
         done = convert(run_command, *arguments, *more)
         assert done.returncode == 0, done.stderr
         assert found in done.stdout
-        assert "\nPassed over by --subfolders=ignore: 2 folders masks (60 files)\n" in done.stdout
-        assert "\nPassed over as no images: 2 @eaDir\n" in done.stdout
+        assert "\nSkipped by --subfolders=ignore: 2 folders masks (60 files)\n" in done.stdout
+        assert "\nSkipped, not images: 2 @eaDir\n" in done.stdout
     manifest = Manifest.load(tmp_path / "out")
     assert manifest.class_names == ("PNEUMONIA", "NORMAL")
     assert sum(split.images for split in manifest.splits.values()) == 60

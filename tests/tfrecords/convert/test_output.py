@@ -33,6 +33,7 @@ def test_a_complete_output_is_left_alone(convert, image_folder, data):
         {"seed": 1},
         {"augmentation": Augmentation(flip=0.4)},
         {"augmentation": Augmentation(fill="edge")},
+        {"augmentation": Augmentation(gamma=0.3)},
         {"val_fraction": 0.3},
         {"shard_size": 1 << 20},
         {"name": "other"},

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfrecords.augment import Augmentation, apply, draw
+from tfrecords.augment import Augmentation, apply_transform, draw_transform
 from tfrecords.convert.encoding import encode_image
 from tfrecords.convert.shards import (
     RESULT_SUFFIX,
@@ -127,7 +127,7 @@ def test_a_record_is_its_image(root, tmp_path):
         pixels = decode_image((root / record.id.decode()).read_bytes(), height=8, width=9, channels=1)
         if record.copy:
             key = {"seed": 5, "record_id": record.id.decode(), "copy": record.copy}
-            pixels = apply(pixels, draw(Augmentation(), **key, height=8, width=9))
+            pixels = apply_transform(pixels, draw_transform(Augmentation(), **key, height=8, width=9))
         np.testing.assert_array_equal(np.frombuffer(record.image, np.uint8).reshape(8, 9, 1), pixels)
         assert (record.label, record.group) == (0, f"{record.source // 3:016x}".encode())
 

@@ -148,14 +148,11 @@ def test_a_process_waits_for_the_one_that_makes_the_demo_data(tmp_path, start, w
 def test_a_folder_that_holds_something_is_left_alone(tmp_path, facts):
     kept = tmp_path / "notes.txt"
     kept.write_text("mine")
-    message = (
-        f"{tmp_path}: found a file or a folder that is not empty, allowed is a new or an empty folder. "
-        "Remove it or name another."
-    )
+    message = f"{tmp_path}: is a file or a folder that is not empty; name a new or an empty folder"
     with pytest.raises(InputError, match=facts(message)):
         demo.write_images(tmp_path, patients=3)
     assert list(tmp_path.iterdir()) == [kept]
-    with pytest.raises(InputError, match=r"notes\.txt: found a file or a folder that is not empty"):
+    with pytest.raises(InputError, match=r"notes\.txt: is a file or a folder that is not empty"):
         demo.write_images(kept, patients=3)
     assert kept.read_text() == "mine"
 
@@ -163,11 +160,8 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path, facts):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"seed": -1}, "seed: found -1, allowed is 0 or more. Give another seed."),
-        (
-            {"patients": 2},
-            "patients: found 2, allowed is 3 or more, so that both classes have one. Ask for more.",
-        ),
+        ({"seed": -1}, "seed=-1: must be 0 or more"),
+        ({"patients": 2}, "patients=2: must be 3 or more, so that both classes have one"),
     ],
 )
 def test_an_impossible_order_is_refused(tmp_path, arguments, message, facts):

@@ -12,7 +12,7 @@ from tfrecords.convert.conversion import convert_images
 from tfrecords.convert.options import ConvertOptions
 from tfrecords.duplicates import content_hashes
 from tfrecords.duplicates.after_split import find_duplicates
-from tfrecords.duplicates.before_split import identical_files, join_groups, same_pixels
+from tfrecords.duplicates.before_split import identical_files, identical_images, join_groups
 from tfrecords.duplicates.perceptual import NEAR_BITS
 from tfrecords.duplicates.sets import refuse_crossing
 from tfrecords.errors import InputError
@@ -228,8 +228,8 @@ class TestConversion:
         assert "--duplicates=drop" not in message
         message = refusal(convert_images, options(images, tmp_path, duplicates="drop", overwrite=True))
         assert message.startswith(
-            "--duplicates=drop: 1 set of images are the same to the pixel and have two labels, so which to "
-            f"keep is not known:\n  NORMAL/{path.name} (NORMAL, not split yet), "
+            "--duplicates=drop: 1 set of images are the same to the pixel but have two labels, so the image "
+            f"to keep is not known:\n  NORMAL/{path.name} (NORMAL, not split yet), "
             "PNEUMONIA/person1_virus_8.png (PNEUMONIA, not split yet)\n"
         )
 
@@ -386,7 +386,7 @@ def test_an_image_that_cannot_be_decoded_is_passed_over_when_looking(images):
 
     listing = list_images(images, max_rejects=MaxRejects(2))
     counted = []
-    assert same_pixels(listing, target=Target(64, 64, 1), pool=Pool(1), progress=counted.append) == ()
+    assert identical_images(listing, target=Target(64, 64, 1), pool=Pool(1), progress=counted.append) == ()
     assert sum(counted) in (60, 62)
 
 

@@ -1,9 +1,107 @@
+import io
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
+pytest.importorskip("pydicom", reason="the dicom extra is not installed")
+
+from dicom_files import bundled, dicom, lookup_table, window
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+
+from tfrecords.images.dicom import decode_dicom, read_header
 from tfrecords.images.dicom_tables import Table, ybr_to_rgb
+
+
+def palette(red, green, blue, *, bits, first=0, vr="OW"):
+    attributes = {}
+    for name, entries in (("Red", red), ("Green", green), ("Blue", blue)):
+        table = lookup_table(entries, first, bits, kind="u1" if vr == "8" else "<u2")
+        for part in ("Descriptor", "Data"):
+            attributes[f"{name}PaletteColorLookupTable{part}"] = table[f"LUT{part}"].value
+    return {"PhotometricInterpretation": "PALETTE COLOR", **attributes}
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "implicit", "RLE"])
+@pytest.mark.parametrize(
+    "tables",
+    [
+        palette([0, 0x1234, 0xFFFF], [0, 0x80FF, 0x100], [0xFFFF, 0, 0x7F00], bits=16, first=10),
+        palette([0, 0x12, 0xFF, 0], [0, 0x80, 1, 1], [0xFF, 0, 0x7F, 0x7F], bits=8, first=10, vr="8"),
+        palette([0, 0x12, 0xFF], [0, 0x80, 1], [0xFF, 0, 0x7F], bits=8, first=10),
+        palette([0, 0x12, 0xFF], [0, 0x80, 1], [0xFF, 0, 0x7F], bits=16, first=10),  # of 8 in truth
+    ],
+)
+def test_a_palette(syntax, tables):
+    found = decode_dicom(dicom(np.uint8([[3, 10, 11], [12, 11, 10]]), syntax, **tables))
+    low, middle, high = [0, 0, 255], [0x12, 0x80, 0], [255, 1, 0x7F]
+    assert found.tolist() == [[low, low, middle], [high, middle, low]]
+    if len(tables["RedPaletteColorLookupTableData"]) == 6:  # what is above the last entry has the last
+        found = decode_dicom(dicom(np.uint8([[200, 12]]), syntax, **tables))
+        assert found.tolist() == [[high, high]]
+
+
+def test_a_palette_of_another_maker():
+    found = decode_dicom(bundled("examples_palette.dcm"))
+    assert found.shape == (350, 800, 3)
+    dataset = dcmread(get_testdata_file("examples_palette.dcm", download=False))
+    index = np.frombuffer(dataset.PixelData, np.uint8).reshape(350, 800)
+    red = np.frombuffer(dataset.RedPaletteColorLookupTableData, "<u2")
+    np.testing.assert_array_equal(found[..., 0], red[index] >> 8)
+
+
+TEN = lookup_table([0, 0, 100, 511, 1023, 1023], first=-2, bits=10)  # for values from -2 to 3
+
+
+BY_TEN = [0, 0, 0, 25, 127, 255, 255, 255]  # of the values below, entry * 255 / 1023
+
+
+@pytest.mark.parametrize("syntax", ["explicit", "implicit", "big endian"])
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({"VOILUTSequence": [TEN, lookup_table([7] * 6)]}, BY_TEN),
+        ({"VOILUTSequence": [TEN], "PhotometricInterpretation": "MONOCHROME1"}, [255 - x for x in BY_TEN]),
+        ({"VOILUTSequence": [TEN], **window(0, 0)}, BY_TEN),
+        # the window alone: (x / 7 + 0.5) * 255
+        ({"VOILUTSequence": [TEN], **window(0.5, 8)}, [0, 18, 55, 128, 164, 200, 237, 255]),
+        # of 2x + 1
+        (
+            {"VOILUTSequence": [TEN], "RescaleSlope": 2, "RescaleIntercept": 1},
+            [0, 0, 0, 127, 255, 255, 255, 255],
+        ),
+        ({"ModalityLUTSequence": [TEN], **window(512, 1024)}, BY_TEN),
+        # percentiles of the entries: the 1st is 0, the 99th 1023
+        ({"ModalityLUTSequence": [TEN]}, BY_TEN),
+        (
+            {"ModalityLUTSequence": [TEN], "VOILUTSequence": [lookup_table(range(0, 1024, 5), bits=10)]},
+            "both",
+        ),
+    ],
+)
+def test_lookup_tables(syntax, attributes, expected):
+    stored = np.int8([[-4, -3, -2, 0, 1, 2, 3, 4]])
+    if expected == "both":  # 100 has entry 500, 511 and 1023 the last one, 1020
+        expected = [0, 0, 0, 125, 254, 254, 254, 254]
+    assert decode_dicom(dicom(stored, syntax, **attributes)).tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        lookup_table([0, 10, 200, 255], bits=8),
+        lookup_table([0, 10, 200, 255], bits=8, kind="u1"),  # two in a word
+        lookup_table([0, 10, 200, 255], bits=8, vr="US"),
+        lookup_table([0, 10 * 257, 200 * 257, 65535]),
+        lookup_table([0, 10 * 257, 200 * 257, *[65535] * 65533], count=0),  # 65,536 of them
+    ],
+)
+def test_the_forms_of_a_lookup_table(table):
+    found = decode_dicom(dicom(np.uint16([[0, 1, 2, 3, 4000]]), VOILUTSequence=[table]))
+    assert found.tolist() == [[0, 10, 200, 255, 255]]
+    data = io.BytesIO(dicom(np.uint16([[0, 1, 2, 3, 4000]]), VOILUTSequence=[table]))
+    assert read_header(data).voi is not None
 
 
 def test_every_luma_and_chroma_is_rounded_as_fractions_are():

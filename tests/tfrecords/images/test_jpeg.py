@@ -4,10 +4,11 @@ import io
 
 import numpy as np
 import pytest
-from image_files import saved
+from image_files import pixels, saved
 from PIL import Image
 
-from tfrecords.images.decode import check_header, decode
+from tfrecords.demo import phantom
+from tfrecords.images.decode import check_header, decode, decode_fingerprinted
 from tfrecords.images.kinds import DecodeError
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (75, 61, 3), dtype=np.uint8))
@@ -148,3 +149,90 @@ def test_codings_that_are_not_read_are_named(frame, reason):
             attempt()
         assert str(caught.value).startswith(reason)
         assert "16-bit" in str(caught.value)
+
+
+def test_a_jpegs_own_luma_is_taken():
+    random = np.random.default_rng(0)
+    data = saved(Image.fromarray(random.integers(0, 256, (16, 24, 3), dtype=np.uint8)), "JPEG", quality=60)
+    with Image.open(io.BytesIO(data)) as image:
+        image.draft("YCbCr", image.size)
+        luma = np.asarray(image)[..., 0]
+    with Image.open(io.BytesIO(data)) as image:
+        by_way_of_colour = np.asarray(image.convert("L"))
+    found = pixels(data, 1, height=16, width=24)[..., 0]
+    np.testing.assert_array_equal(found, luma)
+    assert (found != by_way_of_colour).any()
+
+
+def test_a_progressive_jpeg_is_as_any_other():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (33, 47, 3), dtype=np.uint8))
+    plain, progressive = (saved(image, "JPEG", progressive=value) for value in (False, True))
+    assert b"\xff\xc0" in plain
+    assert b"\xff\xc2" in progressive
+    for channels in (1, 3):
+        np.testing.assert_array_equal(
+            pixels(progressive, channels, height=33, width=47), pixels(plain, channels, height=33, width=47)
+        )
+
+
+def fully_decoded(data, target):
+    height, width = target
+    with Image.open(io.BytesIO(data)) as image:
+        image.draft("L", image.size)
+        return np.asarray(image.convert("L").resize((width, height), Image.Resampling.BILINEAR)).astype(int)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [(180, 180), (240, 60), (60, 240)], ids=["square", "tall", "wide"])
+@pytest.mark.parametrize("size", [(1857, 1317), (2000, 990), (3100, 2900)])
+def test_a_large_jpeg_is_nearly_its_full_decoding(size, target):
+    """The bound that the docstring states; a scale of one step more breaks it."""
+    for seed in range(4):
+        film = phantom.draw(
+            np.random.default_rng(seed), phantom.Anatomy.draw(np.random.default_rng(seed)), opacities=True
+        )
+        noise = np.random.default_rng(seed).normal(0, 12, (size[1], size[0]))
+        large = np.asarray(Image.fromarray(film).resize(size, Image.Resampling.BICUBIC)) + noise
+        data = saved(Image.fromarray(np.clip(large, 0, 255).astype(np.uint8)), "JPEG", quality=90)
+        found = decode_fingerprinted(data, height=target[0], width=target[1], channels=1)
+        difference = np.abs(found.pixels[..., 0].astype(int) - fully_decoded(data, target))
+        assert difference.max() <= 24
+        reduced = min(size) >= 4 * max(target)
+        assert (difference.max() > 0) == reduced  # 0 is full decoding
+        assert difference.mean() < 1
+        assert found.size == (size[1], size[0])  # its own, not what it was decoded at
+
+
+def test_a_jpeg_below_four_times_the_target_is_decoded_in_full():
+    values = np.random.default_rng(0).integers(0, 256, (719, 719), dtype=np.uint8)
+    data = saved(Image.fromarray(values), "JPEG")
+    np.testing.assert_array_equal(
+        pixels(data, 1, height=180, width=180)[..., 0], fully_decoded(data, (180, 180))
+    )
+
+
+def test_a_large_turned_jpeg_keeps_its_own_size():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    data = saved(Image.new("L", (1600, 1200), 90), "JPEG", exif=exif)
+    assert decode_fingerprinted(data, height=180, width=180, channels=1).size == (1600, 1200)
+
+
+def test_the_first_picture_of_an_mpo_is_the_one():
+    """So phones save a picture with its depth, its gain map, or the other lens behind it."""
+    random = np.random.default_rng(0)
+    first, second = (Image.fromarray(random.integers(0, 256, (40, 48, 3), dtype=np.uint8)) for _ in "ab")
+    exif = Image.Exif()
+    exif[0x0112] = 3  # half a turn
+    data = saved(first, "MPO", save_all=True, append_images=[second], exif=exif)
+    with Image.open(io.BytesIO(data)) as image:
+        assert (image.format, image.n_frames) == ("MPO", 2)
+    check_header(io.BytesIO(data))
+    for channels in (1, 3):
+        alone = pixels(saved(first, "JPEG", exif=exif), channels, height=40, width=48)
+        np.testing.assert_array_equal(pixels(data, channels, height=40, width=48), alone)
+        np.testing.assert_allclose(
+            alone.mean((0, 1)),
+            np.asarray(first.convert("L" if channels == 1 else "RGB")).mean((0, 1)),
+            atol=2,
+        )

@@ -46,5 +46,5 @@ def test_of_a_jpeg_colour_is_looked_for_only_if_asked():
     ):
         data = saved(image, "JPEG", quality=60)
         assert seen(data) == (stored, None)
-        assert seen(data, look_for_colour=True) == (stored, shows)
+        assert seen(data, detect_colour=True) == (stored, shows)
     assert seen(saved(RED.convert("CMYK"), "JPEG")) == (True, True)

@@ -1,12 +1,13 @@
 """A PNG is read whatever text stands in it."""
 
 import io
+import itertools
 import struct
 import zlib
 
 import numpy as np
 import pytest
-from image_files import chunk, png
+from image_files import chunk, pixels, png, saved
 from PIL import Image, PngImagePlugin
 
 from tfrecords.images.decode import check_header, decode
@@ -83,3 +84,36 @@ def test_all_else_stays():
     )
     assert without_large_text(data) == data
     assert np.shape(found(data)) == (2, 2)
+
+
+def test_an_interlaced_png_is_as_any_other():
+    image = np.random.default_rng(0).integers(0, 256, (13, 11), dtype=np.uint8)
+    passes = [
+        (0, 0, 8, 8),
+        (0, 4, 8, 8),
+        (4, 0, 8, 4),
+        (0, 2, 4, 4),
+        (2, 0, 4, 2),
+        (0, 1, 2, 2),
+        (1, 0, 2, 1),
+    ]
+    rows = b"".join(b"\0" + row.tobytes() for y, x, dy, dx in passes for row in image[y::dy, x::dx])
+    found = pixels(png(11, 13, 8, 0, rows, interlaced=True), 1, height=13, width=11)
+    np.testing.assert_array_equal(found[..., 0], image)
+
+
+def test_every_damaged_byte_of_a_png_is_refused_or_harmless():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 12), dtype=np.uint8))
+    data = saved(image)
+    whole = pixels(data, 1, height=12, width=12)
+    refused = 0
+    for at, bit in itertools.product(range(len(data)), (1, 128)):
+        damaged = bytearray(data)
+        damaged[at] ^= bit
+        try:
+            found = pixels(bytes(damaged), 1, height=12, width=12)
+        except DecodeError:
+            refused += 1
+        else:
+            np.testing.assert_array_equal(found, whole)
+    assert refused > len(data)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from image_files import saved
+from image_files import pixels, saved
 from PIL import Image
 
 from tfrecords.images.decode import decode, decode_fingerprinted
@@ -116,3 +116,23 @@ def test_one_colour_is_told_by_the_pixels_without_bars():
     half = Image.new("RGB", (40, 10), (200, 0, 0))
     half.paste((0, 0, 200), (0, 0, 20, 10))
     assert not decode_fingerprinted(saved(half), **(grey | {"channels": 3})).is_flat
+
+
+def test_the_resize_is_antialiased():
+    checkerboard = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    for channels in (1, 3):
+        found = pixels(saved(Image.fromarray(checkerboard)), channels, height=16, width=16)
+        assert (found.shape, found.dtype) == ((16, 16, channels), np.uint8)
+        assert set(np.unique(found)) <= {127, 128}
+
+
+def test_the_aspect_ratio_is_not_kept():
+    halves = np.repeat(np.array([[0, 255]], np.uint8), [20, 20], axis=1).repeat(10, axis=0)
+    found = pixels(saved(Image.fromarray(halves)), 1, height=30, width=10)[..., 0]
+    assert (found[:, :4] == 0).all()
+    assert (found[:, 6:] == 255).all()
+
+
+def test_the_same_size_is_not_resampled():
+    image = np.random.default_rng(0).integers(0, 256, (9, 7), dtype=np.uint8)
+    np.testing.assert_array_equal(pixels(saved(Image.fromarray(image)), 1, height=9, width=7)[..., 0], image)

@@ -58,7 +58,7 @@ def test_several_pictures_are_refused(pages):
     for attempt in (lambda: check_header(io.BytesIO(data)), lambda: grey(data)):
         with pytest.raises(DecodeError) as caught:
             attempt()
-        said = "a TIFF file of 2 pictures; save the one that is meant as an image of its own"
+        said = "a TIFF file of 2 pictures; save the one that you need as an image of its own"
         assert str(caught.value) == said
 
 
@@ -104,7 +104,7 @@ def test_a_huge_page_is_refused_from_its_header():
     data = tiff_pages((20, 15, 9, {}), (40, 30, 200, {}))
     wide = data.replace((40).to_bytes(4, "little"), (4_000_000).to_bytes(4, "little"))
     assert wide != data
-    with pytest.raises(DecodeError, match="its header announces 4000000x30 pixels"):
+    with pytest.raises(DecodeError, match="its header says 4000000x30 pixels"):
         check_header(io.BytesIO(wide))
 
 

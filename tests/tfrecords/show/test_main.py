@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfrecords.augment import Draw, apply
+from tfrecords.augment import Transform, apply_transform
 from tfrecords.example import decode
 from tfrecords.manifest import Manifest
 from tfrecords.records import read_records
@@ -19,7 +19,12 @@ from tfrecords.records import read_records
 def converted(run_command, image_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("converted") / "data"
     done = run_command(
-        "tfrecords.convert", f"--images={image_folder}", f"--out={out}", "--size=36x44", "--copies=2"
+        "tfrecords.convert",
+        f"--images={image_folder}",
+        f"--out={out}",
+        "--size=36x44",
+        "--copies=2",
+        "--gamma=0.3",
     )
     assert done.returncode == 0, done.stderr
     return out
@@ -48,7 +53,7 @@ def test_the_manifest_in_words_and_a_sheet(run_command, data):
     assert [line.split()[0] for line in lines[1:5]] == ["split", "train", "val", "test"]
     assert lines[5] == (
         "copies: flip 0.5, rotation 10.0, zoom 0.1, crop 0.1, translation 0.05, brightness 0.1, "
-        "contrast 0.15, fill reflect"
+        "contrast 0.15, gamma 0.3, fill reflect"
     )
     assert lines[6].startswith("written with numpy ")
     assert "pillow " in lines[6]
@@ -88,7 +93,7 @@ def test_another_split_to_another_file(run_command, data, tmp_path):
             ["--data={data}", "--png={data}/none/sheet.png"],
             "--png={data}/none/sheet.png: cannot be written: No ",
         ),
-        (["--data={data}", "--png=sheet", "--html=sheet"], "--html=sheet: is --png too"),
+        (["--data={data}", "--png=sheet", "--html=sheet"], "--html=sheet: is also the file of --png"),
         (["--data={data}", "--colour=red"], "Unknown command line flag 'colour'"),
         (["--split=train"], "flag --data=None: Flag --data must have a value other than None."),
         (
@@ -186,15 +191,15 @@ def test_the_draws_are_those_of_the_records(run_command, data):
     }
     for line in lines:
         found = re.fullmatch(
-            r"(.+), copy (\d): turned by .*; contrast x ([\d.]+), brightness ([-+\d.]+) of 255; "
-            r"matrix \[(.*)\]",
+            r"(.+), copy (\d): turned by .*; exponent ([\d.]+), contrast x ([\d.]+), "
+            r"brightness ([-+\d.]+) of 255; matrix \[(.*)\]",
             line,
         )
-        name, copy, gain, bias, matrix = found.groups()
+        name, copy, exponent, gain, bias, matrix = found.groups()
         values = np.array([[float(value) for value in row.split()] for row in matrix.split("; ")])
-        drawn = Draw(values, float(gain), float(bias))
+        transform = Transform(values, float(gain), float(bias), float(exponent))
         expected = records[name, int(copy)].astype(int)
-        shown = apply(records[name, 0], drawn).astype(int)
+        shown = apply_transform(records[name, 0], transform).astype(int)
         assert abs(shown - expected).max() <= 2  # printed digits
         assert abs(records[name, 0] - expected).max() > 20
 

@@ -150,7 +150,7 @@ def test_groups_that_look_the_same_are_one(plant):
     listing = list_images(plant(*(f"A/{name}.png" for name in names), "B/x_1.png"), r"^([^_]+)_")
     found = Counter(source.group for source in listing.sources)
     assert found == {"Jos\u00e9": 2, "p3": 3, "x": 1}
-    assert listing.notes == ("Group names taken without stray spaces and in one Unicode form: 3",)
+    assert listing.notes == ("Group names with stray spaces or in another Unicode form, normalized: 3",)
 
 
 def test_an_expression_that_misses_images(plant):
@@ -163,7 +163,7 @@ def test_an_expression_that_misses_images(plant):
 
 def test_an_expression_that_is_none(plant):
     assert refusal(plant(*PAIR), "(p") == (
-        "--group_regex='(p' is no regular expression: missing ), unterminated subpattern at position 0"
+        "--group_regex='(p' is not a regular expression: missing ), unterminated subpattern at position 0"
     )
 
 
@@ -189,8 +189,8 @@ def test_an_expression_that_is_none(plant):
         (["train/A/1.png", "train/B/1.png", "val/.DS_Store"],
          "{root}: split 'val' has no folder for class A, B; every split needs the same class folders (A, B)"),
         (["train/A/1.png", "train/B/1.png", "extra/1.png"],
-         "{root}: has split folders (train) and others beside them (extra); use either class folders, or "
-         "class folders below train, val, test; if all of these are classes, name them: "
+         "{root}: has split folders (train) and other folders beside them (extra); use either class folders, "
+         "or class folders inside train, val and test; if all of these are classes, name all of them: "
          "--classes=extra,train"),
         (["train/A/1.png", "train/B/1.png", "val/A/1.png", "validation/A/1.png"],
          "{root}: two folders for one split: train, val, validation"),
@@ -208,7 +208,7 @@ def test_layouts_that_cannot_be(plant, names, message):
 def test_a_root_that_is_no_folder(plant, tmp_path):
     root = plant(*PAIR)
     assert refusal(tmp_path / "none") == f"--images={tmp_path}/none: no such folder"
-    assert refusal(root / "A/1.png") == f"--images={root}/A/1.png: not a folder"
+    assert refusal(root / "A/1.png") == f"--images={root}/A/1.png: is not a folder"
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_a_link_that_leads_nowhere(plant, target, reason):
 def test_a_class_folder_that_is_a_broken_link(plant):
     root = plant(*PAIR)
     (root / "C").symlink_to("unmounted")
-    assert refusal(root) == f"{root}/C: a symbolic link that leads nowhere; mend or remove it"
+    assert refusal(root) == f"{root}/C: a symbolic link that leads nowhere; repair or remove it"
 
 
 def test_what_is_neither_file_nor_folder(plant):

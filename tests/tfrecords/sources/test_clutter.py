@@ -87,7 +87,7 @@ def test_clutter_is_passed_over_at_every_level_and_counted_by_kind(plant):
     listing = list_images(root)
     assert len(listing.sources) == 9
     assert listing.notes == (
-        "Passed over as no images: 1 #recycle, 1 *:Zone.Identifier*, 3 .DS_Store, 3 @eaDir, 1 Icon\\r, "
+        "Skipped, not images: 1 #recycle, 1 *:Zone.Identifier*, 3 .DS_Store, 3 @eaDir, 1 Icon\\r, "
         "1 hidden names (.*), 1 lost+found",
     )
 

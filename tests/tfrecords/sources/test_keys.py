@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from tfrecords.sources.keys import alike, split_named, unified, unified_path
+from tfrecords.sources.keys import lookalikes, normalized, normalized_path, split_named
 
 
 @pytest.mark.parametrize(
@@ -21,29 +21,29 @@ from tfrecords.sources.keys import alike, split_named, unified, unified_path
     ],
 )
 def test_stray_spaces_and_what_is_not_seen(text):
-    assert unified(text) == "patient 3"
-    assert unified(unified(text)) == unified(text)
+    assert normalized(text) == "patient 3"
+    assert normalized(normalized(text)) == normalized(text)
 
 
 @pytest.mark.parametrize("text", ["Röntgen", "Ångström", "가나", "Việt"])
 def test_forms_of_unicode_are_one(text):
-    assert unified(unicodedata.normalize("NFD", text)) == unicodedata.normalize("NFC", text)
+    assert normalized(unicodedata.normalize("NFD", text)) == unicodedata.normalize("NFC", text)
 
 
 @pytest.mark.parametrize(
     "text", ["P1", "p1", "a_b", "a-b", "12\u20133", "x\udce9", "\u0645\u06cc\u200c\u062e\u0648", "½"]
 )
 def test_what_is_seen_stays(text):
-    assert unified(text) == text
+    assert normalized(text) == text
 
 
 @pytest.mark.parametrize("text", ["", " ", "\u200b", "\u00a0\t", "\ufeff", "\u200d"])
 def test_spaces_alone_are_nothing(text):
-    assert unified(text) == ""
+    assert normalized(text) == ""
 
 
 def test_each_name_of_a_path_is_unified():
-    assert unified_path(" a\u00a0/ e\u0301.png ") == "a/\u00e9.png"
+    assert normalized_path(" a\u00a0/ e\u0301.png ") == "a/\u00e9.png"
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_names_of_splits(text, split):
 )
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_number_in_two_forms(pair, order):
-    ((one, other, how),) = alike(["x", *pair[::order], "y"])
+    ((one, other, how),) = lookalikes(["x", *pair[::order], "y"])
     assert {one, other} == set(pair)
     assert "number" in how
 
@@ -90,7 +90,7 @@ def test_a_number_in_two_forms(pair, order):
 )
 @pytest.mark.parametrize("order", [1, -1])
 def test_words_that_are_most_probably_one(pair, order):
-    ((later, earlier, how),) = alike(["x", *pair[::order], "y"])
+    ((later, earlier, how),) = lookalikes(["x", *pair[::order], "y"])
     assert (earlier, later) == pair[::order]
     assert "case" in how
 
@@ -104,11 +104,11 @@ def test_words_that_are_most_probably_one(pair, order):
     ],
 )
 def test_what_differs_stays_apart(keys):
-    assert list(alike(keys)) == []
+    assert list(lookalikes(keys)) == []
 
 
 def test_each_further_form_is_told_once():
-    assert [(later, earlier) for later, earlier, _ in alike(["7", "7.0", "007", "x", "X"])] == [
+    assert [(later, earlier) for later, earlier, _ in lookalikes(["7", "7.0", "007", "x", "X"])] == [
         ("7.0", "7"),
         ("007", "7.0"),
         ("X", "x"),

@@ -99,7 +99,7 @@ def test_an_ignored_folder_beside_splits_leaves_them_splits(plant):
     root = plant(*images("A/train", "A/test", "B/train", "B/test"), *images("B/extra", number=3))
     listing = list_images(root, subfolders="ignore=extra")
     assert [s.split for s in listing.sources] == ["train", "train", "test", "test"]
-    assert listing.notes == ("Passed over by --subfolders=ignore: 1 folders extra (3 files)",)
+    assert listing.notes == ("Skipped by --subfolders=ignore: 1 folders extra (3 files)",)
 
 
 def test_a_split_word_with_images_inside_is_a_class(plant):
@@ -210,7 +210,7 @@ def test_class_folders_that_look_the_same_are_one_class(plant, stray):
         (f"test/{stray}/0.png", 0)
     ]
     assert listing.notes == (
-        f"Class folders taken without stray spaces and in one Unicode form: {stray!a} as 'caf\u00e9'",
+        f"Class folders with stray spaces or in another Unicode form, normalized: {stray!a} as 'caf\u00e9'",
     )
 
 

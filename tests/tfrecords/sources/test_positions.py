@@ -152,5 +152,5 @@ def test_a_row_of_a_listing_leads_to_its_file(key_file, tmp_path):
 
 
 def test_a_name_that_no_file_has(images, key_file):
-    with pytest.raises(InputError, match=r"'NORMAL, file 999': no file is called so; .*NORMAL, file 1"):
+    with pytest.raises(InputError, match=r"'NORMAL, file 999': no file has this name; .*NORMAL, file 1"):
         file_at("NORMAL, file 999", images, key_file)

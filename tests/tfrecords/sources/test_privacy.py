@@ -220,7 +220,7 @@ def test_without_a_key_dicom_is_refused(convert, dicom_folder, tmp_path, facts):
     assert (done.returncode, done.stdout) == (2, "")
     assert re.search(
         facts(
-            f"error: {dicom_folder}: has DICOM files, whose patients are told apart by hashes with a key; "
+            f"error: {dicom_folder}: has DICOM files; hashing their patient ids needs --group_key_file; "
             f"make one, once, keep it where the images are kept, and give it with every conversion:\n"
             f"  head -c 32 /dev/urandom > group.key\n"
             f"  python -m tfrecords.convert --group_key_file=group.key --images={dicom_folder} ...\n"
@@ -268,8 +268,8 @@ def odd_syntax(path):
 HARMS = (
     (lose_mark, "not an image; allowed are JPEG, PNG, BMP, WebP, TIFF, GIF, AVIF, HEIC, JPEG 2000, DICOM"),
     (break_header, "a DICOM file in an unknown transfer syntax"),
-    (frames, "a DICOM file of 3 frames; save the frame that is meant as a file of its own"),
-    (no_patient, "a DICOM file without a PatientID; tell what is of one patient by --group_regex"),
+    (frames, "a DICOM file of 3 frames; save the frame that you need as a file of its own"),
+    (no_patient, "a DICOM file without a PatientID; name the patients with --group_regex"),
     (odd_syntax, "a DICOM file in an unknown transfer syntax"),
     (lambda path: path.write_text(f"{NAME}: notes"), "text, not an image; allowed are"),
     (lambda path: path.write_bytes(b""), "the file is empty (0 bytes)"),
@@ -321,7 +321,11 @@ def twin(images):
     ("harm", "arguments", "message"),
     [
         (split_patient, (), "groups are in two splits, first '"),
-        (loose, (), "/train: has a DICOM file outside the class folders; put it into that of its class"),
+        (
+            loose,
+            (),
+            "/train: has a DICOM file outside the class folders; put it into the folder of its class",
+        ),
         (loop, (), "/train/NORMAL: has a symbolic link below it to a folder above it; remove the link"),
         (twin, (), ""),
         (

@@ -163,10 +163,10 @@ def test_too_few_groups_to_carve(val, test, carved, needed, facts):
 @pytest.mark.parametrize(
     ("expression", "listed", "key_file", "told"),
     [
-        (r"^(p)\d", None, None, "joined by --group_regex='^(p)\\\\d': "),
-        (None, None, None, f"joined by the default --group_regex={CHEST_XRAY_GROUP!r} "),
-        (None, None, Path("key"), "joined by the PatientID of DICOM files or the default --group_regex="),
-        ("x", Path("list.csv"), Path("key"), "joined by the listing's column group or --group_regex='x': "),
+        (r"^(p)\d", None, None, "come from --group_regex='^(p)\\\\d': "),
+        (None, None, None, f"come from the default --group_regex={CHEST_XRAY_GROUP!r} "),
+        (None, None, Path("key"), "come from the PatientID of DICOM files or the default --group_regex="),
+        ("x", Path("list.csv"), Path("key"), "come from the listing's column group or --group_regex='x': "),
     ],
 )
 def test_too_few_groups_name_what_joined_them(expression, listed, key_file, told):
@@ -175,14 +175,14 @@ def test_too_few_groups_name_what_joined_them(expression, listed, key_file, told
     with pytest.raises(InputError) as caught:
         assign_splits(listing(*rows), val_fraction=0.15, test_fraction=None, seed=0, joined_by=by)
     assert told in str(caught.value)
-    assert "'NORMAL', has 1 (20 images), 3 are needed" in str(caught.value)
+    assert "'NORMAL', has 1 (20 images), but 3 are needed" in str(caught.value)
 
 
 def test_too_few_images_are_not_called_joined():
     rows = [(label, f"{label}{number}", None) for label in (0, 1) for number in range(2)]
     with pytest.raises(InputError) as caught:
         assign(rows)
-    assert "has 2 (2 images), 3 are needed; add images" in str(caught.value)
+    assert "has 2 (2 images), but 3 are needed; add images" in str(caught.value)
     assert "--group_regex" not in str(caught.value)
 
 

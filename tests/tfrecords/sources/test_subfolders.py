@@ -35,7 +35,7 @@ def test_ignored_folders_are_passed_over_and_counted(masks):
     listing = list_images(masks, subfolders="ignore=masks")
     assert [s.path for s in listing.sources] == images("COVID/images", "Normal/images", number=3)
     assert listing.notes == (
-        "Passed over by --subfolders=ignore: 2 folders masks (4 files)",
+        "Skipped by --subfolders=ignore: 2 folders masks (4 files)",
         "Subfolders of the same name below several class folders, taken: images (6 files)",
     )
 
@@ -107,7 +107,7 @@ def test_many_names_are_counted_and_ten_shown(plant):
 def test_an_ignored_name_that_is_nowhere_is_refused(masks):
     message = refusal(masks, subfolders="ignore=masks,mask")
     assert message.startswith("--subfolders=ignore=masks,mask: ")
-    assert message.endswith("no folder mask; there are images")
+    assert message.endswith("is called mask; there are images")
 
 
 def test_a_class_of_ignored_folders_alone_is_refused(masks):
@@ -152,13 +152,11 @@ def test_masks_beside_their_images_are_refused(plant):
     ]
     root = plant(*names)
     message = refusal(root)
-    assert (
-        "3 of 6 files are named as masks or the like of images beside them, first A/a (1)_mask.png" in message
-    )
+    assert "3 of 6 files are named like masks of other images, first A/a (1)_mask.png" in message
     assert "a (1)" not in refusal(root, key=GroupKey(bytes(32)))
     kept = list_images(root, subfolders="keep")
     assert len(kept.sources) == 6
-    assert kept.notes == ("Files named as masks or the like of others beside them, taken: 3",)
+    assert kept.notes == ("Files named like masks of other images, taken as images: 3",)
 
 
 def test_names_that_sound_like_masks_but_belong_to_nothing_are_images(plant):

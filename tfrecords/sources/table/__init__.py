@@ -1,1 +1,1 @@
-"""How a table is read: `files` gives texts, `columns` their meaning, `paths` the images that they name."""
+"""Reads a table: `files` returns its cells as text, `columns` finds the columns, `paths` finds the files."""

@@ -1,4 +1,4 @@
-"""Which column of a table holds what, and what its header lacks, with the likely fix."""
+"""Finds the columns of a table by its header, or says what is missing, with the likely fix."""
 
 import re
 import shlex
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Final
 
 from tfrecords.errors import InputError, first_names
-from tfrecords.sources.keys import unified
+from tfrecords.sources.keys import normalized
 from tfrecords.sources.table.files import Rows
 
 REQUIRED: Final = ("path", "label")
 OPTIONAL: Final = ("group", "split")
 COLUMNS: Final = (*REQUIRED, *OPTIONAL)
 
-_LIKELY: Final = {  # names that people and public data sets use, without case and what is no letter or digit
+_LIKELY: Final = {  # names in public data sets, in lower case, only letters and digits
     "path": "image img file filename filepath imagepath imgpath imagefile imagename imageid imageindex "
     "imgid imgname files paths images picture photo pathtoimage relativepath dicompath dicom imagefilename",
     "label": "class classes labels target targets category diagnosis dx finding findings findinglabels "
@@ -25,20 +25,20 @@ _LIKELY: Final = {  # names that people and public data sets use, without case a
     "split": "set subset fold partition dataset phase usage splits dataseries traintest",
 }
 _LIKELY_ROLE: Final = {name: role for role, names in _LIKELY.items() for name in names.split()}
-_PANDAS_INDEX: Final = re.compile(r"__index_level_\d+__")  # in Parquet; no column of the user's
+_PANDAS_INDEX: Final = re.compile(r"__index_level_\d+__")  # added by pandas to Parquet files
 _FLAGS: Final = frozenset(("0", "1", "0.0", "1.0", "true", "false"))
 _ONES: Final = frozenset(("1", "1.0", "true"))
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What is to be found in a header.
+    """The columns to find in a header.
 
     Attributes:
-        named: the columns that the user named, by what they hold: path, label, group or split. The others
-            have these names themselves, in any case.
+        named: names of columns that the user gave, by what they hold: path, label, group or split. The other
+            columns have these names themselves, in any case.
         allow_others: whether there may be other columns.
-        quote: whether errors may show what could be the first row of a table without a header.
+        quote: whether errors may show the first row, which may be data where a table has no header.
     """
 
     named: Mapping[str, str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Columns:
     quote: bool = True
 
     def rate(self, header: Sequence[str]) -> int:
-        """Returns how many columns of a header are known; those that are likely count as less."""
+        """Returns a score of a header: 100 for each known column, 1 for each likely one."""
         known = sum(bool(self._places(header, what)) for what in COLUMNS)
         return 100 * known + min(sum(_likely_role(name) is not None for name in header), 99)
 
@@ -55,11 +55,11 @@ class Columns:
 
         Args:
             file: the table, for errors.
-            header: its first row.
-            rows: those below; read only where labels are missing.
+            header: the first row.
+            rows: the other rows; read only where labels are missing.
 
         Raises:
-            InputError: a column is missing, there twice, or not known.
+            InputError: a column is missing, there twice, or unknown.
         """
         found = {what: self._places(header, what) for what in COLUMNS}
         for what, there in found.items():
@@ -97,27 +97,27 @@ class Columns:
             index = any(name == "" or name.startswith("Unnamed:") for name in names)
             raise InputError(
                 f"--listing={file}: unknown column{'s'[: len(unknown) != 1]} "
-                f"{first_names(list(map(repr, names)))}; {self._allowed()}: rename or remove others, or pass "
-                f"them over with --allow_columns{self._guess(header, places, OPTIONAL)}"
-                + "; a column without a name is the index of pandas: write with index=False"
+                f"{first_names(list(map(repr, names)))}; {self._allowed()}: rename or remove others, or "
+                f"ignore them with --allow_columns{self._guess(header, places, OPTIONAL)}"
+                + "; a column without a name is the index of pandas: write the table with index=False"
                 * index
             )
         return places
 
     def passed_over(self, header: Sequence[str], places: Mapping[str, int]) -> list[str]:
-        """Returns a line for each wanted column that is most probably there under another name."""
+        """Returns a line for each ignored column that is probably the group or the split."""
         out = []
         for what in OPTIONAL:
             likely = [name for name in header if _likely_role(name) == what]
             if what not in places and likely:
                 flag = f"--{what}_column={shlex.quote(likely[0])}"
                 out.append(
-                    f"column {likely[0]!r} of the listing was passed over; if it is the {what}, give {flag}"
+                    f"column {likely[0]!r} of the listing was ignored; if it is the {what}, give {flag}"
                 )
         return out
 
     def _places(self, header: Sequence[str], what: str) -> list[int]:
-        """Returns where a column is: by its very name, or else where case and spaces alone differ."""
+        """Returns the places of a column: with its exact name, or else apart from case and spaces."""
         wanted = self.named.get(what, what)
         like = _folded(wanted)
         alike = [place for place, name in enumerate(header) if _folded(name) == like]
@@ -126,7 +126,7 @@ class Columns:
 
     def _allowed(self) -> str:
         names = [self.named.get(what, what) for what in COLUMNS]
-        return f"allowed are {names[0]}, {names[1]}, {names[2]} and {names[3]}, the last two if wanted"
+        return f"allowed are {names[0]}, {names[1]}, {names[2]} and {names[3]}; the last two are optional"
 
     def _guess(self, header: Sequence[str], places: Mapping[str, int], missing: Collection[str]) -> str:
         flags = []
@@ -148,7 +148,7 @@ class Columns:
 
 
 def _folded(name: str) -> str:
-    return unified(name).casefold()
+    return normalized(name).casefold()
 
 
 def _likely_role(name: str) -> str | None:
@@ -158,20 +158,20 @@ def _likely_role(name: str) -> str | None:
 def _one_hot(
     file: Path, header: Sequence[str], rows: Iterator[Sequence[str]], places: Collection[int]
 ) -> str:
-    """Returns what to do where columns of 0 and 1 stand for classes, or "".
+    """Returns the fix for a table with a column of 0 and 1 for each class; "" for other tables.
 
     Args:
         file: the table.
         header: the names of the columns.
-        rows: all.
-        places: of columns that hold something else.
+        rows: all rows.
+        places: places of the columns that hold something else.
     """
     flags = set(range(len(header))) - set(places)
     ones: list[int] = []  # of each row, a bit for each column
     for cells in rows:
         if len(cells) != len(header):
             continue
-        values = {place: unified(cells[place]).casefold() for place in flags}
+        values = {place: normalized(cells[place]).casefold() for place in flags}
         flags = {place for place, value in values.items() if value in _FLAGS}
         ones.append(sum(1 << place for place in flags if values[place] in _ONES))
     names = [name for place, name in enumerate(header) if place in flags]
@@ -185,14 +185,15 @@ def _one_hot(
     if several := [number for number, count in enumerate(counts, 1) if count > 1]:
         return (
             f"{said}, and {len(several)} of {len(ones)} rows, first row {several[0]}, have more than one 1: "
-            f"multi-label data are not supported (docs/decisions.md). Keep the rows with one 1, or tell one "
-            f"of the columns from the rest with --label_column=NAME --allow_columns"
+            f"multi-label data are not supported (docs/decisions.md). Keep the rows with one 1, or use a "
+            f"single column with --label_column=NAME --allow_columns"
         )
     none = [number for number, count in enumerate(counts, 1) if count == 0]
-    told = f"; {len(none)} rows, first row {none[0]}, have none and get the class 'none'" if none else ""
+    without = f"; {len(none)} rows, first row {none[0]}, have none and get the class 'none'" if none else ""
     rest = ".where(t[c].any(axis=1), 'none')" if none else ""
     return (
-        f"{said}, a class each: one 1 a row{told}. One column must hold the names of the classes; in Python\n"
+        f"{said}, one column for each class and one 1 in each row{without}. One column must hold the names "
+        f"of the classes; in Python\n"
         f"  import pandas; t = pandas.read_csv({str(file)!r})\n"
         f"  c = [name for name in t if set(t[name]) <= {{0, 1}}]\n"
         f"  t = t.assign(label=t[c].idxmax(axis=1){rest}).drop(columns=c)\n"

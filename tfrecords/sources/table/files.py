@@ -1,4 +1,4 @@
-"""A table's file to texts: CSV with any usual separator and encoding, or Parquet; its content tells which."""
+"""Reads the cells of a table as text: CSV with any usual separator and encoding, or Parquet."""
 
 import codecs
 import csv
@@ -18,19 +18,19 @@ from tfrecords.images.kinds import HEAD_BYTES, DecodeError, check_kind
 
 SEPARATORS: Final = (",", ";", "\t", "|")
 _BATCH: Final = 4096  # rows of a Parquet file in memory at a time
-_HEAD: Final = 512  # bytes that tell what a file is
+_HEAD: Final = 512  # bytes read to recognise a file
 _LONGEST_HEADER: Final = 1 << 20  # characters
-_LARGEST_EXACT: Final = 2**53  # a float holds every whole number up to here
+_LARGEST_EXACT: Final = 2**53  # a float64 holds every whole number up to here
 _SEP_LINE: Final = re.compile(r'"?sep=([^"\r\n])"?[\r\n]*', re.IGNORECASE)
 
-_ENCODINGS: Final = (  # by the byte order mark, the longer first
+_ENCODINGS: Final = (  # (byte order mark, encoding), the longer marks first
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _AS_CSV: Final = "save it as CSV (in the program that made it: Save as, CSV UTF-8)"
-_OTHERS: Final = (  # (first bytes, in lower case; what it is; the fix)
+_OTHERS: Final = (  # (first bytes in lower case, name, fix)
     (b"\xd0\xcf\x11\xe0", "an Excel file (.xls)", _AS_CSV),
     (b"arrow1", "an Arrow or Feather file", "write it as CSV or Parquet"),
     (b"\x1f\x8b", "compressed by gzip", "unpack it with gunzip"),
@@ -54,14 +54,15 @@ _OTHERS: Final = (  # (first bytes, in lower case; what it is; the fix)
 
 
 class Rows(Protocol):
-    """Yields the rows of a table; to be called once."""
+    """Yields the rows of a table; call it once."""
 
     def __call__(self, wanted: Collection[int], *, strict: bool = True) -> Iterator[Sequence[str]]:
         """Yields the rows below the header, each with as many cells as it has.
 
         Args:
-            wanted: the places of the columns that are wanted; the cells of others may be "".
-            strict: whether what is no text and no whole number is refused; else it is made text.
+            wanted: places of the columns to read; the cells of other columns may be "".
+            strict: whether to refuse values that are neither text nor whole numbers, or to turn them into
+                text.
         """
 
 
@@ -71,7 +72,7 @@ class Table:
 
     Attributes:
         header: the names of the columns.
-        rows: those below.
+        rows: yields the rows below the header.
     """
 
     header: tuple[str, ...]
@@ -82,15 +83,15 @@ class Table:
 def open_table(file: Path, rate: Callable[[Sequence[str]], int]) -> Iterator[Table]:
     """Opens a table.
 
-    Text is UTF-8 (bytes that are not are kept as `os.fsdecode` does) or UTF-16; Excel's first line `sep=;` is
-    honoured.
+    Text is UTF-8 or UTF-16; other bytes are kept as `os.fsdecode` keeps them. Excel's first line `sep=;` sets
+    the separator.
 
     Args:
         file: the file.
-        rate: how many columns of a header are known; the separator that makes most known is the file's.
+        rate: scores a header by its known columns; the separator with the best score is taken.
 
     Raises:
-        InputError: the file cannot be read, or is of another kind; while the rows are read, too.
+        InputError: the file cannot be read, or is of another kind; also while rows are read.
     """
     try:
         with file.open("rb") as opened:
@@ -129,7 +130,7 @@ def _refuse_others(file: Path, opened: IO[bytes], head: bytes) -> None:
                 )
             except DecodeError:
                 return
-            if b"\0" not in head:  # text that starts as an image does: a column BMI, for one
+            if b"\0" not in head:  # text that begins like an image, such as a column BMI
                 return
     raise InputError(f"--listing={file}: is {found}; it must be CSV or Parquet: {fix}")
 
@@ -138,7 +139,7 @@ def _encoding(head: bytes) -> str:
     for mark, name in _ENCODINGS:
         if head.startswith(mark):
             return name
-    if len(head) >= 4 and not head[0] == head[1] == 0:  # UTF-16 without its mark: a header is ASCII
+    if len(head) >= 4 and not head[0] == head[1] == 0:  # UTF-16 without a mark, if the header is ASCII
         if not any(head[1:8:2]):
             return "utf-16-le"
         if not any(head[0:8:2]):
@@ -147,7 +148,7 @@ def _encoding(head: bytes) -> str:
 
 
 def _csv(file: Path, opened: IO[bytes], encoding: str, rate: Callable[[Sequence[str]], int]) -> Table:
-    # File names need not be UTF-8: what is not comes through as the file system gives it.
+    # File names need not be UTF-8: other bytes stay as the file system has them.
     text = io.TextIOWrapper(
         opened, encoding, errors="surrogateescape" if encoding == "utf-8-sig" else "strict", newline=""
     )
@@ -166,13 +167,13 @@ def _csv(file: Path, opened: IO[bytes], encoding: str, rate: Callable[[Sequence[
     def rows(wanted: Collection[int], *, strict: bool = True) -> Iterator[Sequence[str]]:
         reader = csv.reader(text, strict=True, delimiter=separator)
         with _csv_errors(file, lambda: above + reader.line_num):
-            yield from filter(None, reader)  # empty lines are none
+            yield from filter(None, reader)  # without empty lines
 
     return Table(tuple(headers[separator]), rows)
 
 
 def _first_line(text: IO[str]) -> str:
-    """Returns the first line that is not empty, with those above it; quoted, it may go on over several."""
+    """Returns the first line that is not empty, with empty lines above; quotes may continue it over lines."""
     line = ""
     while part := text.readline(_LONGEST_HEADER):
         line += part
@@ -182,7 +183,7 @@ def _first_line(text: IO[str]) -> str:
 
 
 def _headers(line: str, separators: Sequence[str]) -> dict[str, list[str]]:
-    """Returns the cells of the first line by each separator with which it is CSV."""
+    """Returns the cells of the first line for each separator with which the line is valid CSV."""
     found: dict[str, list[str]] = {}
     errors = []
     for separator in separators:
@@ -200,7 +201,7 @@ def _csv_errors(file: Path, line: Callable[[], int]) -> Iterator[None]:
     try:
         yield
     except (csv.Error, UnicodeError) as error:
-        why = "is no CSV" if isinstance(error, csv.Error) else "is cut or damaged text"
+        why = "is not CSV" if isinstance(error, csv.Error) else "is cut or damaged text"
         raise InputError(f"--listing={file}: line {line()}: {why}: {error}") from None
     except OSError as error:
         raise InputError(f"--listing={file}: cannot be read: {error.strerror}") from None
@@ -222,7 +223,7 @@ def _parquet(file: Path) -> Iterator[Table]:
             names = opened.schema_arrow.names
 
             def rows(wanted: Collection[int], *, strict: bool = True) -> Iterator[Sequence[str]]:
-                """Yields rows, a batch at a time in memory."""
+                """Yields rows; holds one batch in memory."""
                 number = 0
                 columns = [names[place] for place in sorted(wanted)]
                 empty = [""] * len(names)
@@ -243,12 +244,14 @@ def _parquet(file: Path) -> Iterator[Table]:
 
 
 def _text(file: Path, number: int, name: str, value: Any) -> str:
-    """Returns a cell as text: numbers that are whole without a point, for pandas makes floats of them."""
-    if value is None or (isinstance(value, float | Decimal) and math.isnan(value)):  # as pandas says none
+    """Returns a cell as text; whole floats lose their point, because pandas turns integers into floats."""
+    if value is None or (
+        isinstance(value, float | Decimal) and math.isnan(value)
+    ):  # how pandas writes a missing value
         return ""
     if isinstance(value, str):
         return value
-    if isinstance(value, bytes):  # text, by programs that do not say so
+    if isinstance(value, bytes):  # text of a program that does not mark it as text
         return value.decode("utf-8", "surrogateescape")
     if isinstance(value, int):
         return str(value)
@@ -260,7 +263,7 @@ def _text(file: Path, number: int, name: str, value: Any) -> str:
         return str(int(value))
     found = type(value).__name__
     if isinstance(value, float | Decimal):
-        found = f"{found}s that are not whole or too large to be exact"
+        found = f"{found}s that are not whole, or too large to be exact"
     raise InputError(
         f"--listing={file}: column {name!r} holds {found}, first in row {number}; it must hold text or whole "
         f"numbers"

@@ -1,4 +1,4 @@
-"""Which file below a folder a path in a table means: as it is written, or as programs and people write it."""
+"""Finds the file that a path in a table means, also where it is not written exactly like the file's name."""
 
 import os
 import posixpath
@@ -11,7 +11,7 @@ from stat import S_ISDIR, S_ISREG
 from typing import Final, NamedTuple
 
 from tfrecords.errors import first_names
-from tfrecords.sources.keys import unified, unified_path
+from tfrecords.sources.keys import normalized, normalized_path
 from tfrecords.sources.rejection import SHOWN
 
 _SUFFIXES: Final = frozenset(
@@ -22,22 +22,22 @@ _SUFFIXES: Final = frozenset(
     )
 )
 _URL: Final = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
-_MOST_LOOKED_AT: Final = 50  # names in the folder, for a hint
+_MOST_LOOKED_AT: Final = 50  # names in a folder that a hint is searched in
 
-# What `PathFinder.told` counts.
-SPACES: Final = "path"  # unified, as values of the other columns are
+# The kinds of corrections that `PathFinder.corrections` counts.
+SPACES: Final = "path"  # stray spaces or Unicode forms; counted as the column "path"
 EXTENSION: Final = "extension"
 BACKSLASH: Final = "backslash"
 ABSOLUTE: Final = "absolute"
 
 
-class Found(NamedTuple):
-    """What a path leads to.
+class FoundFile(NamedTuple):
+    """The file that a path means.
 
     Attributes:
-        path: below the folder, as it is on the disk; of what is not there, as it is written.
-        size: of the file, bytes; None for what is neither file nor folder.
-        problem: why it is none, or "".
+        path: path below the folder as it is on the disk; if there is no file, as it is written.
+        size: size of the file in bytes; None if it is no regular file.
+        problem: why there is no file, or "".
     """
 
     path: str
@@ -48,36 +48,36 @@ class Found(NamedTuple):
 class PathFinder:
     """Finds files below a folder.
 
-    A path as it is written goes first. If nothing is there, a backslash is read as a slash, then the names in
-    each folder are compared in their unified form, and a name without a suffix is that of the one image
-    file that has it. An absolute path must lead below the folder.
+    First it takes a path as written. If there is no such file, it reads a backslash as a slash, compares the
+    names in each folder in normalized form, and takes a name without a suffix for the only image file with
+    that stem. An absolute path must lead below the folder.
 
     Args:
         root: the folder.
         quote: whether problems may show names.
 
     Attributes:
-        told: how many paths were not simply there, by what had to be done.
+        corrections: number of paths that were corrected, by the kind of correction.
     """
 
     def __init__(self, root: Path, *, quote: bool) -> None:
-        self.told: Counter[str] = Counter()
+        self.corrections: Counter[str] = Counter()
         self._root = str(root)
         self._quote = quote
         self._names: dict[str, dict[str, list[str]]] = {}
         self._stems: dict[str, dict[str, list[str]]] = {}
         self._places: dict[str, str | None] = {}
-        self._hints = SHOWN  # a hint is looked for on the disk, so only for problems that are shown
+        self._hints = SHOWN  # a hint costs a search on the disk, so only shown problems get one
 
-    def find(self, written: str) -> Found:
-        """Returns the file that a path means, or what is wrong with it."""
+    def find(self, written: str) -> FoundFile:
+        """Returns the file that a path means, or the problem of the path."""
         if "\0" in written:
-            return Found(written, None, f"the path{self._named(written)} holds a NUL character")
+            return FoundFile(written, None, f"the path{self._named(written)} holds a NUL character")
         path = posixpath.normpath(written)
         if not path.startswith(("/", ".")):  # as nearly all are
             size, problem = self._size(path)
             if not problem:
-                return Found(path, size)
+                return FoundFile(path, size)
         spellings = _spellings(written)
         below = [self._below_root(spelling) for spelling in spellings]
         problem = ""
@@ -85,8 +85,8 @@ class PathFinder:
             size, not_there = (None, wrong) if wrong else self._size(path)
             if not not_there:
                 if path != written:
-                    self._tell(written, spelling, path)
-                return Found(path, size)
+                    self._count_corrections(written, spelling, path)
+                return FoundFile(path, size)
             problem = problem or not_there
         for spelling, (path, wrong) in zip(spellings, below, strict=True):
             matches = [] if wrong else self._matches(path)
@@ -94,14 +94,16 @@ class PathFinder:
                 named = f"{len(matches)} files"
                 if self._quote:
                     named = first_names(list(map(repr, matches)))
-                return Found(path, None, f"the path{self._named(path)} could be {named}: write it in full")
+                return FoundFile(
+                    path, None, f"the path{self._named(path)} could be {named}: write it in full"
+                )
             if matches:
-                self._tell(written, spelling, matches[0])
-                return Found(matches[0], *self._size(matches[0]))
-        return Found(written, None, problem + self._hint(spellings[-1]))
+                self._count_corrections(written, spelling, matches[0])
+                return FoundFile(matches[0], *self._size(matches[0]))
+        return FoundFile(written, None, problem + self._hint(spellings[-1]))
 
     def _below_root(self, written: str) -> tuple[str, str]:
-        """Returns a path below the folder, normal, and what is wrong with it or ""."""
+        """Returns a normalized path below the folder, and its problem or ""."""
         path = posixpath.normpath(written)
         if path.startswith("/"):
             folder, name = posixpath.split(path)
@@ -114,7 +116,7 @@ class PathFinder:
         return path, ""
 
     def _place(self, folder: str) -> str | None:
-        """Returns where an absolute folder is below the root, through links too, or None."""
+        """Returns the path of an absolute folder below the root, links followed; None if it is not below."""
         if folder not in self._places:
             above, name = posixpath.split(folder)
             place: str | None = None
@@ -135,7 +137,7 @@ class PathFinder:
         return (status.st_size if S_ISREG(status.st_mode) else None), ""
 
     def _matches(self, path: str) -> list[str]:
-        """Returns the files whose names are alike, sorted."""
+        """Returns the files whose normalized names match a path, sorted."""
         *parents, last = path.split("/")
         folders = [""]
         for part in parents:
@@ -148,8 +150,8 @@ class PathFinder:
         return sorted(files, key=os.fsencode)
 
     def _alike(self, folder: str, name: str) -> list[str]:
-        """Returns the names in a folder with the same unified form; the very same alone if it is there."""
-        names = self._scanned(folder).get(unified(name), [])
+        """Returns the names in a folder with the same normalized form; only the exact name if it exists."""
+        names = self._scanned(folder).get(normalized(name), [])
         return [name] if name in names else names
 
     def _with_stem(self, folder: str, stem: str) -> list[str]:
@@ -158,32 +160,32 @@ class PathFinder:
             for name in (name for names in self._scanned(folder).values() for name in names):
                 start, suffix = posixpath.splitext(name)
                 if suffix.strip().casefold() in _SUFFIXES:
-                    stems.setdefault(unified(start), []).append(name)
+                    stems.setdefault(normalized(start), []).append(name)
             self._stems[folder] = stems
-        return self._stems[folder].get(unified(stem), [])
+        return self._stems[folder].get(normalized(stem), [])
 
     def _scanned(self, folder: str) -> dict[str, list[str]]:
-        """Returns the names in a folder by their unified form; a folder is read once."""
+        """Returns the names in a folder by their normalized form; a folder is read once."""
         if folder not in self._names:
             names: dict[str, list[str]] = {}
             try:
                 for name in os.listdir(f"{self._root}/{folder}"):  # noqa: PTH208 - names alone are wanted
-                    names.setdefault(unified(name), []).append(name)
-            except OSError:  # nothing to be found in it: the path is told as not there
+                    names.setdefault(normalized(name), []).append(name)
+            except OSError:  # no names: the path is reported as not found
                 names = {}
             self._names[folder] = names
         return self._names[folder]
 
-    def _tell(self, written: str, spelling: str, found: str) -> None:
+    def _count_corrections(self, written: str, spelling: str, found: str) -> None:
         path = self._below_root(spelling)[0]
-        plain = unified_path(path)
-        self.told[EXTENSION] += plain != unified_path(found)
-        self.told[SPACES] += path != found and (plain == unified_path(found) or plain != path)
-        self.told[BACKSLASH] += "\\" in written and "\\" not in spelling
-        self.told[ABSOLUTE] += spelling.startswith("/")
+        plain = normalized_path(path)
+        self.corrections[EXTENSION] += plain != normalized_path(found)
+        self.corrections[SPACES] += path != found and (plain == normalized_path(found) or plain != path)
+        self.corrections[BACKSLASH] += "\\" in written and "\\" not in spelling
+        self.corrections[ABSOLUTE] += spelling.startswith("/")
 
     def _hint(self, path: str) -> str:
-        """Returns where the file may be, or ""."""
+        """Returns a hint where the file may be, or ""."""
         self._hints -= 1
         if self._hints < 0:
             return ""
@@ -206,9 +208,9 @@ class PathFinder:
             if self._matches("/".join([folder, *parts])):
                 yield f"; it is there below {folder!r}: give --images={self._root}/{folder}"
         folder = "".join(f"{part}/" for part in parts[:-1])
-        like = unified(parts[-1]).casefold()
+        like = normalized(parts[-1]).casefold()
         for name in (name for names in self._scanned(folder).values() for name in names):
-            other = unified(name).casefold()
+            other = normalized(name).casefold()
             if name == parts[-1]:  # a folder
                 continue
             if other == like or posixpath.splitext(other)[0] == posixpath.splitext(like)[0]:
@@ -223,14 +225,14 @@ class PathFinder:
 
 
 def _spellings(written: str) -> list[str]:
-    """Returns the path as it is written, and what else it may be: other separators, another encoding."""
+    """Returns the path as written, and with other separators or another encoding."""
     out = [written]
     if "\\" in written:
         out.append(written.replace("\\", "/"))
     if not written.isprintable():
-        with suppress(UnicodeError):  # a spreadsheet on Windows writes what is no UTF-8
+        with suppress(UnicodeError):  # spreadsheets on Windows may not write UTF-8
             out.append(os.fsencode(written).decode("cp1252" if _has_bytes(written) else "utf-8"))
-    trimmed = unified_path(unified(out[-1]))
+    trimmed = normalized_path(normalized(out[-1]))
     if trimmed.startswith("/") and trimmed not in out:
         out.append(trimmed)
     return list(dict.fromkeys(out))

@@ -92,9 +92,9 @@ def test_what_is_passed_over_and_may_be_the_group():
     columns = Columns(allow_others=True)
     header = ["path", "label", "age", "Patient ID", "set"]
     assert columns.passed_over(header, columns.places(FILE, header, None)) == [
-        "column 'Patient ID' of the listing was passed over; if it is the group, give "
+        "column 'Patient ID' of the listing was ignored; if it is the group, give "
         "--group_column='Patient ID'",
-        "column 'set' of the listing was passed over; if it is the split, give --split_column=set",
+        "column 'set' of the listing was ignored; if it is the split, give --split_column=set",
     ]
     columns = Columns({"group": "Patient ID", "split": "set"}, allow_others=True)
     assert columns.passed_over(header, columns.places(FILE, header, None)) == []

@@ -136,9 +136,9 @@ def test_text_that_starts_as_an_image_does(tmp_path):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b'path;label\n"a";b\n"c"x;d\n', "line 3: is no CSV"),
-        (b'sep=;\npath;label\n"c"x;d\n', "line 3: is no CSV"),
-        (b'"path"x\n', "line 1: is no CSV"),
+        (b'path;label\n"a";b\n"c"x;d\n', "line 3: is not CSV"),
+        (b'sep=;\npath;label\n"c"x;d\n', "line 3: is not CSV"),
+        (b'"path"x\n', "line 1: is not CSV"),
         ("path,label\na,b\n".encode("utf-16")[:-1], "cut or damaged text"),
     ],
 )

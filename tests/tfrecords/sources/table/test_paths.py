@@ -15,7 +15,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def find(root):
-    """Makes files and returns what a path means there: the path or the problem, and what was told."""
+    """Makes files and returns what a path means there: the path or the problem, and what was corrected."""
 
     def found(written, *names, quote=True):
         for name in names:
@@ -24,7 +24,7 @@ def find(root):
         finder = PathFinder(root, quote=quote)
         result = finder.find(written)
         assert (result.size == 3) == (not result.problem)
-        return result.problem or result.path, {what for what, count in finder.told.items() if count}
+        return result.problem or result.path, {what for what, count in finder.corrections.items() if count}
 
     return found
 
@@ -48,7 +48,7 @@ def test_stray_spaces_and_forms_of_unicode(find, written, name):
 
 
 @pytest.mark.parametrize(
-    ("written", "name", "told"),
+    ("written", "name", "corrections"),
     [
         ("id000", "id000.png", {EXTENSION}),
         ("id000", "id000.JPEG", {EXTENSION}),
@@ -60,8 +60,8 @@ def test_stray_spaces_and_forms_of_unicode(find, written, name):
         ("./a.png", "a.png", set()),
     ],
 )
-def test_without_extension_and_with_backslashes(find, written, name, told):
-    assert find(written, name, "id0001.png", "id000.txt", "id000.csv") == (name, told)
+def test_without_extension_and_with_backslashes(find, written, name, corrections):
+    assert find(written, name, "id0001.png", "id000.txt", "id000.csv") == (name, corrections)
 
 
 def test_a_folder_of_the_same_name_is_no_image(find):
@@ -79,10 +79,10 @@ def test_a_folder_of_the_same_name_is_no_image(find):
     ],
 )
 def test_two_files_that_it_could_be(find, written, names):
-    problem, told = find(written, *names)
+    problem, corrections = find(written, *names)
     assert f"the path {written!r} could be" in problem
     assert all(repr(name) in problem for name in names)
-    assert told == set()
+    assert corrections == set()
     problem, _ = find(written, quote=False)
     assert "could be 2 files" in problem
     assert "png" not in problem
@@ -130,9 +130,9 @@ def test_a_file_that_is_a_link_is_below_the_folder(find, root, tmp_path):
     ],
 )
 def test_what_cannot_be_found_and_where_it_may_be(find, written, said):
-    problem, told = find(written, "a/1.png", "b/2.png")
+    problem, corrections = find(written, "a/1.png", "b/2.png")
     assert all(text in problem for text in said), problem
-    assert told == set()
+    assert corrections == set()
     problem, _ = find(written, quote=False)
     assert not any(text in problem for text in ("1.png", "gone", "elsewhere/", "bucket", "'a'"))
 

@@ -1,12 +1,12 @@
-"""Files that are no image that is read: what they are, told by their first bytes, and what to do about it."""
+"""Files of unsupported kinds: recognised by their first bytes, named, and with a way to mend it."""
 
 import re
 import zlib
 from typing import Final, NamedTuple
 
 
-class Unread(NamedTuple):
-    """What a file is, as "a PDF file", and the fix."""
+class Unsupported(NamedTuple):
+    """What a file is, such as "a PDF file", and the fix."""
 
     name: str
     fix: str
@@ -15,17 +15,17 @@ class Unread(NamedTuple):
 _EXPORT: Final = "export it as PNG"
 _UNPACK: Final = "unpack it and give the folder of its images"
 _AGAIN: Final = "download it again"
-_FRAME: Final = "save the frame that is meant as an image of its own"
-_SLICE: Final = "save the slice that is meant as an image of its own"
+_FRAME: Final = "save the frame that you need as an image of its own"
+_SLICE: Final = "save the slice that you need as an image of its own"
 _ARRAY: Final = "save its array as a PNG or TIFF file"
 _DEVELOP: Final = "develop it to TIFF or PNG"
 _REMOVE: Final = "remove it"
 
 TEXT: Final = "text"
 CANON: Final = b"II*\x00\x10\x00\x00\x00CR"  # a CR2 file; else it looks like a TIFF
-CAMERA_RAW: Final = Unread("a camera RAW file", _DEVELOP)
+CAMERA_RAW: Final = Unsupported("a camera RAW file", _DEVELOP)
 
-_SIGNATURES: Final = (  # (first bytes, position, name, fix); the first that fits
+_SIGNATURES: Final = (  # (bytes, position, name, fix); the first match counts
     (b"version https://git-lfs", 0, "a Git LFS pointer, not the image itself", "run git lfs pull"),
     (b"/annex/objects/", 0, "a git-annex pointer, not the image itself", "run git annex get"),
     (b"8BPS", 0, "a Photoshop (PSD) file", _EXPORT),
@@ -102,50 +102,58 @@ _SIGNATURES: Final = (  # (first bytes, position, name, fix); the first that fit
     (b"MZ", 0, "a program", _REMOVE),
 )
 
-_NETPBM: Final = re.compile(rb"P[1-7]\s")  # and nothing else that begins so: a digit or a comment follows
-_MARKUP: Final = (  # of the text's start in small letters
-    (re.compile(rb"<svg|<\?xml.*<svg", re.DOTALL), Unread("an SVG drawing", _EXPORT)),
+_NETPBM: Final = re.compile(rb"P[1-7]\s")
+_MARKUP: Final = (  # matched at the start of the text, in lower case
+    (re.compile(rb"<svg|<\?xml.*<svg", re.DOTALL), Unsupported("an SVG drawing", _EXPORT)),
     (
         re.compile(rb"<!doctype html|<html|<head|<body|<script"),
-        Unread("an HTML page, as a failed download leaves it", _AGAIN),
+        Unsupported("an HTML page, as a failed download leaves it", _AGAIN),
     ),
-    (re.compile(rb"<\?xml|<[a-z]+[ >]"), Unread("an XML page, as a failed download leaves it", _AGAIN)),
-    (re.compile(rb'\{\s*["}]|\[\s*[\[{"\d-]'), Unread("a JSON file", _REMOVE)),
-    (re.compile(rb"data:image/"), Unread("an image as text (a data URL)", "decode its base64 text")),
-    (re.compile(rb"ivborw0kggo|/9j/[24]"), Unread("an image as text (base64)", "decode it")),
+    (re.compile(rb"<\?xml|<[a-z]+[ >]"), Unsupported("an XML page, as a failed download leaves it", _AGAIN)),
+    (re.compile(rb'\{\s*["}]|\[\s*[\[{"\d-]'), Unsupported("a JSON file", _REMOVE)),
+    (re.compile(rb"data:image/"), Unsupported("an image as text (a data URL)", "decode its base64 text")),
+    (re.compile(rb"ivborw0kggo|/9j/[24]"), Unsupported("an image as text (base64)", "decode it")),
 )
 
 
-def unread(head: bytes) -> Unread | None:
-    """Returns what a file is that is no image, by its first bytes; None: it is not known."""
+def identify_unsupported(head: bytes) -> Unsupported | None:
+    """Returns what an unsupported file is, from its first bytes; None if that is not known."""
     for signature, at, name, fix in _SIGNATURES:
         if head.startswith(signature, at):
-            return Unread(name, fix)
+            return Unsupported(name, fix)
     return (
-        _in_a_container(head) or _as_text(head) or (Unread("a TGA file", _EXPORT) if _is_tga(head) else None)
+        _in_a_container(head)
+        or _as_text(head)
+        or (Unsupported("a TGA file", _EXPORT) if _is_tga(head) else None)
     )
 
 
-def _in_a_container(head: bytes) -> Unread | None:
-    """Returns what a file is whose first bytes tell of what is inside."""
+def _in_a_container(head: bytes) -> Unsupported | None:
+    """Returns what a file is whose kind depends on what its container holds; None if it is no such file."""
     found = None
     if head[:2] == b"\x1f\x8b":
         volume = b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c", b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c"
         if _unpacked(head).startswith(volume):
-            found = Unread("a compressed NIfTI (.nii.gz) volume", _SLICE)
+            found = Unsupported("a compressed NIfTI (.nii.gz) volume", _SLICE)
         else:
-            found = Unread("a gzip file", _UNPACK)
+            found = Unsupported("a gzip file", _UNPACK)
     elif head[4:8] == b"ftyp":
-        found = CAMERA_RAW if head[8:11] == b"crx" else Unread("a video (MP4, MOV) file", _FRAME)
+        found = CAMERA_RAW if head[8:11] == b"crx" else Unsupported("a video (MP4, MOV) file", _FRAME)
     elif head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"WAVE"):
         is_video = head[8:12] == b"AVI "
-        found = Unread("a video (AVI) file", _FRAME) if is_video else Unread("a sound (WAV) file", _REMOVE)
+        found = (
+            Unsupported("a video (AVI) file", _FRAME)
+            if is_video
+            else Unsupported("a sound (WAV) file", _REMOVE)
+        )
     elif len(head) > 3 and not head.strip(b"\x00"):
-        found = Unread("a file of zeros, which a crash or a full disk leaves", "copy or download it again")
+        found = Unsupported(
+            "a file of zeros, which a crash or a full disk leaves", "copy or download it again"
+        )
     elif head[:4] in (b"\x00\x00\x01\x00", b"\x00\x00\x02\x00") and any(head[4:6]):
-        found = Unread("an icon (ICO) or cursor (CUR) file", _EXPORT)
+        found = Unsupported("an icon (ICO) or cursor (CUR) file", _EXPORT)
     elif _NETPBM.match(head):
-        found = Unread("a Netpbm (PBM, PGM, PPM) file", _EXPORT)
+        found = Unsupported("a Netpbm (PBM, PGM, PPM) file", _EXPORT)
     return found
 
 
@@ -156,9 +164,9 @@ def _unpacked(head: bytes) -> bytes:
         return b""
 
 
-def _as_text(head: bytes) -> Unread | None:
+def _as_text(head: bytes) -> Unsupported | None:
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return Unread(TEXT, _REMOVE)
+        return Unsupported(TEXT, _REMOVE)
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     for pattern, found in _MARKUP:
         if pattern.match(start):
@@ -166,15 +174,15 @@ def _as_text(head: bytes) -> Unread | None:
     try:
         text = head.decode()
     except UnicodeDecodeError as error:
-        if error.reason != "unexpected end of data":  # else a letter that the end cuts
+        if error.reason != "unexpected end of data":  # the head may end inside a letter
             return None
         text = head[: error.start].decode()
     readable = len(text) > 3 and all(letter.isprintable() or letter.isspace() for letter in text)
-    return Unread(TEXT, _REMOVE) if readable else None
+    return Unsupported(TEXT, _REMOVE) if readable else None
 
 
 def _is_tga(head: bytes) -> bool:
-    """Returns whether the 18 bytes of a TGA header hold values that it may have; there is no signature."""
+    """Returns whether the first 18 bytes are a possible TGA header; the format has no signature."""
     if len(head) < 18:
         return False
     sides = int.from_bytes(head[12:14], "little"), int.from_bytes(head[14:16], "little")
