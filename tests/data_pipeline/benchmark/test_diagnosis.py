@@ -1,20 +1,19 @@
 import pytest
 
-from data_pipeline.benchmark.verdict import STARVED, StepProfile, diagnose
+from data_pipeline.benchmark.diagnosis import STARVED, StepProfile, diagnose
+from data_pipeline.tiers.registry import HELD_TIERS
 
-MEMORY = "--cache=memory: the split is decoded once and gathered by index"
-DISK = "--cache=disk: the split is decoded once into a file and gathered by index"
-DEVICE = "--cache=device: the split lives on the GPU, the host sends indices only"
+DEVICE, DISK, MEMORY = (f"--cache={tier.name}: {tier.advice}" for tier in HELD_TIERS)
 TUNE = "python -m data_pipeline.tune: searches --threads, --parallel_reads and the like"
 RAW = "--encoding=raw in tfrecords.convert: no PNG to decode"
-RAM = "a machine with more memory: the split would be decoded once"
-BATCH = "--global_batch_size: a larger one costs less for each image"
+RAM = "a machine with more memory: it would decode the split only once"
+BATCH = "--global_batch_size: a larger batch costs less for each image"
 
 
-def situation(share, **changes):
+def profile(share, **changes):
     values = {
         "share": share, "lowest": share, "highest": share, "waited": share, "tier": "stream",
-        "encoding": "raw", "fits_memory": True, "fits_disk": True, "fits_device": False,
+        "encoding": "raw", "fits": ("disk", "memory"),
     }  # fmt: skip
     return StepProfile(**values | changes)
 
@@ -29,9 +28,9 @@ def situation(share, **changes):
     ],
 )
 def test_the_sentence_by_the_share(share, sentence):
-    verdict = diagnose(situation(share))
-    assert verdict.sentence == sentence
-    assert bool(verdict.advice) == (share > STARVED)
+    diagnosis = diagnose(profile(share))
+    assert diagnosis.sentence == sentence
+    assert bool(diagnosis.advice) == (share > STARVED)
 
 
 @pytest.mark.parametrize(
@@ -39,25 +38,25 @@ def test_the_sentence_by_the_share(share, sentence):
     [
         ({}, (MEMORY, TUNE)),
         ({"encoding": "png"}, (MEMORY, RAW, TUNE)),
-        ({"fits_memory": False}, (DISK, TUNE, RAM)),
-        ({"fits_memory": False, "fits_disk": False, "encoding": "png"}, (RAW, TUNE, RAM)),
-        ({"fits_memory": False, "fits_disk": False}, (TUNE, RAM)),
-        ({"fits_device": True}, (DEVICE, MEMORY, TUNE)),
+        ({"fits": ("disk",)}, (DISK, TUNE, RAM)),
+        ({"fits": (), "encoding": "png"}, (RAW, TUNE, RAM)),
+        ({"fits": ()}, (TUNE, RAM)),
+        ({"fits": ("device", "disk", "memory")}, (DEVICE, MEMORY, TUNE)),
         ({"tier": "memory"}, (BATCH,)),
         ({"tier": "memory", "encoding": "png"}, (BATCH,)),  # decoded already
-        ({"tier": "disk", "fits_device": True}, (DEVICE, BATCH)),
-        ({"tier": "device", "fits_device": True}, (BATCH,)),
+        ({"tier": "disk", "fits": ("device", "memory")}, (DEVICE, BATCH)),
+        ({"tier": "device", "fits": ("device",)}, (BATCH,)),
     ],
 )
 def test_what_to_try_the_strongest_first(changes, advice):
-    verdict = diagnose(situation(0.5, **changes))
-    assert verdict.advice == advice
-    assert verdict.sentence == f"Input takes 50% of each step: try {advice[0].split(':')[0]}."
+    diagnosis = diagnose(profile(0.5, **changes))
+    assert diagnosis.advice == advice
+    assert diagnosis.sentence == f"Input takes 50% of each step: try {advice[0].split(':')[0]}."
 
 
 def test_cores_taken_are_told_from_waiting():
-    verdict = diagnose(situation(0.3, waited=0.01, tier="memory"))
-    assert verdict.sentence == (
+    diagnosis = diagnose(profile(0.3, waited=0.01, tier="memory"))
+    assert diagnosis.sentence == (
         "Input takes 30% of each step, by using cores that the step needs too: try --global_batch_size."
     )
 
@@ -66,6 +65,6 @@ def test_cores_taken_are_told_from_waiting():
     ("lowest", "highest", "certain"), [(-0.2, 0.3, False), (0.0, 0.02, True), (0.1, 0.4, True)]
 )
 def test_repeats_that_do_not_agree_are_told(lowest, highest, certain):
-    sentence = diagnose(situation(0.01 if highest < 0.1 else 0.2, lowest=lowest, highest=highest)).sentence
+    sentence = diagnose(profile(0.01 if highest < 0.1 else 0.2, lowest=lowest, highest=highest)).sentence
     doubt = f"({'The repeats do not agree, -20% to 30%: measure again when the machine does nothing else.'})"
     assert sentence.endswith(doubt) != certain
