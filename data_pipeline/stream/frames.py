@@ -56,12 +56,8 @@ class ShardFile:
         """
         self._path, self._described, self._pixels = path, described, pixels
         self._before_image = before_image(pixels) if pixels else b""
-        self._start = np.zeros(
-            described.records + 1, np.int64
-        )  # start of each frame, and end of the last one
-        self._image = np.zeros(
-            described.records if pixels else 0, np.int32
-        )  # start of the image in its frame; 0: not found
+        self._start = np.zeros(described.records + 1, np.int64)  # of each frame, and the last one's end
+        self._image = np.zeros(described.records if pixels else 0, np.int32)  # in its frame; 0: not found
         mean = described.bytes // max(1, described.records)
         self._most = max(1, min(_MOST_AT_ONCE, _AT_ONCE // max(1, mean)))  # records of one call
         self._known = 0  # number of records whose places are known
@@ -95,8 +91,8 @@ class ShardFile:
             rows: uint8 [P] each.
 
         Returns:
-            numbers of the records that were read, and the bytes around their images. The other records
-            have another layout.
+            places in `record` of the records that were read, and the bytes around their images. The other
+            records have another layout.
 
         Raises:
             ValueError, OSError: the shard is missing, cut, damaged or has changed.

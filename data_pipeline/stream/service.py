@@ -8,8 +8,8 @@ under the path that the trainer uses.
 Order and number of batches are exact. By static sharding batch n belongs to the worker at place n mod W. The
 trainer reads each worker's batches as a stream of their own and takes one of each in turn. So it gets the
 same batches in the same order as without a service, from any step and with any number of workers, and a
-resumed run is the same to the bit. (Dynamic sharding, the other policy that splits the work, gives no order and loses
-the batches of a worker that dies; coordinated reads skip a slow worker.)
+resumed run is the same to the bit. (Dynamic sharding, the other policy that splits the work, gives no order
+and loses the batches of a worker that dies; coordinated reads skip a slow worker.)
 
 Each batch carries its number, and a batch out of turn ends the training with an error, so no batch is lost or
 doubled silently. A worker that dies ends the training too. TensorFlow would wait for it for a long time, so
