@@ -1,4 +1,4 @@
-"""Measures what each stage of the input costs and whether training waits for it; says what to change.
+"""Measures what each stage of the input costs and whether training is input-bound; says what to change.
 
     python -m data_pipeline.benchmark --data=data/chest_xray
     python -m data_pipeline.benchmark --data=data/chest_xray --model=runs/chest_xray-cnn

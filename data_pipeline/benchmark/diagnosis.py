@@ -1,4 +1,4 @@
-"""Tells from a measured training step whether the input is too slow, and what to change."""
+"""Tells from a measured training step whether training is input-bound, and what to change."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,7 +7,7 @@ from data_pipeline.tiers.memory import MemoryTier
 from data_pipeline.tiers.registry import HELD_TIERS, tier_named
 from data_pipeline.tiers.tier import STREAM
 
-STARVED: Final = 0.03  # share of a step's time; on a shared machine a smaller share is noise
+INPUT_BOUND: Final = 0.03  # share of a step's time that the input takes; less is noise on a shared machine
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,19 @@ class StepProfile:
     fits: tuple[str, ...]
 
     @property
-    def starved(self) -> bool:
-        """Whether the input is so slow that a change pays."""
-        return self.share > STARVED
+    def input_bound(self) -> bool:
+        """Whether the input slows training down so much that a change pays."""
+        return self.share > INPUT_BOUND
 
     @property
     def certain(self) -> bool:
         """Whether all repeats agree."""
-        return (self.lowest > STARVED) == (self.highest > STARVED)
+        return (self.lowest > INPUT_BOUND) == (self.highest > INPUT_BOUND)
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Whether the input is too slow, in words.
+    """Whether training is input-bound, in words.
 
     Attributes:
         sentence: the outcome.
@@ -61,16 +61,14 @@ class Diagnosis:
 def diagnose(profile: StepProfile) -> Diagnosis:
     """Returns the diagnosis of a measured training step."""
     share = f"{max(0.0, profile.share):.0%}"
-    doubt = (
-        ""
-        if profile.certain
-        else (
-            f" (The repeats do not agree, {profile.lowest:.0%} to {profile.highest:.0%}: measure "
-            f"again when the machine does nothing else.)"
+    doubt = ""
+    if not profile.certain:
+        doubt = (
+            f" (The repeats do not agree, {profile.lowest:.0%} to {profile.highest:.0%}: measure again when "
+            f"the machine does nothing else.)"
         )
-    )
-    if not profile.starved:
-        return Diagnosis(f"Training is not starved: the input takes {share} of each step.{doubt}")
+    if not profile.input_bound:
+        return Diagnosis(f"Training is not input-bound: the input takes {share} of each step.{doubt}")
     advice = _advice(profile)
     first = advice[0].split(":")[0]
     how = "" if profile.waited > profile.share / 2 else ", by using cores that the step needs too"

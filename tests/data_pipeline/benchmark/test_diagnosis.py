@@ -1,6 +1,6 @@
 import pytest
 
-from data_pipeline.benchmark.diagnosis import STARVED, StepProfile, diagnose
+from data_pipeline.benchmark.diagnosis import INPUT_BOUND, StepProfile, diagnose
 from data_pipeline.tiers.registry import HELD_TIERS
 
 DEVICE, DISK, MEMORY = (f"--cache={tier.name}: {tier.advice}" for tier in HELD_TIERS)
@@ -21,16 +21,16 @@ def profile(share, **changes):
 @pytest.mark.parametrize(
     ("share", "sentence"),
     [
-        (-0.05, "Training is not starved: the input takes 0% of each step."),
-        (0.012, "Training is not starved: the input takes 1% of each step."),
-        (STARVED, "Training is not starved: the input takes 3% of each step."),
+        (-0.05, "Training is not input-bound: the input takes 0% of each step."),
+        (0.012, "Training is not input-bound: the input takes 1% of each step."),
+        (INPUT_BOUND, "Training is not input-bound: the input takes 3% of each step."),
         (0.38, "Input takes 38% of each step: try --cache=memory."),
     ],
 )
 def test_the_sentence_by_the_share(share, sentence):
     diagnosis = diagnose(profile(share))
     assert diagnosis.sentence == sentence
-    assert bool(diagnosis.advice) == (share > STARVED)
+    assert bool(diagnosis.advice) == (share > INPUT_BOUND)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """The interface of a tier: what each tier of the registry keeps to, whatever it is."""
 
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,3 +76,9 @@ def test_the_tiers_are_known_without_tensorflow(run_python, tmp_path):
     done = run_python("-c", f"import sys, {modules}; print('tensorflow' in sys.modules)", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
     assert "tensorflow" in sys.modules  # here it is
+
+
+def test_the_page_lists_the_tiers_in_their_order():
+    page = (Path(__file__).parents[3] / "docs" / "performance.md").read_text()
+    listed = re.findall(r"^ *\| `(\w+)` \|", page, re.MULTILINE)
+    assert listed == [tier.name for tier in TIERS]
