@@ -14,7 +14,7 @@ FORMER_CACHES: Final = {"off": STREAM_TIER.name}  # flags and files of earlier v
 CACHE_FLAG: Final = (*CACHES, *FORMER_CACHES)  # what the flag takes
 CACHE_HELP: Final = " ".join(
     [
-        "Tier from which the records of a split come.",
+        "The tier from which the records of a split come.",
         *(f"{tier.name}: {tier.help}." for tier in TIERS),
         f"{AUTO}: the first of these tiers that has room.",
         *(f"{former}: former name of {name}." for former, name in FORMER_CACHES.items()),

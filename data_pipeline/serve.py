@@ -21,21 +21,21 @@ _ROLE = flags.DEFINE_enum(
     "role",
     None,
     ["dispatcher", "worker"],
-    "Server to run. dispatcher: tells each trainer which workers there are; a service has one. worker: "
+    "The server to run. dispatcher: tells each trainer which workers there are; a service has one. worker: "
     "reads, parses and decodes batches; a service may have many.",
     required=True,
 )
-_PORT = flags.DEFINE_integer("port", None, "Port on which this server listens.", 1, 65535, required=True)
+_PORT = flags.DEFINE_integer("port", None, "The port on which this server listens.", 1, 65535, required=True)
 _WORKERS = flags.DEFINE_list(
-    "workers", [], "Addresses of all workers, as HOST:PORT,HOST:PORT; for --role=dispatcher only."
+    "workers", [], "The addresses of all workers, as HOST:PORT,HOST:PORT; for --role=dispatcher only."
 )
 _DISPATCHER = flags.DEFINE_string(
-    "dispatcher", None, "Address of the dispatcher, as HOST:PORT; for --role=worker only."
+    "dispatcher", None, "The address of the dispatcher, as HOST:PORT; for --role=worker only."
 )
 _HOST = flags.DEFINE_string(
     "host",
     "127.0.0.1",
-    "Host name of this worker, as the dispatcher's --workers has it; for --role=worker only.",
+    "The host name of this worker, as the dispatcher's --workers has it; for --role=worker only.",
 )
 # Milliseconds. A restarted worker gets its work with the next heartbeat; TensorFlow's default is 30 s.
 _HEARTBEAT = 1000

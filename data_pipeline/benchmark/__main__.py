@@ -25,17 +25,22 @@ from tfrecords.files import write_output
 from tfrecords.manifest import Manifest
 
 _DATA = define_path(
-    "data", None, "Folder of the data set, which has manifest.json, or the URL of that folder.", required=True
+    "data",
+    None,
+    "The folder of the data set, which has manifest.json, or the URL of that folder.",
+    required=True,
 )
-_SPLIT = flags.DEFINE_string("split", "train", "Split that the benchmark reads in the order of training.")
+_SPLIT = flags.DEFINE_string("split", "train", "The split that the benchmark reads in the order of training.")
 _BATCH = flags.DEFINE_integer(
-    "global_batch_size", PipelineOptions().global_batch_size, "Records in a training step, over all devices."
+    "global_batch_size",
+    PipelineOptions().global_batch_size,
+    "The number of records in a training step, over all devices.",
 )
 _MODEL = flags.DEFINE_string(
     "model",
     "cnn",
-    "Model whose training step is timed. cnn: the built-in convolutional net in float32. A folder: the model "
-    "of this finished run. A .keras file: the model in it. none: no step is timed.",
+    "The model whose training step is timed. cnn: the built-in convolutional net in float32. A folder: the "
+    "model of this finished run. A .keras file: the model in it. none: no step is timed.",
 )
 _CACHE = flags.DEFINE_enum(
     "cache", AUTO, CACHE_FLAG, f"{CACHE_HELP} Default: the value in pipeline.json, or auto without that file."
@@ -43,16 +48,21 @@ _CACHE = flags.DEFINE_enum(
 _CACHE_DIR = define_path(
     "cache_dir",
     "",
-    "Folder for remote data and for the files of --cache=disk. Default: shardlight in the user's cache "
+    "The folder for remote data and for the files of --cache=disk. Default: shardlight in the user's cache "
     "folder.",
 )
 _SECONDS = flags.DEFINE_float(
-    "seconds", 45, "Time of the whole benchmark in seconds, without the start of TensorFlow."
+    "seconds", 45, "The time of the whole benchmark in seconds, without the start of TensorFlow."
 )
 _REPEATS = flags.DEFINE_integer(
-    "repeats", 5, "Number of times that each measurement is repeated, after one that warms up.", lower_bound=1
+    "repeats",
+    5,
+    "The number of times that each measurement is repeated, after one that warms up.",
+    lower_bound=1,
 )
-_OUT = define_path("out", None, "Folder for benchmark.json and benchmark.png. Default: benchmark-NAME-SPLIT.")
+_OUT = define_path(
+    "out", None, "The folder for benchmark.json and benchmark.png. Default: benchmark-NAME-SPLIT."
+)
 
 _LEAST_SECONDS = 5
 

@@ -19,13 +19,15 @@ from tfrecords.manifest import Manifest
 _DATA = define_path(
     "data",
     None,
-    "Folder of the data set, which has manifest.json, or the URL of that folder. pipeline.json is written "
-    "into the folder; for a URL, into the folder of the fetched copy.",
+    "The folder of the data set, which has manifest.json, or the URL of that folder. pipeline.json is "
+    "written into the folder; for a URL, into the folder of the fetched copy.",
     required=True,
 )
-_SPLIT = flags.DEFINE_string("split", "train", "Split that the search reads in the order of training.")
+_SPLIT = flags.DEFINE_string("split", "train", "The split that the search reads in the order of training.")
 _BATCH = flags.DEFINE_integer(
-    "global_batch_size", PipelineOptions().global_batch_size, "Records in a training step, over all devices."
+    "global_batch_size",
+    PipelineOptions().global_batch_size,
+    "The number of records in a training step, over all devices.",
 )
 _CACHE = flags.DEFINE_enum(
     "cache", AUTO, CACHE_FLAG, f"{CACHE_HELP} The search tries other tiers only if this is auto."
@@ -33,11 +35,11 @@ _CACHE = flags.DEFINE_enum(
 _CACHE_DIR = define_path(
     "cache_dir",
     "",
-    "Folder for remote data and for the files of --cache=disk. Default: shardlight in the user's cache "
+    "The folder for remote data and for the files of --cache=disk. Default: shardlight in the user's cache "
     "folder.",
 )
 _BUDGET = flags.DEFINE_float(
-    "budget_seconds", 120, "Time of the whole search in seconds, without the start of TensorFlow."
+    "budget_seconds", 120, "The time of the whole search in seconds, without the start of TensorFlow."
 )
 
 _LEAST_SECONDS = 10
