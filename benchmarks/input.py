@@ -27,7 +27,7 @@ from input_contenders import PEERS, SETTINGS
 from input_copies import COPIES, ENCODINGS, Source, convert
 from input_timing import Row, interleaved
 
-from data_pipeline.options import CACHES
+from data_pipeline.tiers.registry import TIERS
 from tfrecords.command import run
 from tfrecords.files.outputs import write_output
 from tfrecords.manifest import Manifest
@@ -86,12 +86,11 @@ def _measured(title: str, makes: dict, source: Source, records: int) -> dict[str
 
 
 def _ours() -> dict:
-    tiers = {"stream" if cache == "off" else cache: cache for cache in CACHES if cache != "auto"}
     return {
-        f"ours, {tier}, {encoding}": partial(input_contenders.ours, cache=cache, encoding=encoding)
-        for tier, cache in tiers.items()
+        f"ours, {tier.name}, {encoding}": partial(input_contenders.ours, cache=tier.name, encoding=encoding)
+        for tier in TIERS
         for encoding in ENCODINGS
-        if _wanted(f"ours, {tier}, {encoding}")
+        if _wanted(f"ours, {tier.name}, {encoding}")
     }
 
 

@@ -85,17 +85,17 @@ def limit(source: Source) -> Take:
 def ours(source: Source, *, cache: str, encoding: str) -> Take:
     """Our pipeline with its default options, from one tier and encoding.
 
-    From "device" the host sends indices; they are looked up as a train step does it, here on the CPU.
+    From "device" the host sends indices; the CPU looks them up here, as a train step does.
     """
-    table = None
-    if cache == "device":
-        from data_pipeline.tiers import device
+    from data_pipeline.tiers.device_tables import look_up
+    from data_pipeline.tiers.registry import tier_named
 
-        data = source.data / encoding
-        table = device.load(data, Manifest.load(data), "train", ["CPU:0"])[0]
+    data = source.data / encoding
+    tables = tier_named(cache).tables(data, Manifest.load(data), "train", ["CPU:0"])
+    table = tables[0] if tables else None
 
     def image(batch: dict[str, Any]) -> Any:
-        return device.look_up(batch, table)["image"] if table else batch["image"]
+        return look_up(batch, table)["image"]
 
     return in_graph(our_dataset(source, cache=cache, encoding=encoding), image)
 

@@ -46,7 +46,7 @@ _DATA = flags.DEFINE_string("data", None, "Converted data with train, val and te
 _RUNS = flags.DEFINE_integer("runs", 20, "Runs that are killed.", lower_bound=1)
 _AGAIN = flags.DEFINE_float("again", 0.25, "Probability that what goes on is killed too.", 0, 0.9)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
-_FLAGS = flags.DEFINE_multi_string("train_flag", [], "One more flag of the training, as --cache=off.")
+_FLAGS = flags.DEFINE_multi_string("train_flag", [], "One more flag of the training, as --cache=stream.")
 
 _TRAIN = (
     "--model=resnet",

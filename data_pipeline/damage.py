@@ -1,4 +1,4 @@
-"""Damage that TensorFlow meets while it reads, named by shard and record."""
+"""Names the shard and the record when TensorFlow meets damaged data."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,17 +20,17 @@ _FIX = "restore it or convert again with --overwrite"
 def named_damage(directory: Path, manifest: Manifest, *splits: str, direct: bool = False) -> Iterator[None]:
     """Turns a reading error of TensorFlow into one that names the shard and the record.
 
-    TensorFlow says what is wrong but not where, so the splits' shards are read and parsed once more.
+    TensorFlow says what is wrong but not where, so this reads and parses the splits' shards once more.
 
     Args:
         directory: folder of the data set.
         manifest: of the data set.
-        splits: that are read inside.
-        direct: whether the shards are not in the folder but behind a URL: the error stays as it is.
+        splits: the splits that the block reads.
+        direct: whether the shards are behind a URL, not in the folder; the error then stays as it is.
 
     Raises:
-        InputError: a shard is missing, cut, damaged or has another number of records, or a record of
-            it is whole but not what the manifest says.
+        InputError: a shard is missing, cut, damaged or has another number of records, or one of its
+            records is whole but differs from what the manifest says.
     """
     try:
         yield

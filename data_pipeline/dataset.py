@@ -1,15 +1,15 @@
-"""`make_dataset`: shards to batches; it chooses the tier and calls that tier's chain of tf.data.
+"""`make_dataset`: shards to batches. It chooses the tier and calls the tf.data chain of that tier.
 
-There is one chain a file: `tiers.gathered` for the tiers memory, disk and device, `stream.in_place` and
-`stream.batches` for a stream, `supervised` after them where a Keras model's own `fit` reads. A stream is read
-in place if it can be, else by tf.data; both ways show the same records in one order.
+Each chain has a file. `tiers.gathered` is the chain of all tiers that hold the split. `stream.in_place` and
+`stream.batches` are the two chains of a stream: the first reads local shards itself, the second reads by
+tf.data whatever the first cannot; both show the same records in the same order. `supervised` follows a chain
+if a Keras model's own `fit` reads the batches.
 """
 
 import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from data_pipeline.copies import records_per_epoch
@@ -20,9 +20,11 @@ from data_pipeline.stream.batches import streamed
 from data_pipeline.stream.in_place import read_in_place
 from data_pipeline.supervised import FIELDS as SUPERVISED
 from data_pipeline.supervised import elements, supervised
-from data_pipeline.tiers import disk, memory
-from data_pipeline.tiers.choice import Machine, Tier, choose_tier
+from data_pipeline.tiers.choice import ChosenTier, choose_tier
+from data_pipeline.tiers.free_memory import free_memory
 from data_pipeline.tiers.gathered import gathered
+from data_pipeline.tiers.registry import STREAM_TIER
+from data_pipeline.tiers.tier import HELD, HeldTier, Machine, SplitOnMachine, Tier
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 
@@ -32,8 +34,8 @@ def tier_of(
     split: str,
     options: PipelineOptions,
     machine: Machine | None = None,
-) -> Tier:
-    """Returns where a split's records come from; see `choose_tier`.
+) -> ChosenTier:
+    """Returns the tier of a split; see `choose_tier`.
 
     Args:
         manifest: of the data set.
@@ -42,22 +44,20 @@ def tier_of(
         machine: None: one process, no GPU.
 
     Raises:
-        InputError: no such split.
+        InputError: the data set has no such split.
     """
+    cache = STREAM_TIER.name if options.streams_only else options.cache
+    memory = options.ram_budget or free_memory() // 2
     return choose_tier(
-        options,
-        manifest.split(split).records * int(np.prod(manifest.image_shape)),
-        machine or Machine(),
-        encoded=manifest.encoding != "raw",
-        disk_free=disk.room(options.cache_dir, manifest, split),
+        cache, SplitOnMachine(manifest, split, machine or Machine(), memory, options.cache_dir)
     )
 
 
 def epoch_steps(manifest: Manifest, split: str, options: PipelineOptions, *, training: bool) -> int:
-    """Returns the steps of an epoch.
+    """Returns the number of steps in an epoch.
 
     Raises:
-        InputError: the split is smaller than one batch that is to be dropped if not full.
+        InputError: the split is smaller than a batch, and --last_batch=drop leaves no step.
     """
     records = records_per_epoch(manifest, split, options.copies if training else "all")
     last = options.last_batch if training else "pad"
@@ -82,12 +82,12 @@ def make_dataset(
     fields: tuple[str, ...] | None = None,
     as_supervised: bool = False,
 ) -> tf.data.Dataset:
-    """Makes the batches of one worker, one element for each of its replicas and each step.
+    """Makes the batches of one worker: at each step one element for each of its replicas.
 
-    Training is endless and shuffled anew each epoch; `options.copies` says which records an epoch shows, and
-    `epoch_steps` how many steps it takes. Evaluation is one pass in the order of the shards, its last batch
-    filled up with records of weight 0. `cardinality()` says so: infinite, or the batches of the pass.
-    The records of global batch s are the same for any number of workers and replicas: each takes its rows.
+    Training is endless and shuffled anew in each epoch; `options.copies` says which records an epoch shows,
+    and `epoch_steps` how many steps it takes. An evaluation is one pass in the order of the shards; records
+    of weight 0 fill its last batch. `cardinality()` is infinite, or the number of batches in the pass.
+    Global batch s has the same records for any number of workers and replicas; each replica gets its rows.
 
     Args:
         directory: folder of the data set.
@@ -96,22 +96,23 @@ def make_dataset(
         options: see `PipelineOptions`.
         training: train order and last batch, or one padded pass.
         start_step: first step, counted from the start of the run (training only).
-        worker: which rows of each global batch; None: all. A worker's part says no cardinality: strategies
-            would take it in another way.
+        worker: the worker, whose rows of each global batch the dataset has; None: all rows. The dataset of a
+            worker has no cardinality, because strategies would misread it.
         fields: "weight" and names out of `tfrecords.example.FIELDS`; None: image, label and weight.
         as_supervised: tuples instead of dicts, for `fit` and `evaluate` of a Keras model; `fields` None is
-            image and label then. Without the weight among them the filling of the last batch is cut off, so
-            that metrics which know no weights count right. With `options.augment` images are changed already.
+            image and label then. If the weight is not among them, the filling of the last batch is cut off,
+            so that metrics without weights count right. With `options.augment` the images are augmented.
 
     Returns:
         a dataset of dicts with static shapes: `image` uint8 [B, H, W, C], `label` int32 [B], `weight`
         float32 [B] (1, or 0 for filling), other fields as stored; B is the batch of one replica.
-        Training from the device tier: `index` int64 [B] and `weight`; `device.look_up` has the rest.
-        Training with `options.augment`: also `key` int64 [B], of each record's draw in this epoch.
+        For training from a tier that is `on_device`: `index` int64 [B] and `weight`;
+            `device_tables.look_up` gives the rest.
+        For training with `options.augment`: also `key` int64 [B], the key of each record's augmentation.
 
     Raises:
-        InputError: no such split, a damaged shard, a batch that cannot be cut, or `as_supervised` with the
-            device tier.
+        InputError: there is no such split, a shard is damaged, the replicas cannot share a global batch
+            equally, or `as_supervised` is asked of a tier that is `on_device`.
     """
     directory = Path(directory)
     if fields is None:
@@ -128,23 +129,24 @@ def make_dataset(
         worker or Worker(),
         (*fields, "weight") if cut else fields,
     )
-    tier = tier_of(manifest, split, options).name
-    if as_supervised and training and tier == "device":
+    tier = tier_of(manifest, split, options).tier
+    if as_supervised and training and tier.on_device:
         raise InputError(
-            "--cache=device: as_supervised gives whole batches, which no device keeps; use memory"
+            f"--cache={tier.name}: as_supervised needs the images on the host, but this tier holds them on "
+            f"the devices; use --cache=memory"
         )
     config = tf.data.Options()
     config.deterministic = True
     if options.threads:
         config.threading.private_threadpool_size = options.threads
-    # For them TensorFlow rewrites the dataset's graph, and copies every tensor that it holds: a split in
-    # memory would be there twice, one mapped from disk once in each process. What they do is done by hand
-    # here. (Deterministic ops make TensorFlow rewrite the graph all the same.)
+    # To optimise, TensorFlow rewrites the dataset's graph and copies every tensor in it: a split in memory
+    # would be there twice, a mapped file once more in each process. The chains do by hand what these
+    # optimisations would do. (With deterministic ops TensorFlow rewrites the graph all the same.)
     config.experimental_optimization.apply_default_optimizations = False
     # Each worker takes its own rows already.
     config.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    if tier != "stream":
-        # Nothing there is left to tf.data's autotuning, and an iterator that ends would wait for its thread.
+    if tier.order == HELD:
+        # This chain has nothing to autotune, and an iterator that ends would wait for the autotuning thread.
         config.autotune.enabled = False
     dataset = _batches(request, tier)
     if as_supervised:
@@ -155,21 +157,21 @@ def make_dataset(
     return dataset.with_options(config)
 
 
-def _batches(request: Request, tier: str) -> tf.data.Dataset:
-    """Returns the batches as dicts, by the tier's chain."""
-    if tier == "stream":
+def _batches(request: Request, tier: Tier) -> tf.data.Dataset:
+    """Returns the batches as dicts, by the chain of the tier."""
+    if not isinstance(tier, HeldTier):
         return read_in_place(request) if request.in_place else streamed(request)
-    where, fields = (request.directory, request.manifest, request.split), request.fields
-    if tier == "device" and request.training:
-        columns = memory.load(*where, request.columns) if request.columns else {}
-        return gathered(request, columns, lambda index, weight: {"index": index, "weight": weight})
-    stored = tuple(name for name in dict.fromkeys((*fields, *request.columns)) if name != "weight")
-    if tier == "disk":
-        tensors = disk.load(*where, stored, request.options.cache_dir)
-    else:
-        tensors = memory.load(*where, stored)
+    in_step = tier.on_device and request.training  # the train step looks the records up
+    fields = () if in_step else tuple(name for name in request.fields if name != "weight")
+    loaded = tuple(dict.fromkeys((*fields, *request.columns)))
+    where = (request.directory, request.manifest, request.split)
+    columns = tier.load(*where, loaded, request.options.cache_dir) if loaded else {}
+    shown = {name: columns[name] for name in fields}
 
     def look_up(index: Any, weight: Any) -> dict[str, Any]:
-        return {name: weight if name == "weight" else tf.gather(tensors[name], index) for name in fields}
+        if in_step:
+            return {"index": index, "weight": weight}
+        found = {**tier.look_up(shown, index), "weight": weight}
+        return {name: found[name] for name in request.fields}
 
-    return gathered(request, tensors, look_up)
+    return gathered(request, columns, look_up)

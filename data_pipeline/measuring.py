@@ -1,4 +1,4 @@
-"""What work costs: images/s, CPU time of all threads and memory; how batches are drawn as training does."""
+"""Measures images/s, CPU time of all threads and memory, and draws batches as training does."""
 
 import os
 import resource
@@ -14,18 +14,18 @@ from typing import Any, Final, Self
 import numpy as np
 import tensorflow as tf
 
-_CALL_SECONDS: Final = 0.05  # of one call into TensorFlow at least, so that the call itself costs nothing
-_SAMPLE_SECONDS: Final = 0.01  # between two looks at the memory in use
+_CALL_SECONDS: Final = 0.05  # least time of one call into TensorFlow, so that the call itself costs nothing
+_SAMPLE_SECONDS: Final = 0.01  # between two samples of the memory in use
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a number of images took.
+    """Time that a number of images took.
 
     Attributes:
-        images: how many.
-        seconds: of wall time.
-        cpu_seconds: of all threads of this process, in user and kernel mode.
+        images: number of images.
+        seconds: wall time.
+        cpu_seconds: CPU time of all threads of this process, in user and kernel mode.
     """
 
     images: int
@@ -44,14 +44,14 @@ class Cost:
 
 
 def timed(work: Callable[[], int]) -> Cost:
-    """Runs `work`, which returns the number of images it was for."""
+    """Runs `work`, which returns the number of images that it handled, and returns its cost."""
     started, cpu = time.perf_counter(), _cpu_seconds()
     images = work()
     return Cost(images, time.perf_counter() - started, _cpu_seconds() - cpu)
 
 
 def median_cost(costs: Sequence[Cost]) -> tuple[float, float]:
-    """Returns the medians of images/s and of CPU microseconds an image, each for itself."""
+    """Returns the median of images/s and the median of CPU microseconds an image."""
     return (
         statistics.median(cost.images_per_second for cost in costs),
         statistics.median(cost.cpu_us_per_image for cost in costs),
@@ -59,9 +59,9 @@ def median_cost(costs: Sequence[Cost]) -> tuple[float, float]:
 
 
 class PeakMemory:
-    """Looks at the resident memory of this process while a block runs; `grown` is in bytes.
+    """Samples the resident memory of this process while a block runs; `grown` is in bytes.
 
-    Memory that was freed before but not given back to the system is used again without growing.
+    Memory that was freed before but not given back to the system is reused and does not count.
     """
 
     grown = 0
@@ -91,8 +91,8 @@ class BatchReader:
     Args:
         dataset: endless; batches of `images` images, with static shapes.
         images: in a batch.
-        device: where each batch goes to; None leaves it where it is.
-        arrive: what is done with a batch there; by default it is copied.
+        device: device to which each batch goes; None: it stays where it is.
+        arrive: what the device does with a batch; by default it copies it.
     """
 
     def __init__(
@@ -115,17 +115,17 @@ class BatchReader:
             batch = take()
             for _ in tf.range(count - 1):
                 batch = take()
-            return batch  # else a copy that nobody needs would be left out
+            return batch  # else TensorFlow would leave the copy out
 
         self._draw = tf.function(draw)
 
     def draw(self, batches: int) -> None:
         """Draws a number of batches."""
-        # The first element's value is waited for: a device works behind the program's back.
+        # Waits for the value of the first element, because a device works asynchronously.
         tf.nest.flatten(self._draw(tf.constant(batches)))[0].numpy()
 
     def draw_for(self, seconds: float) -> Cost:
-        """Draws batches for about that long and returns what they cost."""
+        """Draws batches for about so many seconds and returns their cost."""
 
         def work() -> int:
             end, drawn, now = time.perf_counter() + seconds, 0, time.perf_counter()
@@ -141,16 +141,16 @@ class BatchReader:
 
 
 def copy_limit(image_bytes: int, records: int, batch: int) -> Callable[[float], Cost]:
-    """Returns what measures the memory's limit: `numpy.take` of random rows into a preallocated batch.
+    """Returns a function that measures the limit of the memory: `numpy.take` into a preallocated batch.
 
     Args:
-        image_bytes: of one image.
-        records: in the array that rows are taken from.
-        batch: rows taken by one call.
+        image_bytes: bytes of one image.
+        records: rows of the array from which random rows are taken.
+        batch: rows that one call takes.
     """
     random = np.random.default_rng(0)
     rows = np.zeros((records, image_bytes), np.uint8)
-    rows[:] = 1  # so that each page is there
+    rows[:] = 1  # so that the system allocates each page
     out = np.empty((batch, image_bytes), np.uint8)
     order = random.integers(0, records, (max(1, min(records, 1 << 16) // batch), batch))
 
@@ -159,7 +159,7 @@ def copy_limit(image_bytes: int, records: int, batch: int) -> Callable[[float], 
             end, taken = time.perf_counter() + seconds, 0
             while time.perf_counter() < end:
                 for index in order:
-                    # "clip" writes straight into `out`; "raise" would copy once more.
+                    # "clip" writes straight into `out`; "raise" would make another copy.
                     np.take(rows, index, axis=0, out=out, mode="clip")
                 taken += order.size
             return taken

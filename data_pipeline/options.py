@@ -1,16 +1,28 @@
-"""What a pipeline may be told, and which part of each global batch a worker makes."""
+"""The options of the input pipeline, and the part of each global batch that a worker makes."""
 
 import re
 from dataclasses import dataclass
 from typing import Final
 
+from data_pipeline.tiers.choice import AUTO
+from data_pipeline.tiers.registry import STREAM_TIER, TIERS
 from tfrecords.augment import PRESETS
 from tfrecords.errors import InputError
 
-CACHES: Final = ("auto", "device", "memory", "disk", "off")
+CACHES: Final = (AUTO, *(tier.name for tier in TIERS))
+FORMER_CACHES: Final = {"off": STREAM_TIER.name}  # flags and files of earlier versions have these words
+CACHE_FLAG: Final = (*CACHES, *FORMER_CACHES)  # what the flag takes
+CACHE_HELP: Final = " ".join(
+    [
+        "The tier from which the records of a split come.",
+        *(f"{tier.name}: {tier.help}." for tier in TIERS),
+        f"{AUTO}: the first of these tiers that has room.",
+        *(f"{former}: former name of {name}." for former, name in FORMER_CACHES.items()),
+    ]
+)
 LAST_BATCHES: Final = ("wrap", "drop")
 COPIES: Final = ("all", "one", "none")
-# They change how fast batches come, never which.
+# These change how fast batches come, never which records are in them.
 SPEED_ONLY: Final = ("prefetch", "parallel_reads", "threads")
 LARGEST_SEED: Final = 2**32 - 1  # Keras's and NumPy's
 
@@ -20,28 +32,27 @@ class PipelineOptions:
     """How shards become batches.
 
     Attributes:
-        global_batch_size: records a step, over all replicas of all workers.
-        cache: where a split is held decoded: "device" in the memory of each device that trains,
-            "memory" in one tensor, "disk" in a file that processes of a machine share; "off" streams
-            it from its shards, "auto" chooses (see `choose_tier`).
-        cache_dir: folder in which the files of "disk" are kept; "" is the user's cache folder.
-        ram_budget: bytes a split may take in memory; 0 takes half of what is free now.
-        last_batch: what becomes of a train epoch's last batch when it is not full: "wrap" fills it
-            with the epoch's first records, "drop" leaves its records out.
-        copies: which variants of an image, the original and its baked-in copies, a train epoch shows:
-            "all", "one" drawn anew each epoch, or "none" but the original.
-        augment: name of the `tfrecords.augment.PRESETS` by which records are changed anew each epoch;
-            training batches then have a `key`, for `data_pipeline.augment.augmenter`.
-        shuffle_window: bytes of undecoded records that a stream shuffles among themselves. It holds two such
-            windows, three for a moment.
-        prefetch: batches made ahead for each replica, at least.
+        global_batch_size: records in a step, over all replicas of all workers.
+        cache: name of the tier (see `data_pipeline.tiers.registry`), or "auto" (see `choose_tier`). "off",
+            the former name of "stream", becomes "stream".
+        cache_dir: folder in which the tier "disk" keeps its files; "": the user's cache folder.
+        ram_budget: bytes that a split may take in memory; 0: half of the memory that is free now.
+        last_batch: what happens to the last batch of a train epoch if it is not full: "wrap" fills it with
+            the epoch's first records, "drop" leaves it out.
+        copies: variants of each image, the original and its baked-in copies, that a train epoch shows: "all";
+            "one", drawn anew in each epoch; "none", which is only the original.
+        augment: preset in `tfrecords.augment.PRESETS` by which each epoch changes its records anew; training
+            batches then have a `key`, for `data_pipeline.augment.augmenter`.
+        shuffle_window: bytes of undecoded records that a stream shuffles together. The stream holds two such
+            windows, and for a moment three.
+        prefetch: least number of batches that are made ahead for each replica.
         parallel_reads: shards that a stream reads at the same time; 0: two, or as many as TensorFlow decides.
-        threads: of a pool that the pipeline has for itself; 0: it shares TensorFlow's.
-        seed: of the order.
-        shards_at: URL of a folder from which TensorFlow's file systems read the shards; "": the data
-            set's own. Streams only.
+        threads: threads that the pipeline has for itself; 0: it shares those of TensorFlow.
+        seed: seed of the order.
+        shards_at: URL of a folder from which TensorFlow's file systems read the shards; "": the folder of the
+            data set. For a stream only.
         data_service: grpc://HOST:PORT of a tf.data service that makes the training batches (see
-            `data_pipeline.stream.service`); "": none. Streams only.
+            `data_pipeline.stream.service`); "": none. For a stream only.
     """
 
     global_batch_size: int = 32
@@ -60,6 +71,7 @@ class PipelineOptions:
     data_service: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "cache", FORMER_CACHES.get(self.cache, self.cache))
         if self.global_batch_size < 1:
             raise InputError(f"--global_batch_size={self.global_batch_size}: must be 1 or more")
         choices = {"cache": CACHES, "last_batch": LAST_BATCHES, "copies": COPIES, "augment": tuple(PRESETS)}
@@ -73,15 +85,15 @@ class PipelineOptions:
             raise InputError(f"--seed={self.seed}: must be from 0 to {LARGEST_SEED}")
         if self.data_service and not re.fullmatch(r"grpc://[^/:]+:\d+", self.data_service):
             raise InputError(f"--data_service={self.data_service}: must be grpc://HOST:PORT")
-        if self.streams_only and self.cache not in ("auto", "off"):
+        if self.streams_only and self.cache not in (AUTO, STREAM_TIER.name):
             raise InputError(
-                f"--cache={self.cache}: --data_service and --remote=direct stream; leave --cache out, or "
-                f"choose a new --run_dir if this run began with another tier"
+                f"--cache={self.cache}: --data_service and --remote=direct need --cache={STREAM_TIER.name}; "
+                f"leave --cache out, or choose a new --run_dir if this run began with another tier"
             )
 
     @property
     def streams_only(self) -> bool:
-        """Whether the options leave no other tier."""
+        """Whether the options leave no tier but the stream."""
         return bool(self.shards_at or self.data_service)
 
 
@@ -94,10 +106,10 @@ class Worker:
     replicas: int = 1
 
     def replica_batch_size(self, global_batch_size: int) -> int:
-        """Returns the records a step of one replica.
+        """Returns the records of one replica in a step.
 
         Raises:
-            InputError: the global batch cannot be cut into equal parts, one for each replica.
+            InputError: the global batch cannot be divided equally among the replicas.
         """
         total = self.count * self.replicas
         if global_batch_size % total:

@@ -1,4 +1,4 @@
-"""Serialized records to tensors, a batch at a time, and the naming of a damaged shard."""
+"""Parses serialized records into tensors, a batch at a time."""
 
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from tfrecords.manifest import Manifest
 _DTYPES = {"bytes": tf.string, "int64": tf.int64}
 _DECODERS = {
     "png": tf.io.decode_png,
-    # TensorFlow's default transform is off by up to 9 grey levels from what Pillow sees in the file.
+    # TensorFlow's default transform differs from Pillow's pixels by up to 9 grey levels.
     "jpeg": partial(tf.io.decode_jpeg, dct_method="INTEGER_ACCURATE"),
 }
 
@@ -25,7 +25,7 @@ def parse_batch(serialized: Any, manifest: Manifest, fields: tuple[str, ...]) ->
         fields: names out of `FIELDS`.
 
     Returns:
-        by name: `image` uint8 [B, H, W, C], `label` int32 [B], the others as stored.
+        fields by name: `image` uint8 [B, H, W, C], `label` int32 [B], the others as stored.
     """
     parsed = parse_stored(serialized, fields)
     if "image" in parsed:

@@ -1,4 +1,4 @@
-"""Imports TensorFlow without the start-up notes that nobody can act on."""
+"""Imports TensorFlow without the start-up notes about which a user can do nothing."""
 
 import os
 import re
@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Build and start-up notes of TensorFlow 2.16 to 2.21 that it prints whatever the log level is.
+# TensorFlow 2.16 to 2.21 prints these notes at every log level.
 _NOISE = re.compile(
     rb"^(?:WARNING: All log messages before absl::InitializeLog"
     rb"|I0000 |To enable the following instructions"
@@ -18,9 +18,9 @@ _NOISE = re.compile(
 
 @contextmanager
 def quiet_start() -> Iterator[None]:
-    """Holds back what is written to standard error, then passes on all but the known notes.
+    """Holds standard error back, then passes on all of it but the known notes.
 
-    Everything is passed on when the block raises.
+    If the block raises, it passes on everything.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()

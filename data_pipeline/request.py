@@ -1,4 +1,4 @@
-"""What one call of `make_dataset` asks for: every chain of tf.data is built from a request."""
+"""The arguments of one call of `make_dataset`, from which every tf.data chain is built."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ FOREVER = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class Request:
-    """One call of `make_dataset`, its arguments as there; `steps` is the number of steps of an epoch."""
+    """The arguments of `make_dataset`; `steps` is the number of steps in an epoch."""
 
     directory: Path
     manifest: Manifest
@@ -31,27 +31,27 @@ class Request:
 
     @property
     def rows(self) -> int:
-        """Records a step of one replica."""
+        """Records of one replica in a step."""
         return self.worker.replica_batch_size(self.options.global_batch_size)
 
     @property
     def copies(self) -> str:
-        """Which variants of an image are shown."""
+        """The variants of an image that an epoch shows; see `PipelineOptions`."""
         return resolve_copies(self.manifest, self.split, self.options.copies) if self.training else "all"
 
     @property
     def keyed(self) -> bool:
-        """Whether records have the keys of their draws."""
+        """Whether each record has the key of its augmentation."""
         return self.training and self.options.augment != "none"
 
     @property
     def in_place(self) -> bool:
-        """Whether a stream is read from shards of this machine by this process, all of their records."""
+        """Whether this process itself reads a stream: from local shards, and all of their records."""
         elsewhere = self.options.shards_at or (self.training and self.options.data_service)
         return not elsewhere and self.copies == "all"
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The fields that choice and keys follow from."""
+        """The fields from which the choice of variants and the keys follow."""
         names = (CHOICE_FIELDS if self.copies != "all" else ()) + (("id", "copy") if self.keyed else ())
         return tuple(dict.fromkeys(names))

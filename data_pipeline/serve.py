@@ -1,10 +1,10 @@
-"""Runs a dispatcher or a worker of the data service, until it is ended.
+"""Runs the dispatcher or a worker of a data service until a signal ends it.
 
     python -m data_pipeline.serve --role=dispatcher --port=5050 --workers=127.0.0.1:5051,127.0.0.1:5052
     python -m data_pipeline.serve --role=worker --dispatcher=127.0.0.1:5050 --port=5051
     python -m data_pipeline.serve --role=worker --dispatcher=127.0.0.1:5050 --port=5052
 
-Then `trainer.main --data_service=grpc://127.0.0.1:5050`. The servers have no authentication: use
+Then start `trainer.main --data_service=grpc://127.0.0.1:5050`. The servers have no authentication: use
 loopback or a private network.
 """
 
@@ -17,14 +17,27 @@ from data_pipeline.quiet import quiet_start
 from tfrecords.command import run
 from tfrecords.errors import InputError
 
-_ROLE = flags.DEFINE_enum("role", None, ["dispatcher", "worker"], "Which server.", required=True)
-_PORT = flags.DEFINE_integer("port", None, "Port to listen on.", 1, 65535, required=True)
-_WORKERS = flags.DEFINE_list("workers", [], "All workers, as HOST:PORT,HOST:PORT (dispatcher only).")
-_DISPATCHER = flags.DEFINE_string("dispatcher", None, "HOST:PORT of the dispatcher (worker only).")
-_HOST = flags.DEFINE_string(
-    "host", "127.0.0.1", "Name of this worker's machine, as --workers of the dispatcher has it."
+_ROLE = flags.DEFINE_enum(
+    "role",
+    None,
+    ["dispatcher", "worker"],
+    "The server to run. dispatcher: tells each trainer which workers there are; a service has one. worker: "
+    "reads, parses and decodes batches; a service may have many.",
+    required=True,
 )
-# Milliseconds. A worker that was started again gets its work by it: TensorFlow's 30 s would be waited for.
+_PORT = flags.DEFINE_integer("port", None, "The port on which this server listens.", 1, 65535, required=True)
+_WORKERS = flags.DEFINE_list(
+    "workers", [], "The addresses of all workers, as HOST:PORT,HOST:PORT; for --role=dispatcher only."
+)
+_DISPATCHER = flags.DEFINE_string(
+    "dispatcher", None, "The address of the dispatcher, as HOST:PORT; for --role=worker only."
+)
+_HOST = flags.DEFINE_string(
+    "host",
+    "127.0.0.1",
+    "The host name of this worker, as the dispatcher's --workers has it; for --role=worker only.",
+)
+# Milliseconds. A restarted worker gets its work with the next heartbeat; TensorFlow's default is 30 s.
 _HEARTBEAT = 1000
 
 
@@ -54,7 +67,7 @@ def main(_: list[str]) -> None:
 
 
 def _until_ended(_: object) -> NoReturn:
-    """Keeps a server while this process lives; the server's own `join` would keep it from hearing signals."""
+    """Keeps a server running until a signal ends the process; the server's own `join` would block signals."""
     while True:
         signal.pause()
 

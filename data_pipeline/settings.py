@@ -1,4 +1,4 @@
-"""pipeline.json: the options that `data_pipeline.tune` found best for a data set, beside its manifest."""
+"""pipeline.json, beside the manifest: the options that `data_pipeline.tune` found best for a data set."""
 
 import json
 from collections.abc import Mapping
@@ -11,17 +11,17 @@ from tfrecords.errors import InputError
 from tfrecords.files.atomic import write_atomically
 from tfrecords.manifest import PIPELINE_NAME, Manifest
 
-# "cache" is among them because it is the strongest; it alone can change the order of records.
+# "cache" is the strongest of them, and the only one that can change the order of records.
 TUNED: Final = ("cache", *SPEED_ONLY)
 
 Settings = Mapping[str, str | int]
 
 
 def load_settings(directory: Path, manifest: Manifest) -> Settings:
-    """Returns the options that were found best for a data set, by name; {} where none were searched.
+    """Returns the best options of a data set by name; {} if there is no pipeline.json.
 
     Raises:
-        InputError: the file is damaged, of another conversion, or has a value that is not allowed.
+        InputError: the file is damaged, belongs to another conversion, or has a value that is not allowed.
     """
     path = directory / PIPELINE_NAME
     try:
@@ -34,7 +34,7 @@ def load_settings(directory: Path, manifest: Manifest) -> Settings:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is damaged ({error!r}); {_fix(directory)}") from None
     if plan != manifest.plan:
-        raise InputError(f"{path}: is of another conversion than the manifest; {_fix(directory)}")
+        raise InputError(f"{path}: belongs to another conversion than the manifest; {_fix(directory)}")
     for name, value in options.items():
         if name not in TUNED:
             allowed = ", ".join(TUNED)
@@ -44,10 +44,10 @@ def load_settings(directory: Path, manifest: Manifest) -> Settings:
             kind = "text" if name == "cache" else "a whole number"
             raise InputError(f"{path}: {name} is {value!r}, must be {kind}; {_fix(directory)}")
     try:
-        replace(PipelineOptions(), **options)
+        checked = replace(PipelineOptions(), **options)
     except InputError as error:
         raise InputError(f"{path}: {error}; {_fix(directory)}") from None
-    return options
+    return {name: getattr(checked, name) for name in options}
 
 
 def save_settings(directory: Path, manifest: Manifest, settings: Settings, found: Mapping[str, Any]) -> Path:
@@ -57,7 +57,7 @@ def save_settings(directory: Path, manifest: Manifest, settings: Settings, found
         directory: of the data set.
         manifest: of it.
         settings: options that differ from the defaults.
-        found: how they were found, for the reader; plain values.
+        found: how they were found, for whoever reads the file; plain values.
 
     Raises:
         InputError: it cannot be written.
@@ -74,4 +74,4 @@ def in_words(settings: Settings) -> str:
 
 
 def _fix(directory: Path) -> str:
-    return f"remove it, or make it anew with\n  python -m data_pipeline.tune --data={directory}"
+    return f"remove it, or write it again with\n  python -m data_pipeline.tune --data={directory}"

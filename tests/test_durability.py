@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from data_pipeline.fetch import fetched
 from data_pipeline.settings import save_settings
-from data_pipeline.tiers import disk
+from data_pipeline.tiers import decoded_file
 from tfrecords.convert.conversion import ConvertOptions, convert_images, convert_task
 from tfrecords.convert.engines import Engine
 from tfrecords.files.atomic import file_sha256, write_atomically
@@ -147,7 +147,7 @@ def write_an_output(_, folder):
 
 
 def decode_to_disk(data, folder):
-    disk.load(data, Manifest.load(data), "val", ("image", "label"), str(folder))
+    decoded_file.load(data, Manifest.load(data), "val", ("image", "label"), str(folder))
     return r".*\.lock"
 
 

@@ -69,7 +69,7 @@ class TrainConfig:
         warmup_epochs: epochs in which the rate rises from 0, step by step; "cosine" only.
         precision: one of `PRECISIONS`.
         class_weights: whether rare classes weigh more in the loss.
-        cache: see `PipelineOptions`; the tier that "auto" chose is kept in the run.
+        cache: see `PipelineOptions`; a run keeps the tier that "auto" chose.
         cache_dir: see `PipelineOptions`.
         ram_budget: see `PipelineOptions`.
         prefetch: see `PipelineOptions`.
@@ -153,7 +153,8 @@ class TrainConfig:
             raise InputError("--logical_cpus: tries out --strategy=mirrored on one machine, not multi_worker")
         self._check_intervals()
         check_model_args(self.model, self.model_args)
-        _ = self.pipeline  # validates the rest
+        # Validates the rest, and "off" of earlier versions becomes "stream".
+        object.__setattr__(self, "cache", self.pipeline.cache)
 
     def _check_intervals(self) -> None:
         for name in (

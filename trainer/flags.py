@@ -5,7 +5,7 @@ from pathlib import Path
 from absl import flags
 
 from data_pipeline.fetch import resolve_data
-from data_pipeline.options import CACHES, COPIES
+from data_pipeline.options import CACHE_FLAG, CACHE_HELP, COPIES
 from data_pipeline.settings import load_settings
 from tfrecords.augment import PRESETS
 from tfrecords.command import define_path
@@ -123,12 +123,9 @@ _CLASS_WEIGHTS = flags.DEFINE_bool(
 _CACHE = flags.DEFINE_enum(
     "cache",
     _DEFAULT.cache,
-    CACHES,
-    "Where a split is held decoded. memory: in one array; disk: in a file, made once, that processes of a "
-    "machine share; device: train in the memory of each device, where steps gather by index; off: nowhere, "
-    "it is streamed from its shards. auto: device on GPUs if it fits into half of their free memory; disk "
-    "for PNG, JPEG or several processes, memory for raw, if it fits into --ram_budget_mb; else off. A run "
-    "keeps what auto chose at its first start.",
+    CACHE_FLAG,
+    f"{CACHE_HELP} Room in memory is --ram_budget_mb. A run keeps the tier that auto chose at its first "
+    "start.",
 )
 _CACHE_DIR = define_path(
     "cache_dir",

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_pipeline.autotune import distribute_without_autotune
-from data_pipeline.tiers.device import look_up
+from data_pipeline.tiers.device_tables import look_up
 from tfrecords.errors import EndedEarly
 from trainer.evaluation.epoch_metrics import EpochMetrics, Logs
 from trainer.seeds import decorrelate_replicas

@@ -44,10 +44,10 @@ def main(_: list[str]) -> None:
         # A lost worker is told in one line of ours; TensorFlow's many would hide it. Before its import.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_start(), held():  # TensorFlow's threads must not take signals from this one
-        from data_pipeline.tiers import disk
+        from data_pipeline.tiers import decoded_file
         from trainer.training import train
     if _VERIFY_DATA.value:
-        disk.require_sound(config.cache_dir, Manifest.load(Path(config.data), check_shards=False))
+        decoded_file.require_sound(config.cache_dir, Manifest.load(Path(config.data), check_shards=False))
     evaluation = train(config)
     if evaluation is not None:  # a helping worker leaves the report to the chief
         print(

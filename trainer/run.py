@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from data_pipeline.tiers.choice import Tier
+from data_pipeline.tiers.choice import AUTO, ChosenTier
+from data_pipeline.tiers.registry import tier_named
 from tfrecords.errors import InputError
 from tfrecords.files.atomic import file_sha256, publish, write_atomically
 from tfrecords.manifest import Manifest
@@ -124,7 +125,7 @@ class Run:
     config: TrainConfig
     data: DataFacts
     facts: Mapping[str, str]
-    tier: Tier | None = None
+    tier: ChosenTier | None = None
     precision: str = ""
     threads: int = 0
     diverged: int | None = None
@@ -166,7 +167,7 @@ class Run:
         facts: Mapping[str, str],
         *,
         write: bool,
-        tier: Tier | None = None,
+        tier: ChosenTier | None = None,
         precision: str = "",
         threads: int = 0,
     ) -> Self:
@@ -262,7 +263,7 @@ class Run:
                 config,
                 known,
                 values["facts"],
-                Tier(**tier) if tier else None,
+                ChosenTier(**tier) if tier else None,
                 values.get("precision", ""),
                 values.get("threads", 0),
                 values.get("diverged"),
@@ -351,9 +352,8 @@ class Run:
         mine, theirs = config.to_json(), self.config.to_json()
         # The data may move; its plan says what it is.
         ignored = self.config.free_to_change | {"run_dir", "data"}
-        # All tiers but the stream share one order, so they may take each other's place.
-        streamed = config.cache == "off"
-        if self.tier and (config.cache == "auto" or streamed == (self.tier.name == "stream")):
+        # A tier may take the place of another one that shows the records in the same order.
+        if self.tier and (config.cache == AUTO or tier_named(config.cache).order == self.tier.tier.order):
             ignored |= {"cache"}
         if policy and policy == self.precision:
             ignored |= {"precision"}

@@ -1,4 +1,4 @@
-"""What a run reads, and from where: chosen at its first start, kept ever after."""
+"""Chooses the tier of a run's train split at its first start, and makes the datasets that the run reads."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +8,10 @@ import tensorflow as tf
 
 from data_pipeline.dataset import epoch_steps, make_dataset, tier_of
 from data_pipeline.options import Worker
-from data_pipeline.tiers import device
-from data_pipeline.tiers.choice import Machine, Tier
+from data_pipeline.tiers.choice import AUTO, ChosenTier
+from data_pipeline.tiers.device_tables import machine_of
+from data_pipeline.tiers.registry import STREAM_TIER
+from data_pipeline.tiers.tier import Machine
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
 from trainer.loop import Data
@@ -17,38 +19,37 @@ from trainer.run import CONFIG_NAME, Run
 from trainer.workers.agreement import sum_over_workers
 
 
-def choose_train_tier(config: TrainConfig, manifest: Manifest, strategy: Any) -> Tier:
-    """Returns the tier of the train split; every worker must call it at the same time.
+def choose_train_tier(config: TrainConfig, manifest: Manifest, strategy: Any) -> ChosenTier:
+    """Returns the tier of the train split; all workers must call this at the same time.
 
-    A stream has another order than the other tiers, so with --cache=auto a run keeps the tier of its
-    first start, whatever memory is free now, and if one worker must stream, all do.
+    A stream has another order than the other tiers. So with --cache=auto a run keeps the tier of its first
+    start, whatever memory is free now, and if one worker must stream, all workers do.
 
     Raises:
         InputError: the run's configuration is damaged, or the devices cannot hold the split.
     """
     folder = Path(config.run_dir)
     devices = strategy.extended.worker_devices
-    machine = device.machine_of(devices, processes_here(strategy))
-    tier = tier_of(manifest, "train", config.pipeline, machine)
+    machine = machine_of(devices, processes_here(strategy))
+    chosen = tier_of(manifest, "train", config.pipeline, machine)
     stored = Run.load(folder).tier if (folder / CONFIG_NAME).exists() else None
-    if stored and config.cache == "auto":
-        tier = stored
-    # All workers have looked for a run before the chief, which waits here too, can make one.
-    if sum_over_workers(strategy)([int(tier.name == "stream")])[0]:
-        tier = replace(tier, name="stream")
-    if tier.name == "device":
-        device.require_room("train", tier.need, machine.device_free)
-    return tier
+    if stored and config.cache == AUTO:
+        chosen = stored
+    # The chief waits here too, so all workers have looked for a run before the chief can make one.
+    if sum_over_workers(strategy)([int(chosen.streams)])[0]:
+        chosen = replace(chosen, name=STREAM_TIER.name)
+    chosen.tier.require_room("train", chosen.need, machine)
+    return chosen
 
 
-def run_data(config: TrainConfig, manifest: Manifest, strategy: Any, tier: Tier) -> Data:
-    """Returns what the loop of a run reads: each worker its part of every global batch."""
+def run_data(config: TrainConfig, manifest: Manifest, strategy: Any, chosen: ChosenTier) -> Data:
+    """Returns the datasets that the loop of a run reads; each worker gets its part of every global batch."""
     directory, options = Path(config.data), config.pipeline
 
-    def cache_of(split: str) -> str:
+    def tier_name(split: str) -> str:
         if split == "train":
-            return tier.cache
-        return tier_of(manifest, split, options, Machine(processes_here(strategy))).cache
+            return chosen.name
+        return tier_of(manifest, split, options, Machine(processes_here(strategy))).name
 
     def distributed(split: str, *, training: bool, start_step: int = 0) -> Any:
         def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -58,7 +59,7 @@ def run_data(config: TrainConfig, manifest: Manifest, strategy: Any, tier: Tier)
                 directory,
                 manifest,
                 split,
-                replace(options, cache=cache_of(split)),
+                replace(options, cache=tier_name(split)),
                 training=training,
                 start_step=start_step,
                 worker=worker,
@@ -73,12 +74,12 @@ def run_data(config: TrainConfig, manifest: Manifest, strategy: Any, tier: Tier)
         steps_per_epoch=epoch_steps(manifest, "train", options, training=True),
         val_steps=epoch_steps(manifest, "val", options, training=False),
         global_batch_size=config.global_batch_size,
-        table=lambda: distributed_table(config, manifest, strategy, tier),
+        table=lambda: distributed_table(config, manifest, strategy, chosen),
     )
 
 
 def processes_here(strategy: Any) -> int:
-    """Returns how many workers of the strategy's cluster are on this machine, by their host names."""
+    """Returns the number of workers in the strategy's cluster that have the host name of this one."""
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.task_type:
         return 1
@@ -88,19 +89,19 @@ def processes_here(strategy: Any) -> int:
     return hosts.count(mine)
 
 
-def distributed_table(config: TrainConfig, manifest: Manifest, strategy: Any, tier: Tier) -> Any:
-    """Returns the train split in the memory of each replica's device, or None for another tier.
+def distributed_table(config: TrainConfig, manifest: Manifest, strategy: Any, chosen: ChosenTier) -> Any:
+    """Returns the train split in the memory of each replica's device; None unless the tier is `on_device`.
 
     Returns:
-        by name `image` uint8 [N, H, W, C] and `label` int32 [N], of each replica its own.
+        for each replica its own `image` uint8 [N, H, W, C] and `label` int32 [N], by name.
 
     Raises:
         InputError: a shard is missing, cut or damaged, or a device has too little memory.
     """
-    if tier.name != "device":
-        return None
     devices = strategy.extended.worker_devices  # of this process
-    tables = device.load(Path(config.data), manifest, "train", devices)
+    tables = chosen.tier.tables(Path(config.data), manifest, "train", devices)
+    if tables is None:
+        return None
     return strategy.experimental_distribute_values_from_function(
         lambda context: tables[context.replica_id_in_sync_group % len(devices)]
     )

@@ -16,8 +16,7 @@ from data_pipeline.copies import class_weights, weights_in_words
 from data_pipeline.damage import named_damage
 from data_pipeline.options import Worker
 from data_pipeline.settings import in_words
-from data_pipeline.tiers.choice import Tier
-from data_pipeline.tiers.disk import folder_of
+from data_pipeline.tiers.choice import ChosenTier
 from tfrecords import signals
 from tfrecords.command import NOT_FINITE
 from tfrecords.demo.dataset import DEMO_NAME
@@ -355,10 +354,11 @@ def _resume(checkpoints: Checkpoints) -> State | None:
 
 
 def _facts(
-    config: TrainConfig, manifest: Manifest, strategy: Any, tier: Tier, precision: str, threads: int
+    config: TrainConfig, manifest: Manifest, strategy: Any, tier: ChosenTier, precision: str, threads: int
 ) -> dict[str, str]:
     """Returns what a run is, in words: printed, in TensorBoard and in the report."""
-    kept = f" in {folder_of(config.cache_dir)}" if tier.name == "disk" else ""
+    location = tier.tier.location(config.cache_dir)
+    kept = f" in {location}" if location else ""
     demo = " (demo data: drawn, no patient's)" if manifest.name == DEMO_NAME else ""
     records = ", ".join(f"{name} {split.records:,}" for name, split in manifest.splits.items())
     weights = f", class weights {weights_in_words(manifest, config.copies)}" if config.class_weights else ""

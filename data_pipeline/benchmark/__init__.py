@@ -1,5 +1,5 @@
-"""The command `python -m data_pipeline.benchmark`: is training starved, and by what?
+"""The command `python -m data_pipeline.benchmark`: is training input-bound, and why?
 
-`findings` is the way from top to bottom: `stages` measures the input, `step` a training step on it,
-`verdict` says what to change, `chart` draws it.
+`measurement` is the command from top to bottom: `stages` measures the input alone, `step` a training step
+with it, `diagnosis` says what to change, `chart` draws the figures.
 """

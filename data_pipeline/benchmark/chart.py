@@ -1,10 +1,11 @@
-"""The benchmark's picture, by matplotlib's object interface: images/s and CPU time of each pipeline."""
+"""Draws the benchmark: images/s and CPU time of each stage."""
 
 import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from data_pipeline.benchmark.stages import LIMIT, Row
+from data_pipeline.benchmark.stages import LIMIT, StageCost
+from data_pipeline.tiers.registry import STREAM_TIER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,12 +14,12 @@ _BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"  # Okabe and Ito's
 _INK, _GRID = "#1f2430", "#e5e7eb"
 
 
-def chart(rows: Sequence[Row], title: str) -> bytes:
-    """Returns a PNG: for each row a bar of images/s (logarithmic) and one of CPU us an image.
+def chart(rows: Sequence[StageCost], title: str) -> bytes:
+    """Returns a PNG with two bars for each row: images/s (logarithmic) and CPU microseconds an image.
 
     Args:
         rows: at least one.
-        title: above both panels; not read as TeX.
+        title: text above both panels, not TeX.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -43,10 +44,10 @@ def chart(rows: Sequence[Row], title: str) -> bytes:
     return buffer.getvalue()
 
 
-def _color(row: Row) -> str:
+def _color(row: StageCost) -> str:
     if row.stage == LIMIT:
         return _GREEN
-    return _BLUE if row.tier == "stream" else _ORANGE
+    return _BLUE if row.tier == STREAM_TIER.name else _ORANGE
 
 
 def _bars(axes: "Axes", names: list[str], values: list[float], colors: list[str], number: str) -> None:

@@ -1,4 +1,4 @@
-"""What each stage of the input costs: pipelines that each do one thing more than the one before."""
+"""Measures what each stage of the input costs: each pipeline does one thing more than the one before it."""
 
 import gc
 import statistics
@@ -17,30 +17,32 @@ from data_pipeline.options import PipelineOptions
 from data_pipeline.parse import parse_batch, parse_stored
 from data_pipeline.request import BATCH
 from data_pipeline.stream import portable
-from data_pipeline.tiers import device
+from data_pipeline.tiers.device_tables import look_up
+from data_pipeline.tiers.registry import STREAM_TIER, tier_named
 from tfrecords.manifest import Manifest
 
-# In the order of the chain: records are shuffled undecoded, then parsed and decoded a batch at a time.
+# In the order of the chain: it shuffles undecoded records, then parses and decodes them a batch at a time.
 STAGES: Final = ("read", "shuffle", "parse", "decode", "batch", "copy to device")
 LIMIT: Final = "memory-copy limit"
 _FOREVER = np.iinfo(np.int64).max
-_LIMIT_BYTES: Final = 1 << 30  # of the array that rows are taken from, at most
+_HELD_STAGES: Final = STAGES[-2:]  # all that is left to do for a split that is held
+_LIMIT_BYTES: Final = 1 << 30  # at most, of the array from which rows are taken
 
 
 @dataclass(frozen=True)
-class Row:
-    """One pipeline's cost, in medians of its repeats.
+class StageCost:
+    """Cost of a pipeline that ends with one stage; medians of its repeats.
 
     Attributes:
-        tier: "stream", another tier's name, or "" for the limit.
-        stage: the last thing it does; the others of `STAGES` before it are done too.
+        tier: name of the tier; "" for the memory-copy limit.
+        stage: the last stage; the pipeline also has all of `STAGES` before it.
         images_per_second: by wall time.
-        cpu_us_per_image: of all threads.
-        own_cpu_us_per_image: more than the stage before; below 0 by noise, or for the stream's "batch":
-            training reads a stream in place, for less than the chain of the stages before.
-        memory_bytes: by which the process grew, from making the pipeline to its end.
-        start_seconds: until the first batch is there.
-        repeats: each repeat's images/s.
+        cpu_us_per_image: CPU microseconds of all threads.
+        own_cpu_us_per_image: CPU microseconds more than the stage before. Below 0 by noise, or for the
+            stream's "batch": training reads a stream in place, which costs less than the stages before.
+        memory_bytes: bytes by which the process grew while the pipeline was there.
+        start_seconds: seconds until the first batch was ready.
+        repeats: images/s of each repeat.
     """
 
     tier: str
@@ -58,17 +60,17 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StagePlan:
     """What is measured, and for how long.
 
     Attributes:
-        directory: of the data set.
-        manifest: of it.
-        split: whose records.
+        directory: folder of the data set.
+        manifest: of the data set.
+        split: name of the split.
         options: of the pipeline; `cache` is not "auto".
-        device: that batches are copied to, as "/gpu:0".
-        seconds: of each repeat.
-        repeats: of each pipeline, after one that warms up.
+        device: device to which batches are copied, as "/gpu:0".
+        seconds: seconds of each repeat.
+        repeats: repeats of each pipeline; one more warms up.
     """
 
     directory: Path
@@ -80,30 +82,30 @@ class Plan:
     repeats: int
 
 
-def measure_stages(plan: Plan) -> Iterator[Row]:
-    """Yields the rows of the stream, of the tier that the options choose, and of the limit.
+def measure_stages(plan: StagePlan) -> Iterator[StageCost]:
+    """Yields the stages of the stream, those of the tier in the options, and the memory-copy limit.
 
     Raises:
         InputError: a shard is missing, cut or damaged; names it and the record.
     """
-    tier = _tier(plan)
     with named_damage(plan.directory, plan.manifest, plan.split):
-        yield from _measure_chain(plan, "stream", STAGES)
-        if tier != "stream":
-            yield from _measure_chain(plan, tier, STAGES[-2:])
+        for tier, stages in _chains(plan).items():
+            yield from _measure_chain(plan, tier, stages)
     yield _measure_limit(plan)
 
 
-def row_count(plan: Plan) -> int:
-    """Returns how many rows `measure_stages` yields."""
-    return len(STAGES) + (_tier(plan) != "stream") * 2 + 1
+def stage_count(plan: StagePlan) -> int:
+    """Returns the number of costs that `measure_stages` yields."""
+    return sum(map(len, _chains(plan).values())) + 1
 
 
-def _tier(plan: Plan) -> str:
-    return "stream" if plan.options.cache == "off" else plan.options.cache
+def _chains(plan: StagePlan) -> dict[str, Sequence[str]]:
+    """Returns the stages to measure, by tier."""
+    held = {} if plan.options.cache == STREAM_TIER.name else {plan.options.cache: _HELD_STAGES}
+    return {STREAM_TIER.name: STAGES, **held}
 
 
-def _measure_chain(plan: Plan, tier: str, stages: Sequence[str]) -> Iterator[Row]:
+def _measure_chain(plan: StagePlan, tier: str, stages: Sequence[str]) -> Iterator[StageCost]:
     before = 0.0
     for stage in stages:
         row = _measure(plan, tier, stage)
@@ -111,33 +113,35 @@ def _measure_chain(plan: Plan, tier: str, stages: Sequence[str]) -> Iterator[Row
         before = row.cpu_us_per_image
 
 
-def _measure(plan: Plan, tier: str, stage: str) -> Row:
+def _measure(plan: StagePlan, tier: str, stage: str) -> StageCost:
     images = plan.options.global_batch_size
-    gc.collect()  # what the pipeline before held
+    gc.collect()  # frees what the pipeline before held
     with PeakMemory() as memory:
-        drawers: list[BatchReader] = []
+        readers: list[BatchReader] = []
 
         def start() -> int:
-            dataset = _dataset(plan, tier, stage)
-            if stage != "copy to device":
-                drawers.append(BatchReader(dataset, images))
-            elif tier == "device":  # it has the images already
-                (table,) = device.load(plan.directory, plan.manifest, plan.split, [plan.device])
-                drawers.append(
-                    BatchReader(dataset, images, plan.device, lambda batch: device.look_up(batch, table))
-                )
-            else:
-                drawers.append(BatchReader(dataset, images, plan.device))
-            drawers[0].draw(1)
+            readers.append(_reader(plan, tier, stage))
+            readers[0].draw(1)
             return images
 
         started = timed(start)
-        costs = _repeated(drawers[0].draw_for, plan)
-        drawers.clear()
+        costs = _repeated(readers[0].draw_for, plan)
+        readers.clear()
     return _row(tier, stage, costs, memory.grown, started.seconds)
 
 
-def _measure_limit(plan: Plan) -> Row:
+def _reader(plan: StagePlan, tier: str, stage: str) -> BatchReader:
+    dataset, images = _dataset(plan, tier, stage), plan.options.global_batch_size
+    if stage != "copy to device":
+        return BatchReader(dataset, images)
+    tables = tier_named(tier).tables(plan.directory, plan.manifest, plan.split, [plan.device])
+    if tables is None:
+        return BatchReader(dataset, images, plan.device)
+    (table,) = tables  # the device has the images already
+    return BatchReader(dataset, images, plan.device, lambda batch: look_up(batch, table))
+
+
+def _measure_limit(plan: StagePlan) -> StageCost:
     shape, batch = plan.manifest.image_shape, plan.options.global_batch_size
     size = int(np.prod(shape))
     records = max(1, min(plan.manifest.split(plan.split).records, _LIMIT_BYTES // size))
@@ -146,26 +150,26 @@ def _measure_limit(plan: Plan) -> Row:
     return _row("", LIMIT, costs, memory.grown, 0.0)
 
 
-def _repeated(measure: Callable[[float], Cost], plan: Plan) -> list[Cost]:
+def _repeated(measure: Callable[[float], Cost], plan: StagePlan) -> list[Cost]:
     measure(plan.seconds)  # warms up
     return [measure(plan.seconds) for _ in range(plan.repeats)]
 
 
-def _row(tier: str, stage: str, costs: Sequence[Cost], grown: int, start_seconds: float) -> Row:
+def _row(tier: str, stage: str, costs: Sequence[Cost], grown: int, start_seconds: float) -> StageCost:
     rate, cpu = median_cost(costs)
     repeats = tuple(cost.images_per_second for cost in costs)
-    return Row(tier, stage, rate, cpu, cpu, grown, start_seconds, repeats)
+    return StageCost(tier, stage, rate, cpu, cpu, grown, start_seconds, repeats)
 
 
-def _dataset(plan: Plan, tier: str, stage: str) -> tf.data.Dataset:
-    """Returns endless batches, made up to the stage."""
-    options = replace(plan.options, cache="off" if tier == "stream" else tier)
+def _dataset(plan: StagePlan, tier: str, stage: str) -> tf.data.Dataset:
+    """Returns endless batches of a pipeline that ends with the stage."""
+    options = replace(plan.options, cache=tier)
     where = (plan.directory, plan.manifest, plan.split)
-    if stage in STAGES[-2:]:
+    if stage in _HELD_STAGES:
         return make_dataset(*where, options, training=True)
 
     def epoch_batches(epoch: Any) -> tf.data.Dataset:
-        window = 1 if stage == "read" else options.shuffle_window  # 1: each record at once
+        window = 1 if stage == "read" else options.shuffle_window  # 1: shuffles nothing
         records = portable.epoch_records(
             *where,
             window=window,
@@ -173,7 +177,7 @@ def _dataset(plan: Plan, tier: str, stage: str) -> tf.data.Dataset:
             epoch=epoch,
             parallel_reads=options.parallel_reads,
         )
-        # Also records alone are drawn a batch at a time, so that drawing costs the same for each stage.
+        # Undecoded records come in batches too, so that drawing costs the same for each stage.
         return (
             records.repeat().take(_whole_batches(plan)).batch(options.global_batch_size, drop_remainder=True)
         )
@@ -192,12 +196,12 @@ def _dataset(plan: Plan, tier: str, stage: str) -> tf.data.Dataset:
     return batches.prefetch(options.prefetch)
 
 
-def _whole_batches(plan: Plan) -> int:
-    """Returns an epoch's records, the last batch filled up."""
+def _whole_batches(plan: StagePlan) -> int:
+    """Returns the records of an epoch whose last batch is filled up."""
     batch = plan.options.global_batch_size
     return -(-plan.manifest.split(plan.split).records // batch) * batch
 
 
-def spread(row: Row) -> float:
-    """Returns how far apart the repeats are: (highest - lowest) / median."""
+def spread(row: StageCost) -> float:
+    """Returns the spread of the repeats: (highest - lowest) / median."""
     return (max(row.repeats) - min(row.repeats)) / statistics.median(row.repeats)

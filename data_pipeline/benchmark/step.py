@@ -15,7 +15,8 @@ from keras import layers
 from data_pipeline.damage import named_damage
 from data_pipeline.dataset import make_dataset
 from data_pipeline.options import PipelineOptions, Worker
-from data_pipeline.tiers import device
+from data_pipeline.tiers.device_tables import look_up
+from data_pipeline.tiers.registry import tier_named
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 
@@ -158,10 +159,9 @@ class TimedStep:
                     )
                 )
             )
-            self._table = None
-            if options.cache == "device":
-                (self._table,) = device.load(directory, manifest, split, [place])
-            first = device.look_up(next(self._batches), self._table)
+            tables = tier_named(options.cache).tables(directory, manifest, split, [place])
+            self._table = tables[0] if tables else None
+            first = look_up(next(self._batches), self._table)
         with self._strategy.scope():
             # Variables: what follows from a constant alone would be computed once, before the steps.
             self._same = {name: tf.Variable(value, trainable=False) for name, value in first.items()}
@@ -203,7 +203,7 @@ class TimedStep:
 
     def _train(self, given: dict[str, Any]) -> None:
         # The constant batch has its images already, from any tier.
-        batch = device.look_up(given, self._table) if "index" in given else given
+        batch = look_up(given, self._table) if "index" in given else given
         with tf.GradientTape() as tape:
             losses = self._loss(batch["label"], self.model(batch["image"], training=True))
             loss = tf.reduce_sum(losses * batch["weight"]) / tf.reduce_sum(batch["weight"])

@@ -1,4 +1,4 @@
-"""The tf.data chain of a stream that TensorFlow reads: for URLs, a data service, and a choice of copies."""
+"""The tf.data chain of a stream that TensorFlow reads: for URLs, a data service and --copies=one or none."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from data_pipeline.stream.service import parsed_elsewhere
 
 
 def streamed(request: Request) -> tf.data.Dataset:
-    """Returns the batches of a stream that TensorFlow reads from the shards, or from a URL."""
+    """Returns the batches of a stream that TensorFlow reads from a folder or a URL."""
     options, worker, rows, steps = request.options, request.worker, request.rows, request.steps
     size = records_per_epoch(request.manifest, request.split, request.copies)
     whole, seed = options.global_batch_size, options.seed
@@ -30,17 +30,17 @@ def streamed(request: Request) -> tf.data.Dataset:
             epoch=epoch,
             parallel_reads=options.parallel_reads,
         )
-        if steps * whole > size:  # "wrap": the same order once more, as far as it is needed
+        if steps * whole > size:  # "wrap": the same order again, as far as needed
             records = records.repeat().take(steps * whole)
         first_step = tf.where(epoch == request.start_step // steps, request.start_step % steps, 0)
-        # Records before the first step are read, but neither parsed nor decoded.
+        # Records before the first step are read, but not parsed and not decoded.
         batches = records.skip(tf.cast(first_step, tf.int64) * whole).batch(whole, drop_remainder=True)
         return batches.map(lambda serialized: (serialized, epoch))
 
     def own_parts(serialized: Any, epoch: Any) -> tuple[Any, Any, Any]:
-        """Global batch, string [<= whole], to this worker's replicas' parts, string [replicas, rows]."""
+        """Cuts a global batch, string [<= whole], into this worker's parts, string [replicas, rows]."""
         weight = tf.ones([whole])
-        if not request.training:  # one of training is full, and filling it would copy it
+        if not request.training:  # a training batch is full already, and this would copy it
             there = tf.size(serialized)
             serialized = tf.concat([serialized, tf.repeat(serialized[:1], whole - there)], 0)
             weight = tf.cast(tf.range(whole) < there, tf.float32)
@@ -69,7 +69,7 @@ def streamed(request: Request) -> tf.data.Dataset:
     else:
         none = tf.constant(0, tf.int64)
         batches = portable.ordered_records(*where).batch(whole).map(lambda serialized: (serialized, none))
-    # Batch first, then one parse for the whole batch: twice as fast as record by record.
+    # Batch first, then parse the whole batch at once: twice as fast as record by record.
     if worker.replicas == 1:
         parsed = batches.map(  # an element for each part would copy the records
             lambda serialized, epoch: parse(*(part[0] for part in own_parts(serialized, epoch))),

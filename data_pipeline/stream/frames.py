@@ -1,4 +1,4 @@
-"""Records of one shard, read by their numbers: many with one call, pixels straight into their rows."""
+"""Reads records of one shard by their numbers: many with one call, and pixels straight into their rows."""
 
 import os
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ from data_pipeline.stream.layout import before_image
 from tfrecords.manifest import Shard
 from tfrecords.records import FOOTER_SIZE, HEADER_SIZE, frame_length, header, masked
 
-_AT_ONCE: Final = 1 << 19  # bytes of one call: they are still in the processor's cache when they are verified
-_MOST_AT_ONCE: Final = 500  # records of one call: the system takes 1024 pieces, two a record
-_AHEAD: Final = 128 << 10  # bytes asked of the system at once: it reads no more for one call
-_HEAD: Final = 512  # bytes at a raw record's start, in which all is that comes before the image
-_TAIL: Final = 64  # bytes at its end, in which all is that comes behind the image
+_AT_ONCE: Final = 1 << 19  # bytes of one call: they stay in the processor's cache until they are verified
+_MOST_AT_ONCE: Final = 500  # records of one call: the system takes 1024 pieces, and a record is two
+_AHEAD: Final = 128 << 10  # bytes of one read-ahead request: the system reads no more at once
+_HEAD: Final = 512  # bytes at the start of a raw record that hold all fields before the image
+_TAIL: Final = 64  # bytes at its end that hold all fields behind the image
 
 Integers = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -28,13 +28,13 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Around:
-    """What of raw records is not their images, one record after another.
+    """The bytes of raw records around their images, one record after another.
 
     Attributes:
         data: uint8 [M].
-        start: where in the data each record starts, int64 [N].
-        before: bytes before its image, int64 [N].
-        behind: bytes behind it, that follow in the data, int64 [N].
+        start: start of each record in the data, int64 [N].
+        before: number of bytes before its image, int64 [N].
+        behind: number of bytes behind its image, which follow in the data, int64 [N].
     """
 
     data: Bytes
@@ -44,15 +44,15 @@ class Around:
 
 
 class ShardFile:
-    """A shard, and where its records are: found once and kept, 8 bytes a record, 12 of a raw one."""
+    """A shard and the places of its records: found once and kept, in 8 bytes a record, 12 for a raw one."""
 
     def __init__(self, path: Path, described: Shard, pixels: int = 0) -> None:
         """Reads nothing yet.
 
         Args:
-            path: of the shard.
-            described: what the manifest says of it.
-            pixels: bytes of each raw image; 0: images are encoded.
+            path: path of the shard.
+            described: the shard in the manifest.
+            pixels: bytes of each raw image; 0: the images are encoded.
         """
         self._path, self._described, self._pixels = path, described, pixels
         self._before_image = before_image(pixels) if pixels else b""
@@ -60,7 +60,7 @@ class ShardFile:
         self._image = np.zeros(described.records if pixels else 0, np.int32)  # in its frame; 0: not found
         mean = described.bytes // max(1, described.records)
         self._most = max(1, min(_MOST_AT_ONCE, _AT_ONCE // max(1, mean)))  # records of one call
-        self._known = 0  # records whose places are
+        self._known = 0  # number of records whose places are known
         self._status: tuple[int, ...] = ()
 
     def read(self, record: Integers) -> Iterator[bytes]:
@@ -91,7 +91,8 @@ class ShardFile:
             rows: uint8 [P] each.
 
         Returns:
-            which of them were read, the others being laid out in another way, and what is around those.
+            places in `record` of the records that were read, and the bytes around their images. The other
+            records have another layout.
 
         Raises:
             ValueError, OSError: the shard is missing, cut, damaged or has changed.
@@ -101,7 +102,7 @@ class ShardFile:
             record, rows = record[read], [rows[one] for one in read.tolist()]
             before = self._image[record].astype(np.int64)
             behind = self._start[record + 1] - self._start[record] - before - self._pixels
-            # A record's end and the start of the next lie side by side, here as in the file.
+            # The end of a record and the start of the next lie side by side, as in the file.
             start = np.concatenate([[0], np.cumsum(before + behind)])
             data = np.empty(start[-1], np.uint8)
             places, gaps = start.tolist(), (start[:-1] + before).tolist()
@@ -125,13 +126,13 @@ class ShardFile:
         return read, Around(data, start[:-1] + HEADER_SIZE, before - HEADER_SIZE, behind - FOOTER_SIZE)
 
     def _verify(self, record: Integers, data: Bytes, start: Integers, crc: Integers) -> None:
-        """Compares the headers and footers of frames in data with the records' sizes and checksums.
+        """Compares headers and footers of frames with the sizes and checksums of their records.
 
         Args:
-            record: int64 [N].
-            data: uint8 [M], all of the frames but what was put elsewhere.
-            start: int64 [N + 1], of each frame in the data, and the last one's end.
-            crc: int64 [N], of each record.
+            record: numbers of the records, int64 [N].
+            data: the frames without what was read elsewhere, uint8 [M].
+            start: start of each frame in the data, and end of the last one, int64 [N + 1].
+            crc: checksum of each record, int64 [N].
         """
         sizes = (self._start[record + 1] - self._start[record] - HEADER_SIZE - FOOTER_SIZE).tolist()
         made = {size: header(size) for size in set(sizes)}
@@ -143,7 +144,7 @@ class ShardFile:
             raise ValueError(f"{self._path}: record {record[~right][0]} is damaged")
 
     def _runs(self, record: Integers) -> Iterator[tuple[int, int]]:
-        """Yields the first and the last of neighbours that are read with one call."""
+        """Yields the first and the last record of each run of neighbours that one call reads."""
         cuts = (np.flatnonzero(np.diff(record) != 1) + 1).tolist()
         for first, end in pairwise([0, *cuts, len(record)]):
             for one in range(first, end, self._most):
@@ -151,7 +152,7 @@ class ShardFile:
 
     @contextmanager
     def _opened(self, record: Integers) -> Iterator[int]:
-        """Opens the shard, and finds the places of records."""
+        """Opens the shard and finds the places of the records."""
         file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             found = os.fstat(file)
@@ -165,13 +166,13 @@ class ShardFile:
             os.close(file)
 
     def _find(self, file: int, first: int, end: int, file_size: int) -> None:
-        """Finds where the records up to `end` are, from their headers alone."""
+        """Finds the places of the records up to `end` from their headers."""
         number = self._known
         if number >= end:
             return
         at, mean = int(self._start[number]), self._described.bytes // self._described.records
         for place in range(at + max(0, first - number) * mean, at + (end - number) * mean, _AHEAD):
-            os.posix_fadvise(file, place, _AHEAD, os.POSIX_FADV_WILLNEED)  # it is soon wanted whole
+            os.posix_fadvise(file, place, _AHEAD, os.POSIX_FADV_WILLNEED)  # all of it will be read soon
         while number < end:
             head = os.pread(file, HEADER_SIZE + (_HEAD if self._pixels else 0), at)
             try:

@@ -1,12 +1,12 @@
-"""A dataset whose elements are made by Python, and whose iterators can be dropped at any moment.
+"""Makes a dataset from a Python iterator; the dataset's iterators can be dropped at any moment.
 
-`numpy_function` and `from_generator` call Python from a thread of TensorFlow. Where an iterator is dropped
-while such a call is under way, its destructor waits for the call and keeps the interpreter's lock, and the
-call waits for the lock: both wait for ever (seen with TensorFlow 2.21). So here no thread of TensorFlow runs
-Python. It asks through a queue and waits for the answer in another queue, and such a wait ends when the
-iterator does. A thread of Python answers, and makes the next element while the last one is used.
+`numpy_function` and `from_generator` call Python from a thread of TensorFlow. If an iterator is dropped
+during such a call, its destructor holds the interpreter's lock and waits for the call, while the call waits
+for the lock: a deadlock (seen with TensorFlow 2.21). So here no thread of TensorFlow runs Python. The
+iterator sends a request through one queue and waits for the answer in another; this wait ends when the
+iterator is dropped. A Python thread answers, and makes the next element while the last one is in use.
 
-Each iterator of the dataset has a queue of its own for its answers, whose handle it is given with its number.
+Each iterator of the dataset has its own queue for answers; it gets the handle of that queue and its number.
 """
 
 import atexit
@@ -23,26 +23,26 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-_LIVE: Final = 4  # iterators of one dataset at the same time; each may hold an element that is made ahead
+_LIVE: Final = 4  # iterators of one dataset at the same time; each may hold one element made ahead
 _UNBOUNDED: Final = -1  # a queue's capacity
 _CPU: Final = "/device:CPU:0"
 
 Arrays = Sequence[npt.NDArray[Any]]
 _running: weakref.WeakSet["_Maker"] = weakref.WeakSet()
-_left: "SimpleQueue[_Maker | None]" = SimpleQueue()  # those whose dataset is gone; None: Python ends
+_left: "SimpleQueue[_Maker | None]" = SimpleQueue()  # makers whose dataset is gone; None: Python ends
 
 
 def generated(make: Callable[[], Iterator[Arrays]], spec: Sequence[tf.TensorSpec], count: int) -> Any:
-    """Returns a dataset of the first elements that an iterator gives; each pass makes an iterator anew.
+    """Returns a dataset of an iterator's first elements; each pass makes a new iterator.
 
     Args:
-        make: () -> an iterator over tuples of arrays. It runs in a thread of its own. Arrays of uint8 that
-            start at a multiple of 64 bytes are used where they lie: they must not be changed any more.
+        make: returns an iterator over tuples of arrays, which runs in its own thread. Arrays of uint8 that
+            start at a multiple of 64 bytes are not copied, so nothing may change them afterwards.
         spec: dtype and shape of each array.
-        count: elements of a pass; `make` must give so many.
+        count: number of elements in a pass; the iterator must have at least so many.
 
     Returns:
-        a dataset of tuples. An exception of the iterator ends it with a TensorFlow error of the same text.
+        a dataset of tuples. If the iterator raises, the dataset raises a TensorFlow error of the same text.
     """
     maker = _Maker(make, [one.dtype for one in spec])
     requests, seats = maker.requests, maker.seats
@@ -58,7 +58,7 @@ def generated(make: Callable[[], Iterator[Arrays]], spec: Sequence[tf.TensorSpec
         return tf.data.Dataset.range(count).map(lambda _: element(number, answers))
 
     dataset = tf.data.Dataset.range(1).flat_map(one_pass)
-    # An iterator keeps its dataset, and a dataset those that it was made of.
+    # An iterator keeps its dataset alive, and a dataset keeps the datasets from which it was made.
     weakref.finalize(dataset, _left.put, maker).atexit = False
     maker.start()
     _start_closing()
@@ -67,7 +67,7 @@ def generated(make: Callable[[], Iterator[Arrays]], spec: Sequence[tf.TensorSpec
 
 @dataclass
 class _Pass:
-    """One iterator over the dataset: where its answers go, what makes them, and the next of them."""
+    """One iterator over the dataset: the queue of its answers, their iterator, and the next answer."""
 
     answers: tf.queue.FIFOQueue
     made: Iterator[Arrays] | None = None
@@ -78,9 +78,9 @@ class _Maker(Thread):
     """Answers the requests of all iterators of one dataset.
 
     Attributes:
-        requests: int64 scalars, the number of the iterator that asks for its next element.
-        seats: (int64 number, resource), what the next iterator is given to ask by.
-        dtypes: of an answer: the text of an error, "" for none, and the arrays.
+        requests: queue of int64 scalars: the number of an iterator that asks for its next element.
+        seats: queue of (int64 number, resource): the number of the next iterator and its queue of answers.
+        dtypes: dtypes of an answer, which is the text of an error, "" for none, and the arrays.
     """
 
     def __init__(self, make: Callable[[], Iterator[Arrays]], dtypes: Sequence[Any]) -> None:
@@ -95,7 +95,7 @@ class _Maker(Thread):
         _running.add(self)
 
     def _seat(self) -> None:
-        """Makes room for one more iterator; the one that has not asked for longest loses its own."""
+        """Makes a seat for one more iterator; the one whose last request is the oldest loses its seat."""
         with tf.init_scope(), tf.device(_CPU):
             answers = tf.queue.FIFOQueue(_UNBOUNDED, self.dtypes)
             self.seats.enqueue([tf.constant(self._next, tf.int64), answers.queue_ref])
@@ -103,7 +103,7 @@ class _Maker(Thread):
         self._next += 1
         if len(self._passes) > _LIVE + 1:
             _, oldest = self._passes.popitem(last=False)
-            oldest.answers.close()  # should it ask again, it is told
+            oldest.answers.close()  # if it asks again, it gets an error
 
     def run(self) -> None:
         """Answers until the queue of requests is closed."""
@@ -123,7 +123,7 @@ class _Maker(Thread):
                 answer = asked.ahead or self._made(asked.made)
                 asked.ahead = None
                 asked.answers.enqueue(answer)
-                del answer  # it is TensorFlow's now
+                del answer  # it belongs to TensorFlow now
                 asked.ahead = self._made(asked.made)
 
     def _made(self, elements: Iterator[Arrays]) -> list[Any]:
@@ -132,7 +132,7 @@ class _Maker(Thread):
             return [tf.constant(""), *map(_tensor, next(elements))]
         except StopIteration:
             error = "all elements have been given"
-        except Exception as raised:  # it is raised where the element is waited for
+        except Exception as raised:  # the dataset raises it
             error = str(raised) or repr(raised)
         return [tf.constant(error), *(tf.zeros([0], dtype) for dtype in self.dtypes[1:])]
 
@@ -142,10 +142,10 @@ class _Maker(Thread):
 
 
 def _tensor(array: npt.NDArray[Any]) -> Any:
-    """Returns an array as a tensor; one of uint8 is not copied if it is aligned.
+    """Returns an array as a tensor; an aligned array of uint8 is not copied.
 
-    dlpack would not copy either, but takes the interpreter's lock in whichever thread drops the tensor: the
-    same deadlock. A tensor's own constructor leaves the array to the next call of Python.
+    dlpack would not copy either, but the thread that drops the tensor would take the interpreter's lock: the
+    same deadlock. With a tensor's own constructor the next call of Python frees the array.
     """
     if array.dtype == np.uint8:
         return type(tf.constant(0))(array, _CPU, None)  # ops.EagerTensor; tried with TensorFlow 2.21
@@ -154,10 +154,10 @@ def _tensor(array: npt.NDArray[Any]) -> Any:
 
 @cache
 def _start_closing() -> Thread:
-    """Starts the thread that closes what is left, once, and returns it.
+    """Starts, once, the thread that closes makers whose dataset is gone; returns it.
 
-    Garbage is collected anywhere, also where TensorFlow holds a lock or traces a function: an operation of
-    TensorFlow there would wait for ever.
+    Garbage collection may run anywhere, also while TensorFlow holds a lock or traces a function. An operation
+    of TensorFlow at such a place would wait forever.
     """
 
     def close() -> None:
@@ -171,7 +171,7 @@ def _start_closing() -> Thread:
 
 @atexit.register
 def _end_all() -> None:
-    """Ends the threads while Python can still run them: one that would run later ends the process badly."""
+    """Ends the threads while Python can still run them: a thread that runs later would crash the process."""
     if _start_closing.cache_info().currsize:
         _left.put(None)
         _start_closing().join()

@@ -1,4 +1,4 @@
-"""The tf.data chain of a stream that is read in place: windows of local shards, then batches of them."""
+"""The tf.data chain of a stream from local shards: reads windows of records, then cuts batches from them."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tfrecords.example import FIELDS
 
 
 def read_in_place(request: Request) -> tf.data.Dataset:
-    """A stream from local shards: a step's number says which records, as it does for `gathered`."""
+    """Returns the batches of a stream from local shards; the number of a step gives its records."""
     options, worker, rows, steps = request.options, request.worker, request.rows, request.steps
     size = request.manifest.split(request.split).records
     shards = LocalShards(
@@ -32,11 +32,11 @@ def read_in_place(request: Request) -> tf.data.Dataset:
     kinds = {name: tf.int64 if kind == "int64" else tf.string for name, kind in FIELDS.items()}
     kinds["image"] = tf.uint8
     shown, first_position = steps * options.global_batch_size, request.start_step * options.global_batch_size
-    windows = -(-shown // shards.window)  # of an epoch
+    windows = -(-shown // shards.window)  # in an epoch
     first_window = first_position // shown * windows + first_position % shown // shards.window
 
     def own_records(number: int) -> list[Any]:
-        """Returns weight, epoch and records of this worker's rows in a window of the run, in their order."""
+        """Returns weight, epoch and records of this worker's rows in one window, in their order."""
         epoch, window = divmod(number, windows)
         first = window * shards.window
         position = np.arange(first, min(first + shards.window, shown))
@@ -45,7 +45,7 @@ def read_in_place(request: Request) -> tf.data.Dataset:
         own = position % options.global_batch_size // (rows * worker.replicas) == worker.index
         position = position[own]
         weight = ((position < size) | request.training).astype(np.float32)
-        # "wrap": positions past the end show the epoch's first records; in an evaluation they count nothing.
+        # "wrap": past the end the epoch's first records follow. In an evaluation these rows have weight 0.
         position = position % size if request.training else np.minimum(position, size - 1)
         which = [weight, np.full(len(weight), epoch)]
         if not raw:
@@ -71,11 +71,11 @@ def read_in_place(request: Request) -> tf.data.Dataset:
     for name in read if raw else ("serialized",):
         shape = request.manifest.image_shape if name == "image" else ()
         spec.append(tf.TensorSpec([None, *shape], kinds.get(name, tf.string)))
-    # One window is read while the one before is handed out.
+    # Reads one window while it hands out the one before.
     windows_of_pass = generated(
         lambda: map(own_records, range(first_window, last_window)), spec, last_window - first_window
     )
-    if raw:  # all that is left is small: at once for the window
+    if raw:  # what is left to do is little: once for the whole window
         made = windows_of_pass.map(finished).rebatch(rows, drop_remainder=True)
     else:
         made = windows_of_pass.rebatch(rows, drop_remainder=True).map(

@@ -1,7 +1,7 @@
-"""Where the fields lie in many records at once, for the bytes that `tfrecords.example.encode` writes.
+"""Finds the fields of many records at once, in the bytes that `tfrecords.example.encode` writes.
 
-A record's fields are in alphabetical order, so all but the label and the source lie before the image.
-Every tag, name and length is checked; a record written in another way is told apart, not misread.
+A record's fields are in alphabetical order, so all but the label and the source lie before the image. Every
+tag, name and length is checked: a record that was written in another way is recognised, not misread.
 """
 
 from dataclasses import dataclass
@@ -35,12 +35,12 @@ _LONGEST: Final = 9  # bytes of a number below 2**63
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the fields are that are not the image; a row of `usual` False means nothing else.
+    """The places of all fields but the image; where `usual` is False, the other attributes mean nothing.
 
     Attributes:
-        usual: bool [N], whether a record is laid out as ours are.
-        numbers: int64 [N] by name.
-        strings: first and end in the data, int64 [N] each, of bytes, by name.
+        usual: whether a record has the layout that `encode` writes, bool [N].
+        numbers: values of the int64 fields by name, int64 [N].
+        strings: start and end of the bytes fields in the data by name, int64 [N] each.
     """
 
     usual: npt.NDArray[np.bool_]
@@ -49,28 +49,28 @@ class Layout:
 
 
 class Cursor:
-    """Reads the same thing in many places of an array of bytes, and notes where there is another."""
+    """Reads the same thing at many places of an array of bytes, and notes the places with something else."""
 
     def __init__(self, data: Bytes, at: Integers, end: Integers) -> None:
-        """Starts at the first bytes.
+        """Starts at the first byte of each place.
 
         Args:
             data: uint8 [M].
-            at: int64 [N], the places.
-            end: int64 [N], where each ends.
+            at: start of each place, int64 [N].
+            end: end of each place, int64 [N].
         """
         self._data, self._end = data, end
         self.at = at.copy()
         self.usual = np.ones(len(at), bool)
 
     def expect(self, *values: int) -> None:
-        """Passes over bytes that must be these."""
+        """Passes over bytes that must have these values."""
         for value in values:
             self.usual &= self._byte() == value
             self.at += 1
 
     def number(self) -> Integers:
-        """Reads a varint, below 2**63."""
+        """Reads a varint below 2**63."""
         value = np.zeros(len(self.at), np.int64)
         goes_on = np.ones(len(self.at), bool)
         for place in range(_LONGEST):
@@ -84,32 +84,32 @@ class Cursor:
         return value
 
     def skip(self, count: Integers) -> None:
-        """Passes over as many bytes in each place, that must be there."""
+        """Passes over so many bytes at each place, which must have them."""
         self.usual &= (count >= 0) & (count <= self._end - self.at)
         self.at = np.where(self.usual, self.at + count, self._end)
 
     def _byte(self, asked: Any = True) -> Bytes:
-        """Returns the byte in each place; one that is asked for must be there."""
+        """Returns the byte at each place; a place that is asked for must have one."""
         there = self.at < self._end
         self.usual &= there | np.logical_not(asked)
         return self._data[np.where(there, self.at, 0)]
 
 
 def before_image(size: int) -> bytes:
-    """Returns the bytes between the field before and an image of so many bytes, as `encode` writes them."""
+    """Returns the bytes that `encode` writes between the field before and an image of `size` bytes."""
     image = b"\xff" * size
     record = encode(Record(image, label=0, id=b"", source=0, copy=0, group=b""))
     return record[record.index(_IMAGE) : record.index(image)]
 
 
 def located(data: Bytes, start: Integers, before: Integers, behind: Integers, pixels: int) -> Layout:
-    """Finds the fields of records whose images have been cut out.
+    """Finds the fields of records whose images are cut out.
 
     Args:
-        data: uint8 [M], of all records.
-        start: int64 [N], where in the data each starts.
-        before: int64 [N], bytes before its image.
-        behind: int64 [N], bytes behind it, that follow in the data.
+        data: bytes of all records, uint8 [M].
+        start: start of each record in the data, int64 [N].
+        before: number of bytes before its image, int64 [N].
+        behind: number of bytes behind its image, which follow in the data, int64 [N].
         pixels: bytes of each image.
     """
     head = Cursor(data, start, start + before)
@@ -138,7 +138,7 @@ def located(data: Bytes, start: Integers, before: Integers, behind: Integers, pi
 
 
 def _payload(cursor: Cursor, name: str) -> tuple[Integers, Integers]:
-    """Reads up to the one value of a field; returns its length, and where the field ends."""
+    """Reads up to the one value of a field; returns the length of the value and the end of the field."""
     cursor.expect(tag(ENTRY_FIELD))
     length = cursor.number()
     entry_end = cursor.at + length

@@ -1,11 +1,11 @@
-"""Windows of a stream, read in place: each image goes from its shard straight into its row.
+"""Reads the windows of a stream from local shards: each image goes from its shard straight into its row.
 
-The shards lie on this machine, or are mounted as if they did. Each record of a window (see `windows`) is
-read into the row of its position, its checksum verified: so a window is shuffled when it is read,
-and batches are slices of it.
+The shards are on this machine, or in a mounted folder. Each record of a window (see `windows`) is read into
+the row of its position, and its checksum is verified. So a window is shuffled as soon as it is read, and
+batches are slices of it.
 
-Everything follows from the epoch and the position, so what is kept, where records are, only makes it
-fast. A start in mid-epoch reads nothing that was shown before but headers.
+Everything follows from the epoch and the position. The places of records are kept only for speed. A start in
+mid-epoch reads of the earlier records only their headers.
 """
 
 from collections import deque
@@ -27,9 +27,9 @@ from data_pipeline.stream.layout import located
 from tfrecords.example import FIELDS, decode
 from tfrecords.manifest import Manifest
 
-_THREADS: Final = 2  # read a window's shards
-_UNSHUFFLED_WINDOW: Final = 16 << 20  # bytes at most: nothing is shuffled, so a batch need not wait for more
-_BUFFERS_KEPT: Final = 4  # at most, to be used again
+_THREADS: Final = 2  # that read the shards of a window
+_UNSHUFFLED_WINDOW: Final = 16 << 20  # bytes at most: without shuffling a batch need not wait for more
+_BUFFERS_KEPT: Final = 4  # at most, to be reused
 _ALIGNMENT: Final = 64  # bytes: TensorFlow reads a foreign buffer in place only if it starts so
 
 Array = npt.NDArray[Any]
@@ -41,7 +41,7 @@ class LocalShards:
     """The records of a split at positions of an epoch.
 
     Attributes:
-        window: positions from one multiple of it to the next are best asked for at once.
+        window: number of records in a window; reading is fastest from one multiple of it to the next.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class LocalShards:
             directory: folder of the data set.
             manifest: of the data set.
             split: name of the split.
-            window: bytes of records that are shuffled among themselves.
-            seed: of the run.
-            shuffle: False: each epoch is in the order of the shards.
-            threads: that read shards; 0: two.
+            window: bytes of records that are shuffled together.
+            seed: seed of the run.
+            shuffle: False: each epoch has the order of the shards.
+            threads: threads that read shards; 0: two.
         """
         shards, self._records = manifest.split(split).shards, manifest.split(split).records
         self._shape, self._pixels = manifest.image_shape, int(np.prod(manifest.image_shape))
@@ -75,7 +75,7 @@ class LocalShards:
         window = window if shuffle else min(window, _UNSHUFFLED_WINDOW)
         self.window = windows.records_per_window(window, shards, self._records)
         self._sequence = lru_cache(2)(self._sequenced)
-        # Memory that nobody uses. It comes back in any thread: taking and adding are one step each.
+        # Memory that nobody uses. Any thread may give it back; a deque adds and takes in one step.
         self._free: deque[Array] = deque(maxlen=_BUFFERS_KEPT)
         self._readers = ThreadPoolExecutor(threads or _THREADS, thread_name_prefix="read")
 
@@ -84,7 +84,7 @@ class LocalShards:
 
         Raises:
             ValueError, OSError, InputError: a shard is missing, cut or damaged; `damage.named_damage`
-                says which.
+                names it.
         """
         found = np.empty(len(position), object)
         wanted = _Wanted.sorted(*self._places(epoch, position))
@@ -98,11 +98,11 @@ class LocalShards:
         """Returns raw records at positions of an epoch by field, [B]; the image is uint8 [B, H, W, C].
 
         Args:
-            epoch: of the order.
+            epoch: number of the epoch.
             position: int64 [B].
             fields: names out of `tfrecords.example.FIELDS`.
-            images: uint8 [B, P], to be filled with the images and given as them; None: a new one, or one
-                that TensorFlow has given back.
+            images: uint8 [B, P], which is filled and returned; None: new memory, or memory that TensorFlow
+                has given back.
 
         Raises:
             as `serialized`.
@@ -136,7 +136,7 @@ class LocalShards:
         return chain.from_iterable(self._by_shard(lambda file, record, _: list(file.read(record)), wanted))
 
     def _by_shard(self, read: Callable[[ShardFile, Integers, Integers], _T], wanted: "_Wanted") -> list[_T]:
-        """Calls (shard, its records, their rows) for each shard, in threads, and returns what they give."""
+        """Calls `read` with each shard, its records and their rows, in threads; returns the results."""
         cuts = np.flatnonzero(np.diff(wanted.shard)) + 1
         parts = [wanted.part(part) for part in np.split(np.arange(len(wanted.shard)), cuts) if len(part)]
         return list(
@@ -162,10 +162,10 @@ class LocalShards:
         return windows.interleaved(self._sizes, turn.tolist())
 
     def _rows(self, count: int) -> Array:
-        """Returns uint8 [count, P] that becomes a tensor without being copied: given back memory, if any.
+        """Returns uint8 [count, P] that becomes a tensor without a copy; reuses memory that was given back.
 
-        Memory that is new costs the system more than reading into it. An array over a memoryview is the one
-        that all views of it keep, so when it goes, nobody uses the memory any more.
+        New memory costs the system more than reading into it. All views of an array over a memoryview keep
+        that array alive, so when the array is freed, nobody uses the memory any more.
         """
         size = count * self._pixels
         try:
@@ -181,13 +181,13 @@ class LocalShards:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """Records to be read, each once, in the order of the shards.
+    """Records to read, each once, in the order of the shards.
 
     Attributes:
-        shard: of each, int64 [U].
+        shard: shard of each record, int64 [U].
         record: its number in the shard, int64 [U].
         row: the first of the rows that show it, int64 [U].
-        shown: for each of all rows the one that is read for it, int64 [B].
+        shown: for each row the row into which its record is read, int64 [B].
     """
 
     shard: Integers
@@ -197,7 +197,7 @@ class _Wanted:
 
     @classmethod
     def sorted(cls, shard: Integers, record: Integers) -> "_Wanted":
-        """Returns what is to be read for rows of these records, int64 [B] each."""
+        """Returns the records to read for rows that show these, int64 [B] each."""
         key = shard * (record.max(initial=0) + 1) + record
         _, row, again = np.unique(key, return_index=True, return_inverse=True)
         return cls(shard[row], record[row], row, row[again])
@@ -208,7 +208,7 @@ class _Wanted:
 
 
 def aligned(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Returns an array, not filled, that TensorFlow can use as it lies in memory."""
+    """Returns an array, not filled, that TensorFlow can use without a copy."""
     size = int(np.prod(shape))
     buffer = np.empty(size + _ALIGNMENT, np.uint8)
     start = -buffer.ctypes.data % _ALIGNMENT
@@ -229,7 +229,7 @@ def _joined(parts: list[tuple[Integers, Around]]) -> tuple[Integers, Around]:
 
 
 def _fill(found: dict[str, Array], row: Integers, around: Around, pixels: int) -> Integers:
-    """Fills fields of records in, [B] each, and returns the rows of those that are laid out as usual."""
+    """Fills the fields of records in, [B] each; returns the rows of the records with the usual layout."""
     layout = located(around.data, around.start, around.before, around.behind, pixels)
     usual = layout.usual
     for name, column in found.items():

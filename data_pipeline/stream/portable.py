@@ -1,7 +1,7 @@
-"""Streams by tf.data alone: interleaved shards, window shuffle, batch-wise parse.
+"""Reads the records of a stream by tf.data alone: interleaves shards and shuffles window by window.
 
-For what `local` does not read: shards behind a URL, a choice of copies, and a tf.data service. The order
-is the one that `windows` tells, so both show the same records in the same order.
+It reads what `local` does not: shards behind a URL, a choice of copies, and the input of a tf.data service.
+`windows` defines the order for both, so both show the same records in the same order.
 """
 
 import importlib
@@ -19,8 +19,8 @@ from tfrecords.manifest import Manifest
 
 _CHOSEN_AT_ONCE = 64  # records whose small fields one op parses
 _COPIED_AT_ONCE = 64  # records taken from the window by one op
-# Bytes read at once from a shard: of a file as many as stay in a core's cache until they are parsed, by
-# URL as many as are worth a request.
+# Bytes read at once from a shard. From a file: as many as stay in a core's cache until they are parsed.
+# From a URL: as many as are worth a request.
 _BUFFER, _URL_BUFFER = 256 << 10, 4 << 20
 
 
@@ -41,9 +41,9 @@ def epoch_records(
         directory: folder of the shards, or its URL.
         manifest: of the data set.
         split: name of the split.
-        window: bytes of records that are shuffled among themselves; two windows are in memory, the one
-            shown and the next.
-        seed: of the run.
+        window: bytes of records that are shuffled together; two windows are in memory, this one and the
+            next.
+        seed: seed of the run.
         epoch: int64 scalar.
         copies: which variants of each image; see `data_pipeline.copies`.
         parallel_reads: shards read at the same time; 0: TensorFlow decides. The order is the same.
@@ -52,7 +52,7 @@ def epoch_records(
     turn = window_shuffled(len(described.shards), seed=seed, epoch=epoch, window=-1)
     records = (
         tf.data.Dataset.from_tensor_slices(tf.gather(_paths(directory, manifest, split), turn))
-        # Several shards at once: their records are mixed before the window, and read in parallel.
+        # Several shards at once: they are read in parallel, and their records are mixed before the window.
         .interleave(
             lambda path: tf.data.TFRecordDataset(path, buffer_size=_buffer(directory)),
             cycle_length=CYCLE,
@@ -60,7 +60,7 @@ def epoch_records(
             num_parallel_calls=min(parallel_reads, CYCLE) or tf.data.AUTOTUNE,
             deterministic=True,
         )
-        # A shard cut between two records reads well, and "wrap" would hide what is missing.
+        # A shard that is cut between two records reads without an error, and "wrap" would hide the loss.
         .apply(tf.data.experimental.assert_cardinality(described.records))
     )
     shown = records_per_epoch(manifest, split, copies)
@@ -71,20 +71,20 @@ def epoch_records(
             return tf.boolean_mask(serialized, mask(fields, manifest, split, copies, seed=seed, epoch=epoch))
 
         records = (
-            # Small fields alone are parsed, many records at once: what is not shown costs its reading.
+            # Parses only small fields, of many records at once: for a record that is not shown no more.
             records.batch(_CHOSEN_AT_ONCE)
             .map(choose, num_parallel_calls=tf.data.AUTOTUNE)
             .unbatch()
             .apply(tf.data.experimental.assert_cardinality(shown))
         )
-    # Undecoded records are shuffled: for encoded images the window is several times larger.
+    # Shuffles undecoded records: for encoded images a window holds several times as many.
     size = records_per_window(window, described.shards, shown)
     if size == 1:
         return records
 
     def shown_anew(number: Any, serialized: Any) -> tf.data.Dataset:
         order = window_shuffled(tf.size(serialized), seed=seed, epoch=epoch, window=number)
-        # A few at a time: else the whole window would be copied at once.
+        # A few records at a time: else this would copy the whole window at once.
         parts = tf.data.Dataset.from_tensor_slices(order).batch(_COPIED_AT_ONCE)
         return parts.map(lambda index: tf.gather(serialized, index)).unbatch()
 
@@ -107,7 +107,7 @@ def open_file_systems() -> None:
     """Lets TensorFlow read URLs.
 
     Raises:
-        InputError: tensorflow-io is not installed, or not for this TensorFlow.
+        InputError: tensorflow-io is not installed, or does not fit this TensorFlow.
     """
     try:
         importlib.import_module("tensorflow_io")
@@ -123,5 +123,5 @@ def _buffer(directory: Path | str) -> int:
 
 
 def _paths(directory: Path | str, manifest: Manifest, split: str) -> Any:
-    # As text: a Path would make one slash of the two in a URL.
+    # As text: a Path would turn the two slashes of a URL into one.
     return tf.constant([f"{directory}/{shard.name}" for shard in manifest.split(split).shards])

@@ -1,24 +1,24 @@
-"""tf.data service: batches that other processes, on this machine or others, parse and decode.
+"""tf.data service: other processes, on this machine or on others, parse and decode the batches.
 
-A dispatcher knows a fixed list of workers. Each worker reads the stream of undecoded records, keeps every
-W-th batch of it (W workers, by its place in the list) and parses and decodes these alone. So the service
-spreads decoding and parsing, not reading: it is for data whose decoding starves the training, and every
-worker must see the shards under the path that the trainer uses.
+A dispatcher has a fixed list of W workers. Each worker reads the whole stream of undecoded records, but
+parses and decodes only every W-th batch, by its place in the list. So the service spreads decoding and
+parsing, not reading: it is for data whose decoding makes the training wait. Every worker must see the shards
+under the path that the trainer uses.
 
-Order and number are exact. By static sharding batch n belongs to the worker at place n mod W alone; the
-trainer reads each worker's batches as a stream of their own, and takes one of each in turn. So it gets the
-very batches, in the very order, that it would have made itself, from any step, with any number of workers,
-and a resumed run is the same to the bit. (Dynamic sharding, the other policy that splits the work, gives no
-order and loses batches of a worker that dies; coordinated reads pass over a worker that is slow.)
+Order and number of batches are exact. By static sharding batch n belongs to the worker at place n mod W. The
+trainer reads each worker's batches as a stream of their own and takes one of each in turn. So it gets the
+same batches in the same order as without a service, from any step and with any number of workers, and a
+resumed run is the same to the bit. (Dynamic sharding, the other policy that splits the work, gives no order
+and loses the batches of a worker that dies; coordinated reads skip a slow worker.)
 
-Each batch carries its number, and one out of turn ends the training with an error: nothing is lost or
-doubled without a word. A worker that dies ends it too: TensorFlow would wait for it for long, so when no
-batch has come for a while, every worker is asked for something small, and one that does not answer is named.
-A worker that was started again begins anew, so it cannot be gone on with. Start it, and give the same command
-again: training goes on from the last checkpoint, to the same end. The dispatcher is needed when training
-starts; once it runs, it goes on without. Validation, a single pass, is made by the trainer itself.
+Each batch carries its number, and a batch out of turn ends the training with an error, so no batch is lost or
+doubled silently. A worker that dies ends the training too. TensorFlow would wait for it for a long time, so
+when no batch has come for a while, the trainer sends each worker a small request and names those that do not
+answer. A restarted worker begins anew, so a training cannot continue with it: restart the worker and give the
+same command again; training resumes from the last checkpoint, with the same outcome. Training needs the
+dispatcher only at its start. The trainer itself makes the batches of validation, which is a single pass.
 
-TensorFlow's servers have no authentication and no encryption: loopback, or a private network.
+TensorFlow's servers have no authentication and no encryption: use loopback or a private network.
 """
 
 import queue
@@ -37,23 +37,23 @@ from data_pipeline.stream.generated import generated
 from tfrecords.errors import InputError
 
 _service = tf.data.experimental.service
-_HINT: Final = tf.data.experimental.SHARD_HINT  # each worker puts its place and their number here
+_HINT: Final = tf.data.experimental.SHARD_HINT  # each worker puts its place and the number of workers here
 _FAR: Final = 1 << 40
 
-# Seconds. A lost worker ends training after the sum of the last two; one that is slow only answers.
+# Seconds. A lost worker ends the training after the sum of the second and the third; a slow worker answers.
 _TIMEOUT: Final = 10  # to reach the dispatcher
-_SILENCE: Final = 5  # without a batch, until the workers are asked whether they are there
-_PATIENCE: Final = 30  # for all of them to answer, on machines that have much else to do
+_SILENCE: Final = 5  # without a batch, until each worker gets a request
+_PATIENCE: Final = 30  # for all workers to answer, also on busy machines
 
-_ASKED_AGAIN: Final = 4  # after the last time, while one has not answered
+_ASKED_AGAIN: Final = 4  # between two requests, while a worker has not answered
 
 _RESUME: Final = "then the same command again goes on from the last checkpoint"
 
 
 def loss_in(text: str) -> str | None:
-    """Returns what a TensorFlow error's text says of a lost service, None if it says nothing of it."""
+    """Returns the message about a lost service in the text of a TensorFlow error; None if it has none."""
     found = re.search(rf"--data_service=\S+: .*?{_RESUME}", text, re.DOTALL)
-    # An assertion of TensorFlow writes quotes and line ends as C does.
+    # TensorFlow's assertions escape quotes and line ends as C does.
     return re.sub(r"\\(.)", lambda escape: {"n": "\n"}.get(escape[1], escape[1]), found[0]) if found else None
 
 
@@ -65,16 +65,16 @@ def parsed_elsewhere(
     silence: float = _SILENCE,
     patience: float = _PATIENCE,
 ) -> Any:
-    """Maps an endless dataset by the workers of a service, in order.
+    """Maps an endless dataset by the workers of a service and keeps its order.
 
-    Where a worker is lost, reading the result raises a TensorFlow error for `loss_in`.
+    If a worker is lost, reading the result raises a TensorFlow error; `loss_in` reads its text.
 
     Args:
         elements: the dataset, endless, in the same order in every process.
-        parse: what makes an element of the result, tensors in a dict; it must hold no large tensor.
-        address: of the dispatcher, "grpc://HOST:PORT".
-        silence: seconds without an element, after which the workers are asked whether they are there.
-        patience: seconds they have to answer.
+        parse: makes an element of the result, a dict of tensors; it must hold no large tensor itself.
+        address: address of the dispatcher, "grpc://HOST:PORT".
+        silence: seconds without an element after which each worker gets a request.
+        patience: seconds in which the workers must answer.
 
     Raises:
         InputError: the dispatcher cannot be reached, or has no fixed list of workers, or one is missing.
@@ -88,10 +88,10 @@ def parsed_elsewhere(
         return numbered.map(lambda n, element: (n, parse(*element)), num_parallel_calls=tf.data.AUTOTUNE)
 
     def lane(place: int) -> Any:
-        """The batches of one worker, in order: for the others it is empty."""
+        """Returns the batches of one worker, in order; on the other workers the dataset is empty."""
         mine = tf.data.Dataset.range(workers).shard(_HINT, _HINT).filter(lambda own: own == place)
         made = mine.flat_map(share).with_options(config)
-        # Not compressed: the trainer's cores are those to spare.
+        # Not compressed: the trainer's cores must be spared.
         return made.apply(_service.distribute(_service.ShardingPolicy.HINT, address, compression=None))
 
     turns = tf.data.Dataset.range(_FAR)
@@ -130,11 +130,11 @@ def _fail(spec: Any, message: str) -> Any:
 
 
 def _watched(dataset: Any, silence: float, ask: Callable[[], None], message: str) -> Any:
-    """Returns a dataset with `ask` called when none of its elements has come for `silence` seconds.
+    """Returns the dataset; calls `ask` when none of its elements has come for `silence` seconds.
 
-    What waits for a lost worker cannot be ended, so it is a thread that waits, and a batch passes through
-    Python once, at about a millisecond's CPU time. `message` is said of a dispatcher that has forgotten what
-    is read.
+    Nothing can end the wait for a lost worker, so a thread waits, and each batch passes through Python once,
+    which costs about a millisecond of CPU time. `message` is the error for a dispatcher that was restarted
+    and no longer knows what is read.
     """
     names, spec = zip(*dataset.element_spec.items(), strict=True)
 
@@ -154,7 +154,7 @@ def _watched(dataset: Any, silence: float, ask: Callable[[], None], message: str
                     put([element[name] for name in names])
                     if ended.is_set():
                         return
-            except Exception as error:  # raised where the element is waited for
+            except Exception as error:  # the consumer of the queue raises it
                 put(error)
 
         threading.Thread(target=read, daemon=True).start()
@@ -175,11 +175,11 @@ def _watched(dataset: Any, silence: float, ask: Callable[[], None], message: str
 
 
 def count_workers(address: str, *, patience: float = 60) -> int:
-    """Waits until all workers of a service answer, and returns how many they are.
+    """Waits until all workers of a service answer, and returns their number.
 
     Args:
-        address: of the dispatcher.
-        patience: seconds.
+        address: address of the dispatcher.
+        patience: seconds in which the workers must answer.
 
     Raises:
         InputError: the dispatcher cannot be reached, or has no fixed list of workers, or one is missing.
@@ -202,7 +202,7 @@ def count_workers(address: str, *, patience: float = 60) -> int:
                 f"--data_service={address}: no answer from {which} that the dispatcher's --workers names; "
                 f"start all that do not run"
             )
-        if now > again:  # a job from before a worker was there may never reach it
+        if now > again:  # a job that is older than a worker may never reach that worker
             threading.Thread(target=_ask, args=(address, answers), daemon=True).start()
             again = now + _ASKED_AGAIN
         with suppress(queue.Empty):
@@ -219,8 +219,8 @@ def count_workers(address: str, *, patience: float = 60) -> int:
 
 
 def _ask(address: str, answers: "queue.Queue[Any]") -> None:
-    """Puts (place, number of workers) of each worker that answers, or an error; it may wait for ever."""
-    # Of each worker the first two numbers of its share: they differ by the number of workers.
+    """Puts (place, number of workers) of each worker that answers, or an error; it may wait forever."""
+    # The first two numbers in the share of each worker: they differ by the number of workers.
     probe = tf.data.Dataset.range(_FAR).shard(_HINT, _HINT).batch(2).take(1)
     job = _service.distribute(_service.ShardingPolicy.HINT, address, compression=None)
     try:
@@ -231,7 +231,7 @@ def _ask(address: str, answers: "queue.Queue[Any]") -> None:
 
 
 def _reach(address: str) -> None:
-    """TensorFlow itself tries for hours, and says nothing."""
+    """Raises InputError if no dispatcher answers; TensorFlow itself would try for hours without a message."""
     parts = urlsplit(address)
     try:
         socket.create_connection((parts.hostname, parts.port), timeout=_TIMEOUT).close()

@@ -1,5 +1,7 @@
-"""Places in which a split is held decoded, and the choice among them.
+"""The tiers: where a split's records come from while training.
 
-`memory` is one array, `disk` a file that processes of a machine map, `device` a tensor on each GPU;
-`gathered` is the tf.data chain of all three. `choice` says which is taken, by `free_memory`.
+`tier` is the interface; `device`, `disk`, `memory` and `stream` describe one tier each; `registry` lists
+them, and `choice` chooses among them. These modules import no TensorFlow. `decoding` reads a split into
+memory, `decoded_file` into a file and `device_tables` into the memory of devices; `gathered` is the tf.data
+chain of the tiers that hold a split. `free_memory` is what machine and cgroup have left.
 """

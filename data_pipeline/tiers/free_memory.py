@@ -1,11 +1,11 @@
-"""The memory that this process may still take: the machine's, or less if a cgroup limits it."""
+"""The memory that this process may still take: what the machine has free, or less if a cgroup limits it."""
 
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
-_LIMITS: Final = (  # limit, use, and in memory.stat what can be given back: of cgroup versions 2 and 1
+_LIMITS: Final = (  # of cgroup versions 2 and 1: limit, use, and in memory.stat what can be given back
     ("memory.max", "memory.current", "inactive_file"),
     ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
@@ -14,9 +14,9 @@ _LIMITS: Final = (  # limit, use, and in memory.stat what can be given back: of 
 def free_memory(
     cgroup: Path = _CGROUP, meminfo: Path = Path("/proc/meminfo"), own: Path = Path("/proc/self/cgroup")
 ) -> int:
-    """Returns the bytes this process may still take: the machine's, or a cgroup's if less.
+    """Returns the bytes that this process may still take: what the machine or the cgroup has, if less.
 
-    A limit holds for all groups below it, so those of every ancestor count, in either version.
+    A limit holds for all groups below it, so the limits of all ancestors count, in both versions.
 
     Args:
         cgroup: where cgroups are mounted.
@@ -32,7 +32,7 @@ def free_memory(
 def _memory_groups(cgroup: Path, own: Path) -> list[Path]:
     """Returns the folders of this process's memory groups and of all their ancestors.
 
-    In a container the path may be that of the host, of which only the mounted root is there.
+    In a container the path may be that of the host; then only the mounted root exists.
     """
     groups = own.read_text().splitlines() if own.exists() else []
     folders = {cgroup, cgroup / "memory"}
@@ -56,7 +56,7 @@ def _free_in(group: Path) -> int | None:
             limit = (group / limit_name).read_text().strip()
             used = int((group / used_name).read_text())
             stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        except OSError:  # of the other version, the root group, or no group of ours
+        except OSError:  # the other version, the root group, or a group of another process
             continue
         if limit != "max":
             # Cached pages of files read earlier are given back on demand, as MemAvailable assumes too.

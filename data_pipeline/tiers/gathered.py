@@ -1,7 +1,7 @@
-"""The tf.data chain of the tiers memory, disk and device: batches of records that are looked up by index.
+"""The tf.data chain of the tiers that hold a split: it looks the records of each batch up by index.
 
-It has two stages: a step's number gives the indices and weights of its records, then the tier looks them
-up. Only the second differs, so these tiers share one order.
+It has two stages: the number of a step gives the indices and weights of its records; then the tier looks the
+records up. The tiers differ only in the second stage, so they all have one order.
 """
 
 from collections.abc import Callable
@@ -23,12 +23,13 @@ _GATHERING = 2  # threads, as fast as memory gives; more would take cores from t
 def gathered(
     request: Request, columns: dict[str, Any], look_up: Callable[[Any, Any], dict[str, Any]]
 ) -> tf.data.Dataset:
-    """Batches of records that are looked up by (index int64 [N] in the split's order, weight float32 [N]).
+    """Returns the batches of a split that is held.
 
     Args:
         request: of the dataset.
-        columns: `request.columns` of the split by name, [N].
-        look_up: to fields by name.
+        columns: fields of all records, [N]; at least `request.columns`.
+        look_up: takes index int64 [B] in the order of the split and weight float32 [B]; returns the fields of
+            these records, [B, ...].
     """
     options, worker, rows, steps = request.options, request.worker, request.rows, request.steps
     size, seed = records_per_epoch(request.manifest, request.split, request.copies), options.seed
@@ -38,7 +39,7 @@ def gathered(
     hashes = id_hashes(columns["id"]) if request.keyed else None
 
     def records_of(element: Any) -> dict[str, Any]:
-        """Returns the records of some elements, int64 [E], one after another."""
+        """Returns the records of some batches, int64 [E], one batch after another."""
         step, replica = element // worker.replicas, element % worker.replicas
         first = step % steps * options.global_batch_size
         first += (worker.index * worker.replicas + replica) * rows
@@ -46,7 +47,7 @@ def gathered(
         epoch = tf.repeat(step // steps, rows)
         if not request.training:
             return look_up(tf.minimum(position, size - 1), tf.cast(position < size, tf.float32))
-        position %= size  # "wrap": positions past the end show the epoch's first records
+        position %= size  # "wrap": past the end the epoch's first records follow
         if choice:
             index = choice.records_at(position, seed=seed, epoch=epoch)
         else:
@@ -58,12 +59,12 @@ def gathered(
         return found
 
     start, end = (request.start_step, FOREVER) if request.training else (0, steps * worker.replicas)
-    # Small batches are made several at once, and cut apart without being copied: a call costs as much as
+    # One call makes several small batches, and cutting them apart copies nothing: a call costs as much as
     # copying a dozen images.
     at_once = max(1, min(_AT_ONCE // (rows * int(np.prod(request.manifest.image_shape))), _MOST_AT_ONCE))
     ahead = -(-options.prefetch * worker.replicas // at_once)
     return (
-        # The dataset holds no data and no buffer of indices: a step's number says all.
+        # The dataset holds no data and no buffer of indices: all follows from the number of the step.
         tf.data.Dataset.range(start * worker.replicas, end)
         .batch(at_once)
         .map(records_of, num_parallel_calls=_GATHERING)

@@ -1,16 +1,17 @@
-"""Searches the input's fastest options for a data set on this machine; trainer.main then uses them.
+"""Searches the fastest options of the input for a data set on this machine; trainer.main then uses them.
 
     python -m data_pipeline.tune --data=data/chest_xray --budget_seconds=120
 
-Writes pipeline.json beside the manifest. A flag that is given to trainer.main wins over it. (trainer.tune is
-another command: it searches for hyperparameters, which change the result.)
+Writes pipeline.json beside the manifest. A flag of trainer.main takes precedence over that file.
+(trainer.tune is another command: it searches for hyperparameters, which change the result.)
 """
 
 from absl import flags
 
 from data_pipeline.fetch import resolve_data
-from data_pipeline.options import CACHES, PipelineOptions
+from data_pipeline.options import CACHE_FLAG, CACHE_HELP, PipelineOptions
 from data_pipeline.quiet import quiet_start
+from data_pipeline.tiers.choice import AUTO
 from tfrecords.command import define_path, run
 from tfrecords.errors import InputError
 from tfrecords.files.urls import is_remote, without_secrets
@@ -19,18 +20,28 @@ from tfrecords.manifest import Manifest
 _DATA = define_path(
     "data",
     None,
-    "Folder with manifest.json, or its URL: then pipeline.json is kept with what is fetched.",
+    "The folder of the data set, which has manifest.json, or the URL of that folder. pipeline.json is "
+    "written into the folder; for a URL, into the folder of the fetched copy.",
     required=True,
 )
-_SPLIT = flags.DEFINE_string("split", "train", "Split to read, as training does.")
-_BATCH = flags.DEFINE_integer("global_batch_size", PipelineOptions().global_batch_size, "Records a step.")
+_SPLIT = flags.DEFINE_string("split", "train", "The split that the search reads in the order of training.")
+_BATCH = flags.DEFINE_integer(
+    "global_batch_size",
+    PipelineOptions().global_batch_size,
+    "The number of records in a training step, over all devices.",
+)
 _CACHE = flags.DEFINE_enum(
-    "cache", "auto", CACHES, "As in trainer.main; other than auto, it is not searched."
+    "cache", AUTO, CACHE_FLAG, f"{CACHE_HELP} The search tries other tiers only if this is auto."
 )
 _CACHE_DIR = define_path(
-    "cache_dir", "", "Folder for remote data and for the file of --cache=disk. Default: ~/.cache/shardlight."
+    "cache_dir",
+    "",
+    "The folder for remote data and for the files of --cache=disk. Default: shardlight in the user's cache "
+    "folder.",
 )
-_BUDGET = flags.DEFINE_float("budget_seconds", 120, "How long to search, TensorFlow's start aside.")
+_BUDGET = flags.DEFINE_float(
+    "budget_seconds", 120, "The time of the whole search in seconds, without the start of TensorFlow."
+)
 
 _LEAST_SECONDS = 10
 

@@ -1,4 +1,4 @@
-"""The search over a pipeline's options: one change at a time, kept only if it wins clearly."""
+"""Searches the options of a pipeline: tries one change at a time and keeps it if it is clearly faster."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -8,21 +8,21 @@ from typing import Final
 from data_pipeline.options import PipelineOptions
 from data_pipeline.settings import TUNED, Settings
 
-MARGIN: Final = 0.03  # of images fed in the same time; a smaller gain is no reason to leave a default
+MARGIN: Final = 0.03  # least gain in images/s for which a default is given up
 PAIRS: Final = 3  # measurements of each side, in turn
 
-# options -> images/s, those of the start included
+# options -> images/s over a whole run, its start included
 Measure = Callable[[PipelineOptions], float]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A change, measured in turn with the best options before it.
+    """One change, measured in turn with the best options so far.
 
     Attributes:
-        settings: all options of the change that differ from the defaults.
-        pairs: (images/s of the best before it, images/s of the change), measured one after the other.
-        kept: whether it became the best.
+        settings: all options that differ from the defaults, with this change.
+        pairs: (images/s of the best options so far, images/s with the change), measured in turn.
+        kept: whether the change was kept.
     """
 
     settings: Settings
@@ -31,7 +31,7 @@ class Trial:
 
     @property
     def gain(self) -> float:
-        """How many times the images/s of the best before: the median of the pairs."""
+        """The images/s with the change over those of the best options so far: the median of the pairs."""
         return gain(self.pairs)
 
 
@@ -41,20 +41,20 @@ def gain(pairs: Sequence[tuple[float, float]]) -> float:
 
 
 def wins(pairs: Sequence[tuple[float, float]]) -> bool:
-    """Whether the second of each pair is clearly faster: in every pair, and by `MARGIN` in the median."""
+    """Returns whether the second is clearly faster: in every pair, and by `MARGIN` in the median."""
     return all(after > before for before, after in pairs) and gain(pairs) >= 1 + MARGIN
 
 
-def candidates(tier: str, cores: int, tiers: Sequence[str]) -> list[dict[str, str | int]]:
+def candidates(cores: int, tiers: Sequence[str], *, streams: bool) -> list[dict[str, str | int]]:
     """Returns the changes to try, the most promising first.
 
     Args:
-        tier: that the defaults take, "stream" or one where records are gathered.
-        cores: that this process may use.
-        tiers: other values of --cache that there is room for.
+        cores: number of cores that this process may use.
+        tiers: names of other tiers that have room.
+        streams: whether the defaults read a stream.
     """
     tried: list[dict[str, str | int]] = [{"cache": cache} for cache in tiers]
-    if tier == "stream":
+    if streams:
         tried += [{"parallel_reads": count} for count in (2, 8)]
     tried += [{"threads": count} for count in sorted({1, cores, 2 * cores})]
     return tried + [{"prefetch": count} for count in (2, 8)]
@@ -63,10 +63,10 @@ def candidates(tier: str, cores: int, tiers: Sequence[str]) -> list[dict[str, st
 def compare(
     before: PipelineOptions, after: PipelineOptions, measure: Measure, in_time: Callable[[], bool]
 ) -> tuple[tuple[float, float], ...]:
-    """Measures two sides in turn, `PAIRS` times; ends early when the second has lost or time is up."""
+    """Measures two sides in turn, `PAIRS` times; ends early if the second is slower or the time is up."""
     pairs: list[tuple[float, float]] = []
     while len(pairs) < PAIRS and in_time():
-        # Which comes first alternates: a machine that slows down favours neither.
+        # The sides take turns in coming first, so a machine that slows down favours neither.
         if len(pairs) % 2:
             second = measure(after)
             pairs.append((measure(before), second))
@@ -85,17 +85,17 @@ def search(
     in_time: Callable[[], bool],
     report: Callable[[Trial], object] = lambda _: None,
 ) -> tuple[PipelineOptions, list[Trial]]:
-    """Tries changes one after the other on top of the best so far.
+    """Tries changes one after the other, each on top of the best options so far.
 
     Args:
         start: the default options.
         changes: see `candidates`.
         measure: options -> images/s.
-        in_time: whether there is time for one more pair.
+        in_time: returns whether there is time for one more pair.
         report: called with each trial.
 
     Returns:
-        the best options, `start` if nothing wins clearly, and all that was tried.
+        the best options, which are `start` if no change was clearly faster, and all trials.
     """
     best, trials = start, []
     for change in changes:
@@ -113,6 +113,6 @@ def search(
 
 
 def difference(start: PipelineOptions, other: PipelineOptions) -> dict[str, str | int]:
-    """Returns the tuned options in which `other` is not as `start`."""
+    """Returns those of the `TUNED` options of `other` that differ from `start`."""
     names = [field.name for field in fields(PipelineOptions) if field.name in TUNED]
     return {name: getattr(other, name) for name in names if getattr(other, name) != getattr(start, name)}

@@ -51,7 +51,7 @@ def set_of_copies(request):
     return request.getfixturevalue(request.param)
 
 
-@pytest.mark.parametrize("cache", ["memory", "off"])
+@pytest.mark.parametrize("cache", ["memory", "stream"])
 def test_one_variant_of_each_image_is_drawn_from_seed_epoch_and_image(set_of_copies, cache):
     data = set_of_copies
     images = {record.source: record.label for record in data.records("train")}
@@ -63,7 +63,7 @@ def test_one_variant_of_each_image_is_drawn_from_seed_epoch_and_image(set_of_cop
         ]
 
 
-@pytest.mark.parametrize("cache", ["memory", "off"])
+@pytest.mark.parametrize("cache", ["memory", "stream"])
 def test_none_shows_the_originals(set_of_copies, cache):
     originals = [(r.source, 0) for r in set_of_copies.records("train") if r.copy == 0]
     first, second = epochs(set_of_copies, cache, "none", 2)
@@ -109,7 +109,7 @@ def test_many_class_weights_in_few_words(levelled):
     assert copies.weights_in_words(many, "all") == "from 0.99975 to 1.9995"  # 199,950 / 2,000 / 100 and 50
 
 
-@pytest.mark.parametrize("cache", ["memory", "off"])
+@pytest.mark.parametrize("cache", ["memory", "stream"])
 def test_an_evaluation_shows_all_whatever_the_copies(levelled, cache):
     options = PipelineOptions(global_batch_size=8, cache=cache, copies="one", augment="standard")
     request = (levelled.directory, levelled.manifest, "train", options)
@@ -121,7 +121,7 @@ def test_an_evaluation_shows_all_whatever_the_copies(levelled, cache):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cache", ["memory", "off"])
+@pytest.mark.parametrize("cache", ["memory", "stream"])
 def test_without_copies_there_is_nothing_to_choose(data, cache):
     request = {"training": True, "fields": ("id",)}
     orders = [
@@ -144,7 +144,7 @@ def test_a_lost_record_is_named_though_it_is_not_shown(harmed, used, facts):
     *whole, last = read_records(path)
     size = path.stat().st_size - len(last) - 16
     path.write_bytes(path.read_bytes()[:size])
-    data, options = harmed.patched("train", 0, bytes=size), PipelineOptions(8, "off", copies=used)
+    data, options = harmed.patched("train", 0, bytes=size), PipelineOptions(8, "stream", copies=used)
     stream = make_dataset(
         data.directory, data.manifest, "train", options, training=True, fields=("id", "weight")
     )

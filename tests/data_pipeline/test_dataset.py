@@ -11,14 +11,14 @@ from data_pipeline.damage import named_damage
 from data_pipeline.dataset import epoch_steps, make_dataset, tier_of
 from data_pipeline.options import PipelineOptions, Worker
 from data_pipeline.stream import portable
-from data_pipeline.tiers import disk, memory
+from data_pipeline.tiers import decoded_file, decoding
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest, Shard
 from tfrecords.records import read_records
 
 KEYS = ("id", "copy", "weight")
 ALL = ("image", "label", "weight", "id", "copy", "source", "group")
-TIERS = pytest.mark.parametrize("cache", ["memory", "disk", "off"])
+TIERS = pytest.mark.parametrize("cache", ["memory", "disk", "stream"])
 # A stream's window of some 40 records: neither no shuffle nor one of all records.
 WINDOW = 64 << 10
 
@@ -139,7 +139,7 @@ def test_tf_data_keeps_the_order_and_leaves_the_sharding_to_us(data, cache):
         ("png", "auto", 0, "disk"),  # to decode once and not at each start
         ("png", "auto", -1, "stream"),
         ("png", "memory", -1, "memory"),
-        ("png", "off", 1 << 40, "stream"),
+        ("png", "stream", 1 << 40, "stream"),
     ],
 )
 def test_the_tier_follows_the_decoded_size(converted, encoding, cache, spare, name):
@@ -309,7 +309,7 @@ def test_jpeg_images_are_the_same_in_all_tiers(converted, channels):
             for batch in batches(data, options_of(cache, 20), split="train", fields=ALL)
             for key, image in zip(keys([batch]), batch["image"], strict=True)
         }
-        for cache in ("memory", "disk", "off")
+        for cache in ("memory", "disk", "stream")
     ]
     assert len(images[0]) == 160
     assert images[0] == images[1] == images[2]
@@ -472,7 +472,7 @@ def test_damage_is_named(harmed, harm, training, facts):
     with pytest.raises(InputError) as caught:  # data in memory is read when the dataset is made
         make_dataset(data.directory, data.manifest, "train", options_of("memory", 32), **request)
     assert re.search(facts(message), str(caught.value))
-    stream = make_dataset(data.directory, data.manifest, "train", options_of("off", 32), **request)
+    stream = make_dataset(data.directory, data.manifest, "train", options_of("stream", 32), **request)
     with pytest.raises(InputError) as caught, named_damage(data.directory, data.manifest, "train"):
         list(stream.take(6))  # of 5 steps an epoch
     assert re.search(facts(message), str(caught.value))
@@ -485,7 +485,7 @@ import tensorflow as tf
 from data_pipeline.dataset import make_dataset
 from data_pipeline.options import PipelineOptions, Worker
 from data_pipeline.stream import portable
-from data_pipeline.tiers import disk, memory
+from data_pipeline.tiers import decoded_file, decoding
 from tfrecords.manifest import Manifest
 
 tf.config.experimental.enable_op_determinism()  # as --deterministic does; the batches are the same
@@ -521,7 +521,7 @@ def run(cache, training):
     return found
 
 
-print(json.dumps([run(cache, training) for cache in ("memory", "off") for training in (True, False)]))
+print(json.dumps([run(cache, training) for cache in ("memory", "stream") for training in (True, False)]))
 """
 
 
@@ -531,7 +531,7 @@ def test_mirrored_replicas_get_their_rows(data, tmp_path, run_python):
     done = run_python("-c", MIRRORED, data.directory, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = iter(json.loads(done.stdout))
-    for cache in ("memory", "off"):
+    for cache in ("memory", "stream"):
         for steps in (9, None):
             whole = batches(
                 data, options_of(cache, 24), steps, split="train", fields=("image", "label", "weight")
@@ -586,10 +586,10 @@ def test_shards_without_records_change_nothing_that_is_held(hollow, tmp_path):
     data, hollow = hollow
     fields = ("image", "label", "id", "copy", "source", "group")
     for split in ("train", "val"):
-        expected = memory.load(data.directory, data.manifest, split, fields)
+        expected = decoding.load(data.directory, data.manifest, split, fields)
         for found in (
-            memory.load(hollow.directory, hollow.manifest, split, fields),
-            disk.load(hollow.directory, hollow.manifest, split, fields, str(tmp_path)),
+            decoding.load(hollow.directory, hollow.manifest, split, fields),
+            decoded_file.load(hollow.directory, hollow.manifest, split, fields, str(tmp_path)),
         ):
             for name, values in expected.items():
                 assert found[name].dtype == values.dtype
@@ -600,7 +600,7 @@ def test_a_stream_of_shards_without_records_has_each_record_once(hollow, monkeyp
     data, hollow = hollow
     monkeypatch.setattr(portable, "open_file_systems", lambda: None)
     whole = hollow.manifest.split("train").records
-    local = options_of("off", 8)
+    local = options_of("stream", 8)
     found = batches(hollow, local, whole // 8)
     assert len(set(keys(found))) == whole // 8 * 8
     assert set(keys(found)) <= set(stored(data, "train"))

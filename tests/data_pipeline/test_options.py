@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from data_pipeline.options import PipelineOptions, Worker
-from data_pipeline.tiers.choice import Machine, Tier, choose_tier
+from data_pipeline.options import CACHE_FLAG, CACHE_HELP, PipelineOptions, Worker
 from data_pipeline.tiers.free_memory import free_memory
+from data_pipeline.tiers.registry import TIERS
 from tfrecords.errors import InputError
 
 MEMINFO = "MemTotal:       16000000 kB\nMemFree:         1000000 kB\nMemAvailable:    4000000 kB\n"
@@ -23,8 +23,8 @@ def refusal(call, *arguments, **options):
     [
         ("global_batch_size", 0, "--global_batch_size=0: must be 1 or more"),
         ("global_batch_size", -32, "--global_batch_size=-32: must be 1 or more"),
-        ("cache", "ram", "--cache=ram: must be one of auto, device, memory, disk, off"),
-        ("cache", "", "--cache=: must be one of auto, device, memory, disk, off"),
+        ("cache", "ram", "--cache=ram: must be one of auto, device, disk, memory, stream"),
+        ("cache", "", "--cache=: must be one of auto, device, disk, memory, stream"),
         ("last_batch", "pad", "--last_batch=pad: must be one of wrap, drop"),
         ("copies", "two", "--copies=two: must be one of all, one, none"),
         (
@@ -49,7 +49,7 @@ def test_a_bad_option_is_refused(name, value, message):
         {},
         {"global_batch_size": 1},
         {"cache": "memory"},
-        {"cache": "off", "last_batch": "drop"},
+        {"cache": "stream", "last_batch": "drop"},
         {"ram_budget": 0, "shuffle_window": 0, "prefetch": 0, "seed": 0},
         {"seed": 2**32 - 1},
     ],
@@ -57,6 +57,18 @@ def test_a_bad_option_is_refused(name, value, message):
 def test_options_at_their_limits_are_taken(options):
     made = PipelineOptions(**options)
     assert {name: getattr(made, name) for name in options} == options
+
+
+def test_off_is_the_former_name_of_stream():
+    assert PipelineOptions(cache="off") == PipelineOptions(cache="stream")
+    assert PipelineOptions(cache="off", data_service="grpc://h:1").cache == "stream"
+    assert replace(PipelineOptions(), cache="off").cache == "stream"
+
+
+def test_the_flag_explains_each_of_its_words():
+    for word in CACHE_FLAG:
+        assert f"{word}: " in CACHE_HELP
+    assert set(CACHE_FLAG) == {"auto", "off", *(tier.name for tier in TIERS)}
 
 
 def test_options_are_frozen():
@@ -100,61 +112,6 @@ def test_a_batch_that_cannot_be_shared_names_one_that_can(global_batch_size, cou
         f"gets an equal part; for example {near}"
     )
     assert Worker(0, count, replicas).replica_batch_size(near) * total == near
-
-
-@pytest.mark.parametrize(
-    ("cache", "need", "encoded", "processes", "gpu", "tier"),
-    [
-        # What is asked for is given, whether it fits or not.
-        ("memory", 1001, False, 1, False, Tier("memory", 1001, 1000)),
-        ("memory", 999, True, 4, True, Tier("memory", 999, 250)),
-        ("disk", 5001, False, 1, False, Tier("disk", 5001, 5000)),
-        ("device", 4001, False, 1, False, Tier("device", 4001, 4000)),
-        ("off", 1, True, 1, True, Tier("stream", 1, 1000)),
-        # auto, raw shards, one process: memory, or the stream.
-        ("auto", 1000, False, 1, False, Tier("memory", 1000, 1000)),
-        ("auto", 1001, False, 1, False, Tier("stream", 1001, 1000)),
-        # auto, encoded shards or several processes: the file, whose pages they share.
-        ("auto", 1000, True, 1, False, Tier("disk", 1000, 1000)),
-        ("auto", 1000, False, 2, False, Tier("disk", 1000, 1000)),
-        ("auto", 1001, True, 2, False, Tier("stream", 1001, 500)),
-        # auto on GPUs: their memory, up to half of what is free there.
-        ("auto", 2000, False, 1, True, Tier("device", 2000, 2000)),
-        ("auto", 2000, True, 4, True, Tier("device", 2000, 2000)),
-        ("auto", 2001, False, 1, True, Tier("stream", 2001, 1000)),
-    ],
-)
-def test_the_tier_follows_the_cache_and_what_the_machine_has(cache, need, encoded, processes, gpu, tier):
-    options, machine = PipelineOptions(cache=cache, ram_budget=1000), Machine(processes, 4000, gpu)
-    assert choose_tier(options, need, machine, encoded=encoded, disk_free=5000) == tier
-    assert choose_tier(replace(options, cache=tier.cache), need, machine).name == tier.name
-
-
-@pytest.mark.parametrize(("need", "processes", "name"), [(500, 2, "memory"), (501, 2, "stream")])
-def test_without_room_on_disk_each_process_has_its_part_of_the_budget(need, processes, name):
-    tier = choose_tier(PipelineOptions(ram_budget=1000), need, Machine(processes), disk_free=need - 1)
-    assert tier == Tier(name, need, 500)
-
-
-def test_without_a_budget_half_of_the_free_memory_is_one():
-    free = free_memory()
-    tier = choose_tier(PipelineOptions(), 1, Machine())
-    assert tier.name == "memory"
-    # Other processes take and give back memory between the two readings.
-    assert free / 4 < tier.budget < free
-    assert choose_tier(PipelineOptions(), 1 << 60, Machine()).name == "stream"
-
-
-@pytest.mark.parametrize(
-    ("tier", "words"),
-    [
-        (Tier("memory", 2_000_000, 3_000_000), "memory (2 MB decoded fit into 3 MB)"),
-        (Tier("memory", 3_000_000, 3_000_000), "memory (3 MB decoded fit into 3 MB)"),
-        (Tier("stream", 5_000_000_000, 3_000_000), "stream (5,000 MB decoded exceed 3 MB)"),
-    ],
-)
-def test_a_tier_in_words(tier, words):
-    assert str(tier) == words
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def runs(data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cache", ["memory", "off"])
+@pytest.mark.parametrize("cache", ["memory", "stream"])
 @pytest.mark.parametrize(
     ("copies", "last_batch", "others"),
     [("all", "wrap", (2, 3, 8)), ("one", "drop", (3,)), ("none", "wrap", (2,))],
@@ -183,7 +183,7 @@ def test_epochs_are_exact_for_any_number_of_workers(runs, data, cache, copies, l
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cache", ["memory", "off"])
+@pytest.mark.parametrize("cache", ["memory", "stream"])
 def test_any_start_goes_on_exactly(runs, cache):
     """Resumed at 20 random steps of three epochs, now and then with another number of workers."""
     options = runs.options(cache, "one")
@@ -198,7 +198,7 @@ def test_any_start_goes_on_exactly(runs, cache):
 @pytest.mark.parametrize("copies", ["all", "one", "none"])
 def test_tiers_show_the_same_records_with_the_same_draws(runs, copies):
     epochs = []
-    for cache in ("memory", "off"):
+    for cache in ("memory", "stream"):
         options = runs.options(cache, copies, batch=20)
         steps = runs.steps(options)
         found = runs.batches(options, 2 * steps)
@@ -214,9 +214,9 @@ def test_tiers_show_the_same_records_with_the_same_draws(runs, copies):
         ("memory", "all", [(11, 3), (33, 1), (26, 1), (23, 2), (33, 0), (7, 1), (55, 3), (53, 3)]),
         ("memory", "one", [(0, 3), (10, 3), (24, 1), (47, 2), (53, 3), (19, 2), (30, 0), (14, 3)]),
         ("memory", "none", [(0, 0), (10, 0), (24, 0), (47, 0), (53, 0), (19, 0), (30, 0), (14, 0)]),
-        ("off", "all", [(56, 1), (54, 2), (21, 2), (39, 0), (56, 2), (15, 0), (6, 0), (33, 2)]),
-        ("off", "one", [(55, 2), (33, 0), (10, 3), (51, 1), (45, 0), (43, 1), (32, 0), (19, 2)]),
-        ("off", "none", [(25, 0), (54, 0), (47, 0), (23, 0), (45, 0), (24, 0), (21, 0), (33, 0)]),
+        ("stream", "all", [(56, 1), (54, 2), (21, 2), (39, 0), (56, 2), (15, 0), (6, 0), (33, 2)]),
+        ("stream", "one", [(55, 2), (33, 0), (10, 3), (51, 1), (45, 0), (43, 1), (32, 0), (19, 2)]),
+        ("stream", "none", [(25, 0), (54, 0), (47, 0), (23, 0), (45, 0), (24, 0), (21, 0), (33, 0)]),
     ],
 )
 def test_golden_batches(runs, cache, copies, rows):

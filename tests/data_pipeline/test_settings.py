@@ -25,6 +25,11 @@ def test_what_was_saved_is_loaded(harmed):
     }  # fmt: skip
 
 
+def test_off_is_the_former_name_of_stream(harmed):
+    save_settings(harmed.directory, harmed.manifest, {"cache": "off", "prefetch": 8}, {})
+    assert load_settings(harmed.directory, harmed.manifest) == {"cache": "stream", "prefetch": 8}
+
+
 def test_every_tuned_name_is_an_option():
     assert set(TUNED) <= set(PipelineOptions.__dataclass_fields__)
 
@@ -41,7 +46,7 @@ def test_an_option_of_another_version_is_named_with_what_to_do(harmed, facts):
     assert re.search(
         facts(
             f"{path}: has the option 'parse_batch', allowed are cache, prefetch, parallel_reads, threads; "
-            f"remove it, or make it anew with\n  python -m data_pipeline.tune --data={harmed.directory}"
+            f"remove it, or write it again with\n  python -m data_pipeline.tune --data={harmed.directory}"
         ),
         str(raised.value),
     )
@@ -55,7 +60,7 @@ def test_an_option_of_another_version_is_named_with_what_to_do(harmed, facts):
         (b"[]", "is damaged"),
         (b'{"options": {}}', "is damaged"),
         (b'{"plan": "PLAN", "options": 3}', "is damaged"),
-        (b'{"plan": "other", "options": {}}', "is of another conversion than the manifest"),
+        (b'{"plan": "other", "options": {}}', "belongs to another conversion than the manifest"),
         (b'{"plan": "PLAN", "options": {"seed": 1}}', "has the option 'seed', allowed are cache, prefetch, "),
         (b'{"plan": "PLAN", "options": {"threads": "2"}}', "threads is '2', must be a whole number"),
         (b'{"plan": "PLAN", "options": {"threads": true}}', "threads is True, must be a whole number"),

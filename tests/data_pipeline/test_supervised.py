@@ -8,7 +8,7 @@ from data_pipeline.dataset import epoch_steps, make_dataset
 from data_pipeline.options import PipelineOptions, Worker
 from tfrecords.errors import InputError
 
-TIERS = pytest.mark.parametrize("cache", ["memory", "disk", "off"])
+TIERS = pytest.mark.parametrize("cache", ["memory", "disk", "stream"])
 
 
 def made(data, cache="memory", batch=24, *, split="train", training=True, augment="none", **request):
@@ -35,7 +35,7 @@ def test_training_is_infinite_and_an_evaluation_has_its_length(data, cache, as_s
 
 def test_a_choice_of_copies_says_so_too(data):
     """It streams by another chain."""
-    options = PipelineOptions(24, cache="off", copies="none")
+    options = PipelineOptions(24, cache="stream", copies="none")
     dataset = make_dataset(data.directory, data.manifest, "train", options, training=True)
     assert int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY
 
@@ -128,7 +128,7 @@ def test_the_device_tier_is_refused(data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cache", ["memory", "off"])
+@pytest.mark.parametrize("cache", ["memory", "stream"])
 def test_a_keras_model_fits_and_counts_each_record_once(data, cache):
     keras.utils.set_random_seed(0)
     model = keras.Sequential(

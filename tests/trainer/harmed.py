@@ -18,7 +18,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from data_pipeline.tiers import disk, memory
+from data_pipeline.tiers import decoded_file, decoding
 from tfrecords import signals
 from tfrecords.command import run
 from trainer import finish, main, stopping, training
@@ -69,8 +69,8 @@ def harm(text: str) -> None:
 
         stopping.Pause.__call__ = pause
     elif place == "load":
-        before(memory, "load")
-        before(disk, "load")
+        before(decoding, "load")
+        before(decoded_file, "load")
     elif place == "threshold":
         before(finish, "validation_threshold")
     elif place == "report":

@@ -50,7 +50,7 @@ def config(**changes):
             "--devices=(0, 1): --strategy=one_device takes one; use mirrored",
         ),
         ({"global_batch_size": 0}, "--global_batch_size=0: must be 1 or more"),
-        ({"cache": "ssd"}, "--cache=ssd: must be one of auto, device, memory, disk, off"),
+        ({"cache": "ssd"}, "--cache=ssd: must be one of auto, device, disk, memory, stream"),
         ({"last_batch": "pad"}, "--last_batch=pad: must be one of wrap, drop"),
         ({"seed": -1}, "--seed=-1: must be 0 or more"),
         ({"ram_budget": -1}, "--ram_budget=-1: must be 0 or more"),
@@ -78,9 +78,9 @@ def test_json_gives_the_same_configuration():
 
 
 def test_pipeline_gets_its_options():
-    c = config(global_batch_size=64, cache="off", ram_budget=5 << 20, last_batch="drop", seed=3)
+    c = config(global_batch_size=64, cache="stream", ram_budget=5 << 20, last_batch="drop", seed=3)
     assert c.pipeline == PipelineOptions(
-        global_batch_size=64, cache="off", ram_budget=5 << 20, last_batch="drop", seed=3
+        global_batch_size=64, cache="stream", ram_budget=5 << 20, last_batch="drop", seed=3
     )
 
 

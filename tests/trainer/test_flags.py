@@ -56,7 +56,7 @@ def test_every_flag_reaches_the_configuration(parse, converted):
         "--warmup_epochs=2",
         "--precision=bfloat16",
         "--class_weights",
-        "--cache=off",
+        "--cache=stream",
         "--ram_budget_mb=3",
         "--last_batch=drop",
         "--copies=one",
@@ -84,7 +84,7 @@ def test_every_flag_reaches_the_configuration(parse, converted):
         warmup_epochs=2,
         precision="bfloat16",
         class_weights=True,
-        cache="off",
+        cache="stream",
         ram_budget=3 << 20,
         last_batch="drop",
         copies="one",
@@ -106,13 +106,13 @@ def test_without_data_the_demo_is_meant(parse):
 def tuned(converted, tmp_path):
     """A copy of the data set with a pipeline.json."""
     folder = shutil.copytree(converted, tmp_path / "tuned")
-    save_settings(folder, Manifest.load(folder), {"cache": "off", "prefetch": 8, "threads": 3}, {})
+    save_settings(folder, Manifest.load(folder), {"cache": "stream", "prefetch": 8, "threads": 3}, {})
     return folder
 
 
 def test_pipeline_json_is_used_and_flags_win_over_it(parse, tuned):
     config = parse("--data", tuned)
-    assert (config.cache, config.prefetch, config.threads, config.parallel_reads) == ("off", 8, 3, 0)
+    assert (config.cache, config.prefetch, config.threads, config.parallel_reads) == ("stream", 8, 3, 0)
     assert config.tuned == ("cache", "prefetch", "threads")
     assert config.pipeline.prefetch == 8
     config = parse("--data", tuned, "--prefetch=4", "--cache=auto")
@@ -123,9 +123,10 @@ def test_pipeline_json_is_used_and_flags_win_over_it(parse, tuned):
 @pytest.mark.parametrize(
     ("before", "after", "cache"),
     [
-        (None, "off", "auto"),  # it came after the run began
-        ("off", None, "off"),  # it went
-        ("off", "memory", "off"),  # it changed
+        (None, "stream", "auto"),  # it came after the run began
+        ("stream", None, "stream"),  # it went
+        ("stream", "memory", "stream"),  # it changed
+        ("off", "stream", "stream"),  # an earlier version wrote it
     ],
 )
 def test_a_run_keeps_its_tier_whatever_becomes_of_pipeline_json(parse, tuned, tmp_path, before, after, cache):

@@ -17,7 +17,7 @@ KEYS = {
     "AWS_REGION": "us-east-1",
     "NO_PROXY": "127.0.0.1",
 }
-TRAIN = ("--model=mlp", "--epochs=1", "--precision=float32", "--deterministic", "--cache=off")
+TRAIN = ("--model=mlp", "--epochs=1", "--precision=float32", "--deterministic", "--cache=stream")
 
 needs_fetch = pytest.mark.skipif(bool(NO_FETCH), reason=f"not installed: {', '.join(NO_FETCH)}")
 needs_direct = pytest.mark.skipif(bool(NO_DIRECT), reason=f"not installed: {', '.join(NO_DIRECT)}")

@@ -18,7 +18,7 @@ FLAGS = (
     "--global_batch_size=2",  # many steps: a lost worker's batches were made some dozens of steps ahead
     "--precision=float32",
     "--deterministic",
-    "--cache=off",
+    "--cache=stream",
     "--checkpoint_steps=20",
     "--checkpoint_minutes=0",
 )

@@ -27,7 +27,7 @@ from trainer.models import build_model
 
 directory, kind = Path(sys.argv[1]), sys.argv[2]
 manifest = Manifest.load(directory)
-options = PipelineOptions(global_batch_size=2, cache="off", shuffle_window=4 << 20)
+options = PipelineOptions(global_batch_size=2, cache="stream", shuffle_window=4 << 20)
 if kind == "mirrored":
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)

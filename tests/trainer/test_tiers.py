@@ -1,4 +1,4 @@
-"""Which tier a run trains from, that it keeps it, and that all tiers but the stream train the same."""
+"""A run keeps the tier of its first start, and all tiers that hold the split train the same."""
 
 import json
 import socket
@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 import tensorflow as tf
 
-from data_pipeline.tiers import device
-from data_pipeline.tiers.choice import Tier
+from data_pipeline.tiers import device_tables
+from data_pipeline.tiers.choice import ChosenTier
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
@@ -60,7 +60,7 @@ def test_tiers_of_one_order_may_take_each_others_place(config, manifest, strateg
         assert name in {"auto", tier.name}
 
 
-@pytest.mark.parametrize(("there", "now"), [("off", "memory"), ("memory", "off"), ("device", "off")])
+@pytest.mark.parametrize(("there", "now"), [("stream", "memory"), ("memory", "stream"), ("device", "stream")])
 def test_a_stream_and_another_tier_may_not(config, manifest, strategy, there, now):
     for cache in (there, now):
         asked = replace(config, cache=cache)
@@ -70,6 +70,29 @@ def test_a_stream_and_another_tier_may_not(config, manifest, strategy, there, no
     with pytest.raises(InputError) as caught:
         Run.open(asked, manifest, {}, write=True, tier=tier)
     assert f"(--cache={there} there, --cache={now} now)" in str(caught.value)
+
+
+@pytest.mark.parametrize(("there", "now"), [("off", "stream"), ("off", "off"), ("stream", "off")])
+def test_off_is_the_former_name_of_stream(config, manifest, strategy, there, now):
+    asked = replace(config, cache=now)
+    tier = choose_train_tier(asked, manifest, strategy)
+    run = Run.open(asked, manifest, {}, write=True, tier=tier)
+    path = run.folder / "config.json"
+    values = json.loads(path.read_text())
+    assert (values["config"]["cache"], values["tier"]["name"]) == ("stream", "stream")
+    values["config"]["cache"] = there
+    path.write_text(json.dumps(values))
+    assert Run.open(asked, manifest, {}, write=True, tier=tier).config == Run.load(run.folder).config
+    assert json.loads(path.read_text())["config"]["cache"] == "stream"
+
+
+def test_a_tier_of_another_version_is_named(config, manifest):
+    path = Run.open(config, manifest, {}, write=True, tier=ChosenTier("memory", 1, 1)).folder / "config.json"
+    path.write_text(path.read_text().replace('"memory"', '"tape"'))
+    with pytest.raises(
+        InputError, match=r"config\.json: .*--cache=tape: must be one of device, disk, memory, "
+    ):
+        Run.load(path.parent)
 
 
 def test_a_run_of_a_version_that_kept_no_tier_goes_on(config, manifest, strategy):
@@ -82,7 +105,7 @@ def test_a_run_of_a_version_that_kept_no_tier_goes_on(config, manifest, strategy
 
 
 def test_devices_too_small_are_refused_before_anything_is_made(config, manifest, strategy, monkeypatch):
-    monkeypatch.setattr(device, "free_memory", lambda: 1000)
+    monkeypatch.setattr(device_tables, "free_memory", lambda: 1000)
     with pytest.raises(InputError, match=r"--cache=device: split 'train' has .* MB decoded, and each device"):
         choose_train_tier(replace(config, cache="device"), manifest, strategy)
     assert choose_train_tier(config, manifest, strategy).name == "memory"  # never a device on a CPU
@@ -91,7 +114,7 @@ def test_devices_too_small_are_refused_before_anything_is_made(config, manifest,
 
 @pytest.mark.parametrize(("name", "there"), [("memory", False), ("stream", False), ("device", True)])
 def test_only_the_device_tier_has_a_table(config, manifest, strategy, name, there):
-    table = distributed_table(config, manifest, strategy, Tier(name, 1, 1))
+    table = distributed_table(config, manifest, strategy, ChosenTier(name, 1, 1))
     assert (table is not None) == there
     if there:
         assert table["image"].shape == (manifest.split("train").records, 24, 32, 1)
@@ -152,13 +175,12 @@ def train(converted, start_for_module, tmp_path_factory):
 
 @pytest.mark.slow
 def test_one_device_trains_the_same_from_all_tiers(train):
-    (found,) = train("one_device", "memory", "disk", "device", "off", "auto")
+    (found,) = train("one_device", "memory", "disk", "device", "stream", "auto")
     assert {name: one.pop("tier") for name, one in found.items()} == {
-        **{name: name for name in ("memory", "disk", "device")},
-        "off": "stream",
+        **{name: name for name in ("memory", "disk", "device", "stream")},
         "auto": "memory",
     }
-    stream = found.pop("off")
+    stream = found.pop("stream")
     assert stream["weights"] != found["memory"]["weights"]  # it is another order
     assert len({one["weights"] for one in found.values()}) == 1
     assert all(one == found["memory"] for one in found.values())

@@ -524,7 +524,7 @@ STREAMED = (
     "--global_batch_size=4",
     "--precision=float32",
     "--deterministic",
-    "--cache=off",
+    "--cache=stream",
     "--keep=99",
     "--checkpoint_steps=4",
     "--checkpoint_minutes=0",

@@ -97,7 +97,7 @@ def read_train(directory: Path, manifest: Manifest, pixels: int) -> TrainSplit:
     groups = np.empty(count, np.int64)
     numbers: dict[bytes, int] = {}
     batch = max(1, min(_LARGEST_BATCH, _BATCH_BYTES // int(np.prod(manifest.image_shape))))
-    stream = PipelineOptions(global_batch_size=batch, cache="off")
+    stream = PipelineOptions(global_batch_size=batch, cache="stream")
     at = 0
     # One thread of BLAS, as where the model is asked later; several would wait for each other for each image.
     with named_damage(directory, manifest, "train"), threadpool_limits(1):

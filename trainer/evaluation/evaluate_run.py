@@ -33,7 +33,7 @@ _NOTHING_LEARNED: Final = (
 _MODEL_FACT: Final = "model file"
 _PLAN_FACT: Final = "data plan"
 POSITIVE_FACT: Final = "positive"
-_STREAM: Final = PipelineOptions(global_batch_size=BATCH_SIZE, cache="off")  # one pass only
+_STREAM: Final = PipelineOptions(global_batch_size=BATCH_SIZE, cache="stream")  # one pass only
 
 
 @dataclass(frozen=True)

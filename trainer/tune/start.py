@@ -9,7 +9,8 @@ import keras_tuner
 import tensorflow as tf
 
 from data_pipeline.dataset import tier_of
-from data_pipeline.tiers.choice import Machine
+from data_pipeline.tiers.choice import AUTO
+from data_pipeline.tiers.tier import Machine
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
@@ -75,11 +76,12 @@ def _chosen(search: Search, manifest: Manifest) -> Search:
     if not config.threads_per_process:
         threads = max(1, len(os.sched_getaffinity(0)) // parallel)
         config = replace(config, threads_per_process=threads)
-    if config.cache == "auto":
-        # A stream has another order than the other tiers, which a GPU's trial may choose among.
+    if config.cache == AUTO:
+        # A stream has another order than the other tiers, so all trials stream or none do; on a GPU each
+        # trial may choose among the others.
         tier = tier_of(manifest, "train", config.pipeline, Machine(processes=parallel))
-        if tier.name == "stream" or not tf.config.list_physical_devices("GPU"):
-            config = replace(config, cache=tier.cache)
+        if tier.streams or not tf.config.list_physical_devices("GPU"):
+            config = replace(config, cache=tier.name)
     search = replace(search, config=config)
     return replace(search, brackets=_trials_in_brackets(make_oracle(search)))
 

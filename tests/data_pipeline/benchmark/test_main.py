@@ -15,29 +15,29 @@ def test_the_table_the_figures_and_the_picture(data, run_command, tmp_path):
     done = run_command("data_pipeline.benchmark", f"--data={data.directory}", *flags)
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads((tmp_path / "out" / "benchmark.json").read_bytes())
-    assert found.keys() == {"facts", "stages", "tier", "step", "verdict"}
+    assert found.keys() == {"facts", "stages", "tier", "step", "diagnosis"}
     assert [row["stage"] for row in found["stages"]] == [*STAGES, *STAGES[-2:], LIMIT]
     assert found["tier"]["name"] == "memory"
     for row in found["stages"]:
         assert row["images_per_second"] > 0
         assert f"{row['images_per_second']:,.0f}" in done.stdout
     assert len(found["step"]["real_seconds"]) == 2
-    assert found["verdict"]["sentence"] in done.stdout
-    assert all(advice in done.stdout for advice in found["verdict"]["advice"])
+    assert found["diagnosis"]["sentence"] in done.stdout
+    assert all(advice in done.stdout for advice in found["diagnosis"]["advice"])
     assert (tmp_path / "out" / "benchmark.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["benchmark.json", "benchmark.png"]
 
 
 def test_without_a_model_and_with_what_was_tuned(harmed, run_command, tmp_path):
-    settings = {"plan": harmed.manifest.plan, "options": {"cache": "off", "prefetch": 2}, "found": {}}
+    settings = {"plan": harmed.manifest.plan, "options": {"cache": "stream", "prefetch": 2}, "found": {}}
     (harmed.directory / "pipeline.json").write_text(json.dumps(settings))
     flags = ("--seconds=5", "--repeats=1", "--model=none")
     done = run_command("data_pipeline.benchmark", f"--data={harmed.directory}", *flags, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     (out,) = tmp_path.glob("benchmark-*-train")
     found = json.loads((out / "benchmark.json").read_bytes())
-    assert (found["step"], found["verdict"], found["tier"]["name"]) == (None, None, "stream")
-    assert found["facts"]["input"].endswith("pipeline.json: --cache=off --prefetch=2")
+    assert (found["step"], found["diagnosis"], found["tier"]["name"]) == (None, None, "stream")
+    assert found["facts"]["input"].endswith("pipeline.json: --cache=stream --prefetch=2")
     shutil.rmtree(out)
 
 

@@ -5,12 +5,12 @@ from data_pipeline.benchmark.chart import chart
 from data_pipeline.benchmark.stages import (
     LIMIT,
     STAGES,
-    Plan,
-    Row,
+    StageCost,
+    StagePlan,
     _dataset,
     measure_stages,
-    row_count,
     spread,
+    stage_count,
 )
 from data_pipeline.dataset import make_dataset
 from data_pipeline.options import PipelineOptions
@@ -21,18 +21,18 @@ pytestmark = pytest.mark.slow
 
 def plan(data, cache, encoding="raw"):
     options = PipelineOptions(global_batch_size=16, cache=cache, shuffle_window=32 << 10)
-    return Plan(data.directory, data.manifest, "train", options, "/cpu:0", seconds=0.02, repeats=2)
+    return StagePlan(data.directory, data.manifest, "train", options, "/cpu:0", seconds=0.02, repeats=2)
 
 
-@pytest.mark.parametrize("cache", ["off", "memory", "device"])
+@pytest.mark.parametrize("cache", ["stream", "memory", "device"])
 def test_every_stage_is_measured_and_the_limit_beside(data, cache):
     measured = plan(data, cache)
     rows = list(measure_stages(measured))
-    gathered = [] if cache == "off" else [(cache, "batch"), (cache, "copy to device")]
+    gathered = [] if cache == "stream" else [(cache, "batch"), (cache, "copy to device")]
     assert [(row.tier, row.stage) for row in rows] == [
         *(("stream", stage) for stage in STAGES), *gathered, ("", LIMIT)
     ]  # fmt: skip
-    assert len(rows) == row_count(measured)
+    assert len(rows) == stage_count(measured)
     for row in rows:
         assert row.images_per_second > 0
         assert row.cpu_us_per_image > 0
@@ -47,14 +47,14 @@ def test_every_stage_is_measured_and_the_limit_beside(data, cache):
 @pytest.mark.parametrize("encoding", ["raw", "png"])
 def test_each_stage_does_what_its_name_says(converted, encoding):
     data = converted(encoding)
-    first = {stage: next(iter(_dataset(plan(data, "off"), "stream", stage))) for stage in STAGES}
+    first = {stage: next(iter(_dataset(plan(data, "stream"), "stream", stage))) for stage in STAGES}
     assert first["read"].shape == first["shuffle"].shape == (16,)
     assert set(first["read"].numpy()) != set(first["shuffle"].numpy())
     assert first["parse"]["image"].dtype.name == "string"
     assert first["decode"]["image"].shape == first["batch"]["image"].shape == (16, 32, 40, 1)
     # What is measured is what training gets.
     (trained,) = make_dataset(
-        data.directory, data.manifest, "train", plan(data, "off").options, training=True
+        data.directory, data.manifest, "train", plan(data, "stream").options, training=True
     ).take(1)
     for name in ("image", "label"):
         np.testing.assert_array_equal(first["batch"][name], trained[name])
@@ -67,17 +67,17 @@ def test_a_damaged_shard_is_named(harmed):
     content[100] ^= 1
     path.write_bytes(content)
     with pytest.raises(InputError, match=path.name):
-        list(measure_stages(plan(harmed, "off")))
+        list(measure_stages(plan(harmed, "stream")))
 
 
 def test_the_spread_of_repeats():
-    row = Row("stream", "read", 100.0, 1.0, 1.0, 0, 0.1, (80.0, 100.0, 120.0))
+    row = StageCost("stream", "read", 100.0, 1.0, 1.0, 0, 0.1, (80.0, 100.0, 120.0))
     assert spread(row) == pytest.approx(0.4)
     assert row.to_json()["repeats"] == [80.0, 100.0, 120.0]
 
 
 def test_the_chart_is_a_picture_of_every_row():
-    rows = [Row("stream", stage, 10.0**n, n, n, 0, 0.1, (1.0,)) for n, stage in enumerate(STAGES, 1)]
+    rows = [StageCost("stream", stage, 10.0**n, n, n, 0, 0.1, (1.0,)) for n, stage in enumerate(STAGES, 1)]
     small, large = chart(rows[:2], "a $_title"), chart([*rows, *rows], "a title")
     assert small.startswith(b"\x89PNG")
     heights = [int.from_bytes(png[20:24], "big") for png in (small, large)]

@@ -27,7 +27,7 @@ def test_shares_are_of_the_real_step():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("cache", ["off", "memory", "device"])
+@pytest.mark.parametrize("cache", ["stream", "memory", "device"])
 def test_a_step_is_timed_and_really_trains(data, saved, cache):
     options = PipelineOptions(global_batch_size=16, cache=cache)
     step = TimedStep(data.directory, data.manifest, "train", options, model=str(saved), place="/cpu:0")

@@ -23,7 +23,7 @@ ALL = ("image", "label", "weight", "id", "copy", "source", "group")
 
 
 def batches(data, count=None, *, start_step=0, worker=None, **options):
-    options = {"global_batch_size": 24, "cache": "off", "shuffle_window": 64 << 10, "seed": 3} | options
+    options = {"global_batch_size": 24, "cache": "stream", "shuffle_window": 64 << 10, "seed": 3} | options
     found = make_dataset(
         data.directory,
         data.manifest,
@@ -204,7 +204,7 @@ def resident():
         return int(file.read().split()[1]) * 4096
 
 directory = Path(sys.argv[1])
-options = PipelineOptions(global_batch_size=8, cache="off", shuffle_window=32 << 20)
+options = PipelineOptions(global_batch_size=8, cache="stream", shuffle_window=32 << 20)
 batches = iter(make_dataset(directory, Manifest.load(directory), "train", options, training=True))
 for _ in range(25):
     next(batches)

@@ -89,7 +89,7 @@ def service(start):
 
 def served(data, address, **arguments):
     options = PipelineOptions(
-        global_batch_size=BATCH, cache="off", seed=3, shuffle_window=20_000, data_service=address
+        global_batch_size=BATCH, cache="stream", seed=3, shuffle_window=20_000, data_service=address
     )
     return make_dataset(
         data.directory,
@@ -268,7 +268,9 @@ def test_an_address_of_another_form(address, facts):
 
 @pytest.mark.parametrize("values", [{"data_service": "grpc://h:1"}, {"shards_at": "s3://b/data"}])
 def test_only_a_stream_can_be_served_or_read_from_its_url(values):
-    with pytest.raises(InputError, match="--cache=memory: --data_service and --remote=direct stream"):
+    with pytest.raises(
+        InputError, match="--cache=memory: --data_service and --remote=direct need --cache=stream; "
+    ):
         PipelineOptions(cache="memory", **values)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from data_pipeline.options import PipelineOptions
 from data_pipeline.settings import TUNED, in_words, load_settings
-from data_pipeline.tiers.choice import Tier
+from data_pipeline.tiers.choice import ChosenTier
 from data_pipeline.tune.search import PAIRS, Trial, candidates
 from data_pipeline.tune.tuning import Tuned, encoding_advice, images_per_second, tune
 from tfrecords.errors import InputError
@@ -26,7 +26,7 @@ def tuned(**changes):
         "settings": {"cache": "disk", "threads": 2},
         "pairs": ((100.0, 150.0),) * PAIRS,
         "trials": (Trial({"threads": 2}, ((100.0, 150.0),) * PAIRS, kept=True),),
-        "tier": Tier("stream", 2_000_000, 1_000_000),
+        "tier": ChosenTier("stream", 2_000_000, 1_000_000),
         "advice": (),
     }
     return Tuned(**values | changes)
@@ -37,10 +37,10 @@ def test_the_gain_and_a_change_of_order_are_told():
         "defaults: from stream (2 MB decoded exceed 1 MB)\n"
         "best: --cache=disk --threads=2\n"
         "gain: 1.50 times the defaults\n"
-        "A split that is held decoded comes in another order than a stream, exact as well; runs that have "
-        "begun keep theirs."
+        "This tier shows the records in another order than a stream; both orders are exact. Runs that have "
+        "begun keep their tier."
     )
-    same_order = tuned(tier=Tier("memory", 1, 2)).text()
+    same_order = tuned(tier=ChosenTier("memory", 1, 2)).text()
     assert "order" not in same_order
     nothing = tuned(settings={}, pairs=(), advice=("convert",)).text()
     assert nothing.endswith("best: the defaults; nothing was clearly faster\nconvert")
@@ -48,7 +48,7 @@ def test_the_gain_and_a_change_of_order_are_told():
 
 @pytest.mark.storm
 def test_a_search_tries_all_and_leaves_options_that_can_be_used(harmed):
-    start = PipelineOptions(global_batch_size=16, cache="off")
+    start = PipelineOptions(global_batch_size=16, cache="stream")
     lines, cores = [], len(os.sched_getaffinity(0))
 
     def slow():  # so that a busy machine has the time to try all
@@ -61,7 +61,7 @@ def test_a_search_tries_all_and_leaves_options_that_can_be_used(harmed):
     settings = load_settings(harmed.directory, harmed.manifest)
     assert settings == found.settings
     assert settings.keys() <= set(TUNED) - {"cache"}  # --cache was given
-    assert len(lines) == len(found.trials) == len(candidates("stream", cores, ()))
+    assert len(lines) == len(found.trials) == len(candidates(cores, (), streams=True))
     written = json.loads(path.read_bytes())["found"]
     assert written.keys() == {
         "gain", "images_per_second", "global_batch_size", "tier", "cores", "gpus", "tensorflow",
@@ -89,7 +89,7 @@ def test_the_start_counts(data):
     [("png", "stream", True), ("jpeg", "stream", True), ("raw", "stream", False), ("png", "memory", False)],
 )
 def test_advice_on_the_encoding(converted, encoding, tier, advised):
-    advice = encoding_advice(converted(encoding).manifest, "train", Tier(tier, 3_000_000, 1))
+    advice = encoding_advice(converted(encoding).manifest, "train", ChosenTier(tier, 3_000_000, 1))
     assert len(advice) == advised
     if advised:
         assert advice[0].startswith(

@@ -82,10 +82,10 @@ def test_without_time_for_one_pair_nothing_was_tried():
     assert search(START, [{"threads": 2}], Machine(lambda _: 1.0), lambda: False) == (START, [])
 
 
-@pytest.mark.parametrize("tier", ["stream", "memory", "disk", "device"])
-def test_each_candidate_is_a_change_of_options_that_do_not_choose_records(tier):
-    changes = candidates(tier, cores=2, tiers=("disk",))
+@pytest.mark.parametrize("streams", [True, False])
+def test_each_candidate_is_a_change_of_options_that_do_not_choose_records(streams):
+    changes = candidates(2, ("disk",), streams=streams)
     assert changes[0] == {"cache": "disk"}
     for change in changes:
         assert difference(START, PipelineOptions(**change)) == change
-    assert any("parallel_reads" in change for change in changes) == (tier == "stream")
+    assert any("parallel_reads" in change for change in changes) == streams

@@ -80,7 +80,7 @@ def test_each_record_is_predicted_once_beside_its_own_id_group_and_label(trained
     manifest = Manifest.load(trained.data)
     predictor = Predictor(trained.folder / "model.keras")
     found = predict_split(predictor, trained.data, manifest, split)
-    one = PipelineOptions(global_batch_size=1, cache="off")
+    one = PipelineOptions(global_batch_size=1, cache="stream")
     fields = ("image", "label", "weight", "id", "group", "copy")
     records = list(
         make_dataset(trained.data, manifest, split, one, training=False, fields=fields).as_numpy_iterator()
@@ -190,7 +190,7 @@ def test_of_train_the_originals_are_evaluated(run, converted, without_pictures):
 
 def test_a_mistake_is_shown_with_its_own_image(converted):
     manifest = Manifest.load(converted)
-    one = PipelineOptions(global_batch_size=1, cache="off")
+    one = PipelineOptions(global_batch_size=1, cache="stream")
     fields = ("image", "copy")
     records = make_dataset(converted, manifest, "train", one, training=False, fields=fields)
     images = [r["image"][0] for r in records.as_numpy_iterator() if r["copy"][0] == 0]
@@ -406,7 +406,7 @@ def test_the_flag_goes_before_the_data_and_the_data_before_the_names(trained):
 def test_a_new_run_keeps_its_positive_class(trained):
     run = Run.load(trained.folder)
     fields = ("label", "weight", "group")
-    one = PipelineOptions(global_batch_size=1, cache="off")
+    one = PipelineOptions(global_batch_size=1, cache="stream")
     manifest = Manifest.load(trained.data)
     records = make_dataset(trained.data, manifest, "val", one, training=False, fields=fields)
     pairs = {(int(r["label"][0]), r["group"][0]) for r in records.as_numpy_iterator()}

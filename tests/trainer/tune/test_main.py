@@ -257,7 +257,7 @@ def test_bad_input_of_the_first_trial_ends_the_search_and_fails_no_trial(tune, c
     sound = shard.read_bytes()
     middle = len(sound) // 2
     shard.write_bytes(sound[:middle] + bytes([sound[middle] ^ 255]) + sound[middle + 1 :])
-    flags = (f"--data={data}", "--oracle=random", "--max_trials=1", "--final=none", "--cache=off")
+    flags = (f"--data={data}", "--oracle=random", "--max_trials=1", "--final=none", "--cache=stream")
     done = tune(tmp_path / "search", *flags, "--workers=1")
     assert done.returncode == 2
     assert shard.name in done.stderr

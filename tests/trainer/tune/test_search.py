@@ -164,7 +164,7 @@ def test_another_search_is_refused_with_both_values(make_search, there, now, tol
         ("deterministic", True),
         ("strategy", "mirrored"),
         ("logical_cpus", 2),
-        ("cache", "off"),
+        ("cache", "stream"),
         ("threads_per_process", 2),
     ],
 )

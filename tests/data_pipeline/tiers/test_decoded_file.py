@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_pipeline.tiers import disk, memory
+from data_pipeline.tiers import decoded_file, decoding
 from tfrecords.errors import InputError
 from tfrecords.example import FIELDS
 
@@ -17,7 +17,7 @@ ALL = tuple(FIELDS)
 
 
 def load(data, folder, split="train", fields=ALL):
-    return disk.load(data.directory, data.manifest, split, fields, str(folder))
+    return decoded_file.load(data.directory, data.manifest, split, fields, str(folder))
 
 
 def files(folder):
@@ -35,13 +35,13 @@ def assert_same(found, expected):
 @pytest.fixture
 def reads(monkeypatch):
     """Notes each split whose shards are read."""
-    noted, read = [], memory.read
+    noted, read = [], decoding.read
 
     def noting(directory, manifest, split, *others):
         noted.append(split)
         return read(directory, manifest, split, *others)
 
-    monkeypatch.setattr(memory, "read", noting)
+    monkeypatch.setattr(decoding, "read", noting)
     return noted
 
 
@@ -49,7 +49,7 @@ def reads(monkeypatch):
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_the_file_holds_what_memory_would(converted, tmp_path, encoding, channels, split):
     data = converted(encoding, channels)
-    expected = memory.load(data.directory, data.manifest, split, ALL)
+    expected = decoding.load(data.directory, data.manifest, split, ALL)
     assert_same(load(data, tmp_path / "new" / "cache", split), expected)
     assert_same(load(data, tmp_path / "new" / "cache", split), expected)
 
@@ -57,16 +57,16 @@ def test_the_file_holds_what_memory_would(converted, tmp_path, encoding, channel
 LOAD = """
 import sys
 from pathlib import Path
-from data_pipeline.tiers import disk
+from data_pipeline.tiers import decoded_file
 from tfrecords.manifest import Manifest
 data, cache = map(Path, sys.argv[1:])
-disk.load(data, Manifest.load(data), "val", ("label",), str(cache))
+decoded_file.load(data, Manifest.load(data), "val", ("label",), str(cache))
 """
 
 
 @pytest.mark.slow
 def test_a_process_waits_for_the_one_that_decodes_the_same(data, tmp_path, start, wait_until, waits_for_lock):
-    lock = disk._path(str(tmp_path), data.manifest, "val").with_suffix(".lock")
+    lock = decoded_file._path(str(tmp_path), data.manifest, "val").with_suffix(".lock")
     lock.parent.mkdir(parents=True)
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -97,10 +97,10 @@ def test_the_file_is_the_users_alone_and_leaves_no_other(data, tmp_path):
 
 def test_the_default_folder_is_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert disk.folder_of("") == tmp_path / "shardlight" / "decoded"
+    assert decoded_file.folder_of("") == tmp_path / "shardlight" / "decoded"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert disk.folder_of("") == Path.home() / ".cache" / "shardlight" / "decoded"
-    assert disk.folder_of("here") == Path("here/decoded")
+    assert decoded_file.folder_of("") == Path.home() / ".cache" / "shardlight" / "decoded"
+    assert decoded_file.folder_of("here") == Path("here/decoded")
 
 
 def cut(path):
@@ -131,7 +131,7 @@ def zeroed(path):
 
 @pytest.mark.parametrize("harm", [cut, lengthened, emptied, header_of_another_size, zeroed])
 def test_a_damaged_file_is_made_anew_and_that_is_said(data, tmp_path, reads, capfd, harm):
-    expected = memory.load(data.directory, data.manifest, "train", ALL)
+    expected = decoding.load(data.directory, data.manifest, "train", ALL)
     load(data, tmp_path, fields=("label",))  # a mapped file must not be cut
     path = tmp_path / "decoded" / files(tmp_path)[0]
     content = path.read_bytes()
@@ -144,15 +144,15 @@ def test_a_damaged_file_is_made_anew_and_that_is_said(data, tmp_path, reads, cap
 
 
 def test_the_full_check_finds_one_flipped_bit(data, tmp_path, reads, capfd):
-    expected = memory.load(data.directory, data.manifest, "train", ALL)
+    expected = decoding.load(data.directory, data.manifest, "train", ALL)
     load(data, tmp_path, fields=("label",))  # a mapped file must not be cut
     path = tmp_path / "decoded" / files(tmp_path)[0]
-    disk.require_sound(str(tmp_path), data.manifest)
+    decoded_file.require_sound(str(tmp_path), data.manifest)
     assert path.exists()
     content = bytearray(path.read_bytes())
     content[4096 + 1000] ^= 1  # not among the bytes that a start looks at
     path.write_bytes(content)
-    disk.require_sound(str(tmp_path), data.manifest)
+    decoded_file.require_sound(str(tmp_path), data.manifest)
     assert f"{path}: is damaged (its content is not what was written)" in capfd.readouterr().err
     assert_same(load(data, tmp_path), expected)
     assert reads == ["train"] * 3  # the first is this test's
@@ -161,7 +161,7 @@ def test_the_full_check_finds_one_flipped_bit(data, tmp_path, reads, capfd):
 def test_other_data_have_another_file(data, converted, tmp_path):
     load(data, tmp_path)
     other = replace(data, manifest=replace(data.manifest, plan="other"))
-    assert disk._path(str(tmp_path), other.manifest, "train").name not in files(tmp_path)
+    assert decoded_file._path(str(tmp_path), other.manifest, "train").name not in files(tmp_path)
     load(converted("png", 1), tmp_path)
     assert len(files(tmp_path)) == 2  # the raw data are where they were
 
@@ -185,7 +185,7 @@ def test_a_file_whose_data_are_gone_is_removed_when_another_is_made(harmed, data
 
 
 def test_a_dead_writers_file_is_taken_over(data, tmp_path):
-    path = disk._path(str(tmp_path), data.manifest, "train")
+    path = decoded_file._path(str(tmp_path), data.manifest, "train")
     path.parent.mkdir()
     path.with_name(f".{path.name}.tmp").write_bytes(b"half")
     load(data, tmp_path)
@@ -206,7 +206,7 @@ def test_a_folder_that_cannot_be_made_is_named(data, tmp_path, facts):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InputError) as caught:
         load(data, tmp_path / "file")
-    path = disk._path(str(tmp_path / "file"), data.manifest, "train")
+    path = decoded_file._path(str(tmp_path / "file"), data.manifest, "train")
     assert re.search(
         facts(
             f"{path}: the decoded data cannot be written or read: Not a directory; make room, name another "
@@ -219,16 +219,16 @@ def test_a_folder_that_cannot_be_made_is_named(data, tmp_path, facts):
 SHARING = """
 import ctypes, json, sys
 from pathlib import Path
-from data_pipeline.tiers import memory
+from data_pipeline.tiers import decoding
 from data_pipeline.dataset import make_dataset
 from data_pipeline.options import PipelineOptions
 from tfrecords.manifest import Manifest
 
-reads, read = [], memory.read
+reads, read = [], decoding.read
 def noting(*arguments):
     reads.append(1)
     return read(*arguments)
-memory.read = noting
+decoding.read = noting
 
 def anonymous():
     ctypes.CDLL(None).malloc_trim(0)  # what is held, without what was freed and is not given back yet
@@ -247,7 +247,7 @@ def mapped():
     return sums
 
 directory = Path(sys.argv[1])
-memory.load(Path(sys.argv[3]), Manifest.load(Path(sys.argv[3])), "train", ("image", "label"))
+decoding.load(Path(sys.argv[3]), Manifest.load(Path(sys.argv[3])), "train", ("image", "label"))
 before = anonymous()
 options = PipelineOptions(global_batch_size=2, cache="disk", cache_dir=sys.argv[2])
 batches = iter(make_dataset(directory, Manifest.load(directory), "train", options, training=True))

@@ -1,4 +1,4 @@
-"""What `data_pipeline.benchmark` finds: stages, a training step, the verdict; as text and JSON."""
+"""Measures the stages of the input and a training step, and gives the outcome as text and JSON."""
 
 import os
 from collections.abc import Callable
@@ -8,60 +8,62 @@ from typing import Any, Final
 
 import tensorflow as tf
 
-from data_pipeline.benchmark.stages import Plan, Row, measure_stages, row_count, spread
+from data_pipeline.benchmark.diagnosis import Diagnosis, StepProfile, diagnose
+from data_pipeline.benchmark.stages import StageCost, StagePlan, measure_stages, spread, stage_count
 from data_pipeline.benchmark.step import StepTimes, TimedStep, open_model
-from data_pipeline.benchmark.verdict import StepProfile, Verdict, diagnose
 from data_pipeline.dataset import tier_of
 from data_pipeline.options import PipelineOptions
 from data_pipeline.settings import Settings, in_words
-from data_pipeline.tiers.choice import Machine, Tier
-from data_pipeline.tiers.device import machine_of
+from data_pipeline.tiers.choice import ChosenTier
+from data_pipeline.tiers.device_tables import machine_of
+from data_pipeline.tiers.registry import HELD_TIERS
+from data_pipeline.tiers.tier import Machine
 from tfrecords.manifest import Manifest
 
 NO_MODEL: Final = "none"
-_STAGES_SHARE: Final = 0.6  # of the time; the rest is for the training steps
-_REST: Final = 3.0  # seconds, about, in which a pipeline is made and its first batch comes
+_STAGES_SHARE: Final = 0.6  # share of the time for the stages; the rest is for the training step
+_START: Final = 3.0  # seconds, about, until a pipeline is built and gives its first batch
 
 
 @dataclass(frozen=True)
-class Findings:
-    """One benchmark.
+class Measurement:
+    """The outcome of one benchmark.
 
     Attributes:
-        facts: the hardware, the data and how it was measured, in words.
-        rows: of the stages and of the limit.
-        tier: that training takes its records from.
-        step: of the model; None without one.
-        verdict: on the step; None without one.
+        facts: the hardware, the data and the method, in words.
+        stages: cost of each stage, and the memory-copy limit.
+        tier: the tier from which training takes its records.
+        step: times of the training step; None without a model.
+        diagnosis: of the training step; None without a model.
     """
 
     facts: dict[str, str]
-    rows: tuple[Row, ...]
-    tier: Tier
+    stages: tuple[StageCost, ...]
+    tier: ChosenTier
     step: StepTimes | None
-    verdict: Verdict | None
+    diagnosis: Diagnosis | None
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values for JSON."""
         return {
             "facts": self.facts,
-            "stages": [row.to_json() for row in self.rows],
+            "stages": [stage.to_json() for stage in self.stages],
             "tier": asdict(self.tier),
             "step": None if self.step is None else self.step.to_json(),
-            "verdict": None if self.verdict is None else asdict(self.verdict),
+            "diagnosis": None if self.diagnosis is None else asdict(self.diagnosis),
         }
 
     def text(self) -> str:
-        """Returns what is printed."""
+        """Returns the outcome as the command prints it."""
         lines = [f"{name:10}{value}" for name, value in self.facts.items()]
-        lines += ["", *_table(self.rows)]
-        if self.step is not None and self.verdict is not None:
-            lines += ["", *_step_lines(self.step), "", self.verdict.sentence]
-            lines += [f"  {advice}" for advice in self.verdict.advice]
+        lines += ["", *_table(self.stages)]
+        if self.step is not None and self.diagnosis is not None:
+            lines += ["", *_step_lines(self.step), "", self.diagnosis.sentence]
+            lines += [f"  {advice}" for advice in self.diagnosis.advice]
         return "\n".join(lines)
 
 
-def find(
+def measure(
     directory: Path,
     manifest: Manifest,
     split: str,
@@ -72,55 +74,64 @@ def find(
     repeats: int,
     settings: Settings,
     progress: Callable[[str], object] = lambda _: None,
-) -> Findings:
+) -> Measurement:
     """Measures the stages, then the training step.
 
     Args:
-        directory: of the data set.
-        manifest: of it.
-        split: whose records are read, as in training.
+        directory: folder of the data set.
+        manifest: of the data set.
+        split: name of the split that is read, as in training.
         options: of the pipeline.
-        model: see `open_model`; "none" leaves the step out.
-        seconds: that all takes, about.
-        repeats: of each measurement.
-        settings: what of the options came from pipeline.json.
-        progress: called with what is measured next.
+        model: see `open_model`; "none" leaves the training step out.
+        seconds: time of the whole benchmark, about.
+        repeats: repeats of each measurement.
+        settings: those of the options that pipeline.json gave.
+        progress: called with the name of what is measured next.
 
     Raises:
-        InputError: a split, a shard or a model that cannot be used.
+        InputError: the split, a shard or the model cannot be used.
     """
     place = "/gpu:0" if tf.config.list_logical_devices("GPU") else "/cpu:0"
     machine = machine_of([place], 1)
     tier = tier_of(manifest, split, options, machine)
-    options = replace(options, cache=tier.cache)
+    options = replace(options, cache=tier.name)
     with_model = model != NO_MODEL
-    if with_model:  # so that a wrong one is refused before the time is spent
+    if with_model:  # refuses a wrong model before the time is spent
         open_model(model, manifest)
-    plan = Plan(directory, manifest, split, options, place, 0.0, repeats)
-    count = row_count(plan)
+    plan = StagePlan(directory, manifest, split, options, place, 0.0, repeats)
+    count = stage_count(plan)
     part = seconds * (_STAGES_SHARE if with_model else 1.0)
     plan = replace(plan, seconds=_slice(part, count, repeats))
-    rows = []
+    stages = []
     progress("stages")
-    for row in measure_stages(plan):
-        rows.append(row)
-        progress(f"{row.tier} {row.stage}".strip())
-    step = verdict = None
+    for stage in measure_stages(plan):
+        stages.append(stage)
+        progress(f"{stage.tier} {stage.stage}".strip())
+    step = diagnosis = None
     if with_model:
         progress("training step")
         timed = TimedStep(directory, manifest, split, options, model=model, place=place)
         step = timed.measure(_slice(seconds - part, 2, repeats), repeats)
-        verdict = diagnose(situation(step, tier, manifest, split, machine))
+        diagnosis = diagnose(step_profile(step, tier, manifest, split, options, machine))
     facts = _facts(directory, manifest, split, options, plan, tier, model, settings)
-    return Findings(facts, tuple(rows), tier, step, verdict)
+    return Measurement(facts, tuple(stages), tier, step, diagnosis)
 
 
-def situation(step: StepTimes, tier: Tier, manifest: Manifest, split: str, machine: Machine) -> StepProfile:
-    """Returns what the verdict on a step follows from."""
-
-    def fits(cache: str) -> bool:
-        other = tier_of(manifest, split, PipelineOptions(cache=cache), machine)
-        return other.need <= other.budget
+def step_profile(
+    step: StepTimes,
+    tier: ChosenTier,
+    manifest: Manifest,
+    split: str,
+    options: PipelineOptions,
+    machine: Machine,
+) -> StepProfile:
+    """Returns the measured step with what this machine has room for."""
+    fits = [
+        other.name
+        for other in HELD_TIERS
+        if (machine.gpu or not other.on_device)
+        and tier_of(manifest, split, replace(options, cache=other.name), machine).fits
+    ]
 
     return StepProfile(
         share=step.share,
@@ -129,15 +140,13 @@ def situation(step: StepTimes, tier: Tier, manifest: Manifest, split: str, machi
         waited=step.waited_share,
         tier=tier.name,
         encoding=manifest.encoding,
-        fits_memory=fits("memory"),
-        fits_disk=fits("disk"),
-        fits_device=machine.gpu and fits("device"),
+        fits=tuple(fits),
     )
 
 
 def _slice(seconds: float, pipelines: int, repeats: int) -> float:
-    """Returns the seconds of each repeat, the first that warms up included."""
-    return max(0.05, (seconds - _REST) / pipelines / (repeats + 1))
+    """Returns the seconds of each repeat; one more repeat warms up."""
+    return max(0.05, (seconds - _START) / pipelines / (repeats + 1))
 
 
 def _facts(
@@ -145,8 +154,8 @@ def _facts(
     manifest: Manifest,
     split: str,
     options: PipelineOptions,
-    plan: Plan,
-    tier: Tier,
+    plan: StagePlan,
+    tier: ChosenTier,
     model: str,
     settings: Settings,
 ) -> dict[str, str]:
@@ -164,7 +173,7 @@ def _facts(
     }
 
 
-def _table(rows: tuple[Row, ...]) -> list[str]:
+def _table(rows: tuple[StageCost, ...]) -> list[str]:
     lines = [
         f"{'tier':8}{'up to':19}{'images/s':>10}{'spread':>8}{'CPU us/image':>14}{'stage alone':>13}"
         f"{'memory MB':>11}{'first batch s':>15}"
