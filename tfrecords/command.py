@@ -93,11 +93,69 @@ def run(main: Callable[[list[str]], None], *, positional: str = "", paths: bool 
     app.run(guarded, flags_parser=_parse)
 
 
+class _Help(app.HelpFlag):
+    """Prints what --help prints: the command's docstring, then its flags by group."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # absl has no types here
+        self.allow_override = True  # it takes the place of absl's own
+
+    def parse(self, arg: Any) -> None:
+        flags.BooleanFlag.parse(self, arg)
+        if self.value:
+            print(help_page())
+            sys.exit(0)
+
+
+class _HelpShort(_Help):
+    """Is another name of --help."""
+
+    NAME = "helpshort"
+    SHORT_NAME = None
+
+
+def help_page() -> str:
+    """Returns the docstring of the command that runs, then its flags by group, as wide as the terminal.
+
+    Each module that the command adopts flags from (`flags.adopt_module_key_flags`) is a group. The first line
+    of its docstring is the title. The command's own flags come first, then the groups in the order in which
+    they are adopted; in a group flags stand as they are defined.
+    """
+    groups: dict[str, list[Any]] = {}
+    for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0]):
+        groups.setdefault(flags.FLAGS.find_module_defining_flag(flag.name), []).append(flag)
+    lines = [(sys.modules["__main__"].__doc__ or "").rstrip(), "\nflags:"]
+    for module, found in groups.items():
+        if title := _title(module):
+            lines.append(f"\n{flags.text_wrap(title)}")
+        lines += [_shown(flag) for flag in found]
+    return "\n".join([*lines, "\nTry --helpfull to get a list of all flags."])
+
+
+def _title(module: str) -> str:
+    """Returns the first line of a module's docstring; "" of the command itself, which opens the page."""
+    if module == sys.argv[0] or module not in sys.modules:
+        return ""
+    return (sys.modules[module].__doc__ or "").partition("\n")[0]
+
+
+def _shown(flag: Any) -> str:
+    name = f"[no]{flag.name}" if flag.boolean else flag.name
+    default = (flag.default_as_str or "").strip("'")
+    notes = [f"default: {default}" if default else "", flag.parser.syntactic_help]
+    lines = [flags.text_wrap(f"--{name}: {flag.help}", indent="    ", firstline_indent="  ")]
+    if note := "; ".join(filter(None, notes)):
+        lines.append(flags.text_wrap(f"({note})", indent="    "))
+    return "\n".join(lines)
+
+
 def _expanded(path: str) -> str:
     return path if os.path.lexists(path) else os.path.expanduser(path)  # noqa: PTH111
 
 
 def _parse(argv: list[str]) -> list[str]:
+    for own in (_Help(), _HelpShort()):
+        flags.DEFINE_flag(own)
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:

@@ -235,7 +235,7 @@ class Run:
         folder = Path(config.run_dir)
         if (folder / CONFIG_NAME).exists():
             there = cls.load(folder)
-            there.refuse_other(config, DataFacts.of(manifest), policy)
+            there.refuse_other(there.kept(config), DataFacts.of(manifest), policy)
             return there
         found = list(folder.iterdir()) if folder.is_dir() else []
         # What a kill in its first moment leaves, and the lock, are no other things.
@@ -337,6 +337,22 @@ class Run:
             sha256, best + 1, losses[best], len(rows), 0, threshold, 0, self.data.plan, self.precision
         )
 
+    def kept(self, config: TrainConfig) -> TrainConfig:
+        """Returns a configuration of this run with the tier that pipeline.json set at the run's first start.
+
+        The tier may decide the order of records, so a run keeps it, whatever pipeline.json says now. A tier
+        that --cache names stays. The other options of pipeline.json change the speed only.
+
+        Raises:
+            InputError: that tier cannot be used with what is asked for now.
+        """
+        if config.pipeline.cache != "auto" and "cache" not in config.tuned:
+            return config
+        others = tuple(name for name in config.tuned if name != "cache")
+        if "cache" in self.config.tuned:
+            return config.changed(cache=self.config.pipeline.cache, tuned=("cache", *others))
+        return config.changed(cache="auto", tuned=others)
+
     def refuse_other(self, config: TrainConfig, data: DataFacts, policy: str = "") -> None:
         """Refuses to go on with this run by another configuration.
 
@@ -352,8 +368,8 @@ class Run:
         # The data may move; its plan says what it is.
         ignored = self.config.free_to_change | {"run_dir", "data"}
         # All tiers but the stream share one order, so they may take each other's place.
-        streamed = config.cache == "off"
-        if self.tier and (config.cache == "auto" or streamed == (self.tier.name == "stream")):
+        streamed = config.pipeline.cache == "off"
+        if self.tier and (config.pipeline.cache == "auto" or streamed == (self.tier.name == "stream")):
             ignored |= {"cache"}
         if policy and policy == self.precision:
             ignored |= {"precision"}

@@ -13,25 +13,30 @@ from data_pipeline.tiers.choice import Machine, Tier
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
 from trainer.loop import Data
-from trainer.run import CONFIG_NAME, Run
 from trainer.workers.agreement import sum_over_workers
 
 
-def choose_train_tier(config: TrainConfig, manifest: Manifest, strategy: Any) -> Tier:
+def choose_train_tier(
+    config: TrainConfig, manifest: Manifest, strategy: Any, stored: Tier | None = None
+) -> Tier:
     """Returns the tier of the train split; every worker must call it at the same time.
 
     A stream has another order than the other tiers, so with --cache=auto a run keeps the tier of its
     first start, whatever memory is free now, and if one worker must stream, all do.
 
+    Args:
+        config: of the run.
+        manifest: of its data.
+        strategy: that it trains under.
+        stored: the tier of the run's first start; None: this is it.
+
     Raises:
-        InputError: the run's configuration is damaged, or the devices cannot hold the split.
+        InputError: the devices cannot hold the split.
     """
-    folder = Path(config.run_dir)
     devices = strategy.extended.worker_devices
     machine = device.machine_of(devices, processes_here(strategy))
     tier = tier_of(manifest, "train", config.pipeline, machine)
-    stored = Run.load(folder).tier if (folder / CONFIG_NAME).exists() else None
-    if stored and config.cache == "auto":
+    if stored and config.pipeline.cache == "auto":
         tier = stored
     # All workers have looked for a run before the chief, which waits here too, can make one.
     if sum_over_workers(strategy)([int(tier.name == "stream")])[0]:
@@ -72,7 +77,7 @@ def run_data(config: TrainConfig, manifest: Manifest, strategy: Any, tier: Tier)
         val=lambda: distributed("val", training=False),
         steps_per_epoch=epoch_steps(manifest, "train", options, training=True),
         val_steps=epoch_steps(manifest, "val", options, training=False),
-        global_batch_size=config.global_batch_size,
+        global_batch_size=options.global_batch_size,
         table=lambda: distributed_table(config, manifest, strategy, tier),
     )
 

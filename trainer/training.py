@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,30 +12,27 @@ import keras
 import tensorflow as tf
 
 from data_pipeline.augment import augmenter
-from data_pipeline.copies import class_weights, weights_in_words
+from data_pipeline.copies import class_weights
 from data_pipeline.damage import named_damage
 from data_pipeline.options import Worker
-from data_pipeline.settings import in_words
-from data_pipeline.tiers.choice import Tier
-from data_pipeline.tiers.disk import folder_of
 from tfrecords import signals
 from tfrecords.command import NOT_FINITE
-from tfrecords.demo.dataset import DEMO_NAME
 from tfrecords.errors import EndedEarly
-from tfrecords.manifest import PIPELINE_NAME, Manifest
-from tfrecords.positive import positive_in_words
+from tfrecords.manifest import Manifest
 from trainer import callbacks
 from trainer.checkpoint import Checkpoints, NotFinite, State, set_callback_state
 from trainer.config import TrainConfig
-from trainer.evaluation.evaluate_run import POSITIVE_FACT, Evaluation
+from trainer.devices.precision import POLICIES, Precision, choose_precision, cpu_flags, gpu_capabilities
+from trainer.devices.strategy import make_strategy
+from trainer.evaluation.evaluate_run import Evaluation
+from trainer.facts import markdown, run_facts
 from trainer.finish import finish, finished, finished_again, lower, positive_of, stored
 from trainer.lock import RunLock
 from trainer.loop import Data, Loop
-from trainer.models import build_model, learning_rate
-from trainer.precision import POLICIES, Precision, choose_precision, cpu_flags, gpu_capabilities
+from trainer.models import build_model
+from trainer.optimizer import learning_rate, make_optimizer
 from trainer.run import DataFacts, Run
 from trainer.stopping import FIRST_BLOCK, Pause, Stopping
-from trainer.strategy import describe, make_strategy
 from trainer.tiers import choose_train_tier, run_data
 from trainer.workers.agreement import Sum, check_agreement, sum_over_workers
 from trainer.workers.cluster import Cluster, cluster_of
@@ -57,14 +54,16 @@ def train(
     config: TrainConfig,
     log: Callable[[str], None] = print,
     *,
+    manifest: Manifest | None = None,
     evaluate: bool = True,
     chosen: str = "",
 ) -> Evaluation | None:
-    """Trains, or goes on training, and evaluates; returns the evaluation, None on a helping worker.
+    """Trains or resumes a run and evaluates it; returns None on a worker that is not the chief.
 
     Args:
         config: of the run.
-        log: told what it does.
+        log: called with each line to print.
+        manifest: of its data; None: it is read here.
         evaluate: whether to evaluate at the end; without, the test split is never read and None is returned.
         chosen: how the configuration was chosen, for the report.
 
@@ -74,42 +73,55 @@ def train(
     """
     began = time.monotonic()
     cluster = cluster_of(config.strategy)
-    manifest = Manifest.load(Path(config.data), check_shards=not config.direct)
+    data = manifest or Manifest.load(Path(config.data), check_shards=False)
+    if not config.direct:
+        data.check_shards(config.data)
     for split in ("train", "val"):
-        manifest.split(split)
-    positive_of(config, manifest)  # one that is no class is told now, not after the training
-    if there := finished(config, manifest):
-        return finished_again(there, manifest, log, evaluate=evaluate) if cluster.chief else None
+        data.split(split)
+    positive_of(config, data)  # a class that does not exist is refused now, not after the training
+    there, config = _opened(config, data)
+    if done := finished(config, there):
+        return finished_again(done, data, log, evaluate=evaluate) if cluster.chief else None
     with ExitStack() as held:
         lock = RunLock(Path(config.run_dir), log)
 
         def ready() -> Facts:
+            nonlocal there, config
             held.enter_context(lock)
-            if finished(config, manifest):  # while the lock was waited for
+            # Read again: another process may have trained this run while the lock was waited for.
+            there, config = _opened(config, data)
+            if finished(config, there):
                 raise EndedEarly(f"{config.run_dir}: another process has finished this run", 0)
-            there = stored(config, manifest)
             kept = there.threads if there else 0
             return {"threads": kept or config.threads_per_process or len(os.sched_getaffinity(0))}
 
         try:
             common = meet(cluster, _common(config), log, ready=ready)
         except EndedEarly as end:
-            there = finished(config, manifest) if end.code == 0 and cluster.chief else None
-            if there:
-                return finished_again(there, manifest, log, evaluate=evaluate)
+            done = finished(config, there) if end.code == 0 and cluster.chief else None
+            if done:
+                return finished_again(done, data, log, evaluate=evaluate)
             raise
+        if not cluster.chief:  # read again, as the chief has: it writes only when all have read
+            there, config = _opened(config, data)
         with naming_lost_workers(cluster):
             start = _Start(common["threads"], began, evaluate, chosen)
-            return _train(config, manifest, cluster, lock, start, log)
+            return _train(config, data, there, cluster, lock, start, log)
+
+
+def _opened(config: TrainConfig, manifest: Manifest) -> tuple[Run | None, TrainConfig]:
+    """Returns the run that is in the directory, or None, and the configuration with what that run keeps."""
+    there = stored(config, manifest)
+    return there, there.kept(config) if there else config
 
 
 @dataclass(frozen=True)
 class _Start:
-    """What is of this start, not of the run.
+    """What belongs to this start of the run, not to the run.
 
     Attributes:
-        threads: of TensorFlow.
-        began: by the clock.
+        threads: number of TensorFlow's threads.
+        began: when it started, in seconds of `time.monotonic`.
         evaluate: see `train`.
         chosen: see `train`.
     """
@@ -123,23 +135,23 @@ class _Start:
 def _train(
     config: TrainConfig,
     manifest: Manifest,
+    there: Run | None,
     cluster: Cluster,
     lock: RunLock,
     start: _Start,
     log: Callable[[str], None],
 ) -> Evaluation | None:
-    """The run itself, when all of its workers are there and nobody else trains in its directory."""
+    """Trains, when all workers are there and no other process trains in the run's directory."""
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     threads = start.threads
     strategy = make_strategy(config, threads)
-    Worker(replicas=strategy.num_replicas_in_sync).replica_batch_size(config.global_batch_size)
+    Worker(replicas=strategy.num_replicas_in_sync).replica_batch_size(config.pipeline.global_batch_size)
     add = sum_over_workers(strategy)
-    there = stored(config, manifest)
     precision = _precision(config, there, add, chief=cluster.chief)
-    tier = choose_train_tier(config, manifest, strategy)
-    facts = _facts(config, manifest, strategy, tier, f"{precision.policy}: {precision.reason}", threads)
+    tier = choose_train_tier(config, manifest, strategy, there.tier if there else None)
+    facts = run_facts(config, manifest, strategy, tier, f"{precision.policy}: {precision.reason}", threads)
     if start.chosen:
         facts["chosen"] = start.chosen
     classes = len(manifest.class_names)
@@ -155,19 +167,16 @@ def _train(
             dtype=precision.policy,
             args=dict(config.model_args),
         )
-        optimizer: Any = keras.optimizers.Adam(rate)
-        if precision.policy == "mixed_float16":
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        return model, optimizer
+        return model, make_optimizer(rate, precision.policy)
 
-    weights = class_weights(manifest, config.copies) if config.class_weights else None
+    weights = class_weights(manifest, config.pipeline.copies) if config.class_weights else None
     loop = Loop(
         strategy,
         build,
         classes,
         weights,
         deterministic=config.deterministic,
-        augment=augmenter(config.augment),
+        augment=augmenter(config.pipeline.augment),
     )
     run = Run(config, DataFacts.of(manifest), facts, tier, precision.policy, threads)
     checkpoints = Checkpoints(
@@ -245,7 +254,8 @@ def _fit_and_finish(work: _Work, resumed: State | None) -> Evaluation | None:
         try:
             work.stopping.leave_together(_TRAINED, chief=chief)
         except OF_A_LOST_PEER:  # one was faster out of this than the other into it: all is published
-            if not chief and not finished(config, work.manifest):
+            # Read again: the chief has written meanwhile.
+            if not chief and not finished(config, stored(config, work.manifest)):
                 raise
     if diverged:
         if evaluation:
@@ -273,7 +283,7 @@ def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:
     history = callbacks.HistoryFiles(run.folder if chief else None, resumed.history if resumed else ())
     calls: list[Any] = [early, history]
     if chief:
-        callbacks.write_config_text(run.tensorboard, _markdown(run.facts))
+        callbacks.write_config_text(run.tensorboard, markdown(run.facts))
         calls += [
             callbacks.tensorboard_callback(run.tensorboard),
             callbacks.ProgressLine(config.epochs, data.steps_per_epoch),
@@ -352,41 +362,3 @@ def _common(config: TrainConfig) -> Facts:
 def _resume(checkpoints: Checkpoints) -> State | None:
     steps = checkpoints.steps()
     return checkpoints.restore(steps[-1]) if steps else None
-
-
-def _facts(
-    config: TrainConfig, manifest: Manifest, strategy: Any, tier: Tier, precision: str, threads: int
-) -> dict[str, str]:
-    """Returns what a run is, in words: printed, in TensorBoard and in the report."""
-    kept = f" in {folder_of(config.cache_dir)}" if tier.name == "disk" else ""
-    demo = " (demo data: drawn, no patient's)" if manifest.name == DEMO_NAME else ""
-    records = ", ".join(f"{name} {split.records:,}" for name, split in manifest.splits.items())
-    weights = f", class weights {weights_in_words(manifest, config.copies)}" if config.class_weights else ""
-    used = {"all": "", "one": "; one variant of each image an epoch", "none": "; originals only"}
-    changed = f"; changed anew each epoch: {config.augment}" * (config.augment != "none")
-    options = {name: getattr(config, name) for name in config.tuned}
-    tuned = f"; by {PIPELINE_NAME}: {in_words(options)}" if options else ""
-    shape = "x".join(map(str, manifest.image_shape))
-    batch = f"global batch {config.global_batch_size}"
-    given = "".join(f" {name}={value}" for name, value in config.model_args)
-    rate = f"Adam {config.learning_rate:g}"
-    if config.schedule != "constant":
-        rate += f" by {config.schedule} over {config.epochs} epochs, {config.warmup_epochs} of warm-up"
-    positive = positive_in_words(manifest.class_names, config.positive or manifest.positive)
-    return {
-        "data": f"{manifest.name}{demo}: {config.data_url or config.data}",
-        "records": f"{records}; {shape}, {manifest.copies_in_words()}",
-        **({POSITIVE_FACT: positive} if positive else {}),
-        "model": f"{config.model}{given}, {rate}, {batch}{weights}",
-        "strategy": f"{config.strategy}: {describe(strategy)}",
-        "precision": precision,
-        "threads": f"{threads} per process",
-        "input": f"train from {tier}{kept}{used[config.copies]}{changed}{tuned}",
-        "seed": f"{config.seed}{', deterministic' * config.deterministic}",
-        "run": config.run_dir,
-        "versions": f"tensorflow {tf.__version__}, keras {keras.__version__}",
-    }
-
-
-def _markdown(facts: Mapping[str, str]) -> str:
-    return "| | |\n|-|-|\n" + "\n".join(f"| {name} | {value} |" for name, value in facts.items())
