@@ -1,5 +1,6 @@
 """The frame of every model, and the notebook's convolutional net; Keras is imported when a model is built."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -34,9 +35,15 @@ def classifier(
     try:
         x = body(x, dtype)
     except ValueError as error:
-        raise InputError(f"--model={name}: cannot take images of {image_shape}: {error}") from None
+        raise InputError(f"--model={name}: cannot take images of {image_shape}: {_reason(error)}") from None
     outputs = layers.Dense(classes, dtype="float32", name="logits")(x)
     return keras.Model(inputs, outputs, name=name)
+
+
+def _reason(error: ValueError) -> str:
+    """Returns what Keras says of a layer, in one line: without colours and without the layer's arguments."""
+    text = re.sub(r"\x1b\[\d+m", "", str(error)).partition("Arguments received")[0]
+    return " ".join(text.split()).rstrip(".")
 
 
 def cnn(

@@ -65,7 +65,7 @@ def test_a_value_that_is_not_allowed_is_named_with_what_is(changes, message, fac
 
 def test_defaults_are_the_notebooks():
     c = config()
-    assert (c.epochs, c.patience, c.min_delta, c.global_batch_size) == (100, 20, 0.001, 32)
+    assert (c.epochs, c.patience, c.min_delta, c.pipeline.global_batch_size) == (100, 20, 0.001, 32)
     assert (c.strategy, c.precision, c.class_weights, c.deterministic) == ("one_device", "auto", False, False)
 
 
