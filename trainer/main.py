@@ -13,7 +13,7 @@ from absl import flags
 
 from data_pipeline.fetch import end_process
 from data_pipeline.quiet import quiet_start
-from tfrecords.command import run
+from tfrecords.command import flag_group, run
 from tfrecords.manifest import Manifest
 from tfrecords.signals import held
 from tfrecords.verification import require_sound
@@ -23,6 +23,7 @@ from trainer.flags.config import GROUPS, config_from_flags
 for group in GROUPS:
     flags.adopt_module_key_flags(group)
 
+flag_group("Before the start")
 _VERIFY_DATA = flags.DEFINE_bool(
     "verify_data",
     False,

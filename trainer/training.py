@@ -40,7 +40,7 @@ from trainer.workers.lost import OF_A_LOST_PEER, naming_lost_workers
 from trainer.workers.meeting import Facts, meet
 
 _TRAINED: Final = "training is done and saved; the same command makes the report"
-# What each worker may be given as its machine needs it.
+# Flags that may differ between the workers of a run, as their machines need it.
 _OWN_TO_A_WORKER: Final = frozenset(
     {
         *("data", "data_url", "data_service", "run_dir", "cache", "cache_dir", "ram_budget", "tuned"),
@@ -64,12 +64,12 @@ def train(
         config: of the run.
         log: called with each line to print.
         manifest: of its data; None: it is read here.
-        evaluate: whether to evaluate at the end; without, the test split is never read and None is returned.
+        evaluate: whether to evaluate at the end; if not, the test split is never read, and None is returned.
         chosen: how the configuration was chosen, for the report.
 
     Raises:
         InputError: data, devices or the run directory cannot be used.
-        EndedEarly: it was stopped, and is saved; a worker was lost; or its loss is not finite.
+        EndedEarly: the run was stopped and is saved, a worker was lost, or the loss is not finite.
     """
     began = time.monotonic()
     cluster = cluster_of(config.strategy)
@@ -187,18 +187,19 @@ def _train(
         keep=config.keep,
         meters=loop.kept_meters,
     )
-    # Everything is validated: from here on the run directory is written.
+    # All validation is done; only now the run directory is written.
     if there and there.diverged is not None:
         if cluster.chief:
             _back_to_the_best(checkpoints)
-        check_agreement(strategy, 0, "the way back")  # nobody looks for checkpoints before they are removed
+        # All wait here, so that no worker looks for checkpoints before they are removed.
+        check_agreement(strategy, 0, "the way back")
     if cluster.chief:
         run.sweep()
         run.save()
         log("\n".join(f"{name:10} {value}" for name, value in facts.items()))
     resumed = _resume(checkpoints)
     check_agreement(strategy, resumed.step if resumed else 0, "the step to resume from")
-    if resumed and isinstance(rate, float):  # the checkpoint's may be higher: see `lower`
+    if resumed and isinstance(rate, float):  # the checkpoint may hold a higher rate: see `lower`
         loop.optimizer.learning_rate = rate
     if cluster.chief and resumed:
         log(_resuming(resumed, config, data.steps_per_epoch))
@@ -211,7 +212,7 @@ def _train(
 
 @dataclass(frozen=True)
 class _Work:
-    """All that a run works with, once it is ready to train."""
+    """What a run works with, once it is ready to train."""
 
     config: TrainConfig
     manifest: Manifest
@@ -250,10 +251,10 @@ def _fit_and_finish(work: _Work, resumed: State | None) -> Evaluation | None:
             )
         if diverged:
             _note_divergence(work, diverged)
-        # All leave together: a worker that leaves while others still work would count as lost.
+        # All workers synchronise before they exit: one that exits while others work would count as lost.
         try:
             work.stopping.leave_together(_TRAINED, chief=chief)
-        except OF_A_LOST_PEER:  # one was faster out of this than the other into it: all is published
+        except OF_A_LOST_PEER:  # the chief was the first to exit: then everything is published
             # Read again: the chief has written meanwhile.
             if not chief and not finished(config, stored(config, work.manifest)):
                 raise
@@ -267,9 +268,10 @@ def _fit_and_finish(work: _Work, resumed: State | None) -> Evaluation | None:
 
 
 def _note_divergence(work: _Work, diverged: NotFinite) -> None:
-    """Lets the run go on with a lower learning rate only, from the best epoch.
+    """Records the divergence: from now on the run resumes with a lower learning rate only, at its best epoch.
 
-    After the model and the report of that epoch: a run that is killed before diverges and makes them again.
+    It is recorded after that epoch's model and report are made. A run that is killed before diverges again
+    when it is resumed, and makes them then.
     """
     if work.cluster.chief:
         replace(work.run, diverged=diverged.step).save()
@@ -288,7 +290,7 @@ def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:
             callbacks.tensorboard_callback(run.tensorboard),
             callbacks.ProgressLine(config.epochs, data.steps_per_epoch),
         ]
-    # The chief's: workers that cut their blocks elsewhere would wait for each other for ever.
+    # The chief's value for all: workers whose blocks end at other steps would wait for each other for ever.
     every_steps = work.stopping.look(config.checkpoint_steps * chief)[2][0]
     saver = callbacks.SaveCheckpoints(
         work.checkpoints,
@@ -301,13 +303,15 @@ def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:
         minutes=config.checkpoint_minutes,
         check=work.lock.check if chief else lambda: None,
     )
-    calls.append(saver)  # last, so that it holds what the others have made of the epoch
+    calls.append(saver)  # last, so that it saves the state in which the others end the epoch
 
     def on_begin() -> None:
         if resumed:
             set_callback_state([early], resumed.callbacks)
             work.loop.model.stop_training = early.wait >= config.patience
-        uncut.enter_context(signals.deferred())  # the data are open: from here on a signal waits for a save
+        uncut.enter_context(
+            signals.deferred()
+        )  # the data are open: from now on a signal waits until the run is saved
 
     start = (resumed.epoch, resumed.step - resumed.epoch * data.steps_per_epoch) if resumed else (0, 0)
     with named_damage(Path(config.data), work.manifest, "train", "val", direct=config.direct):
@@ -329,7 +333,7 @@ def _best_epoch(checkpoints: Checkpoints) -> int:
 
 
 def _back_to_the_best(checkpoints: Checkpoints) -> None:
-    """Removes the checkpoints after the best epoch's: from there a run goes on whose loss was not finite."""
+    """Removes the checkpoints after the best epoch, from which a run goes on whose loss was not finite."""
     steps = checkpoints.steps()
     checkpoints.drop_after(checkpoints.state(steps[-1]).best_step if steps else 0)
 
@@ -341,7 +345,7 @@ def _resuming(state: State, config: TrainConfig, steps_per_epoch: int) -> str:
 
 
 def _precision(config: TrainConfig, there: Run | None, add: Sum, *, chief: bool) -> Precision:
-    """Returns the precision that a run keeps from its first start, the same on all workers."""
+    """Returns the precision, the same on all workers; a run keeps that of its first start."""
     chosen = choose_precision(config.precision, gpu_capabilities(), cpu_flags())
     if config.precision != "auto":
         return chosen
@@ -355,7 +359,7 @@ def _precision(config: TrainConfig, there: Run | None, add: Sum, *, chief: bool)
 
 
 def _common(config: TrainConfig) -> Facts:
-    """Returns the flags that all workers must be given alike."""
+    """Returns the flags that must be the same on all workers."""
     return {name: value for name, value in config.to_json().items() if name not in _OWN_TO_A_WORKER}
 
 

@@ -6,9 +6,14 @@ from typing import Final
 from data_pipeline.settings import load_settings
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
-from trainer.flags import data, devices, model, optimisation, pipeline, run
 
-GROUPS: Final = (data, model, optimisation, pipeline, devices, run)  # in the order of --help
+# --help shows the groups in the order in which they are imported.
+# isort: off
+from trainer.flags import data, model, optimisation, pipeline, devices, run
+
+# isort: on
+
+GROUPS: Final = (data, model, optimisation, pipeline, devices, run)
 
 
 def config_from_flags(folder: Path, manifest: Manifest) -> TrainConfig:

@@ -1,4 +1,7 @@
-"""Data: which images to train on, and where they are."""
+"""Data.
+
+The flags that say which images to train on, and where they are.
+"""
 
 from pathlib import Path
 from typing import Any

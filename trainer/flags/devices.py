@@ -1,4 +1,7 @@
-"""Devices: on what to train, and in which number format."""
+"""Devices.
+
+The flags that say on what to train, and in which number format.
+"""
 
 from typing import Any
 

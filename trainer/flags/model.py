@@ -1,4 +1,7 @@
-"""Model: the network."""
+"""Model.
+
+The flags that choose the network.
+"""
 
 from typing import Any
 

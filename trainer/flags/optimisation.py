@@ -1,4 +1,7 @@
-"""Optimisation: how the weights are found, and for how long."""
+"""Optimisation.
+
+The flags that say how the weights are found, and for how long.
+"""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""Input: how records become batches."""
+"""Input.
+
+The flags that say how records become batches.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -81,6 +84,8 @@ def values(settings: Mapping[str, str | int]) -> dict[str, Any]:
         settings: the options that the data set's pipeline.json has.
     """
     tuned = {name: value for name, value in settings.items() if not _TUNED[name].present}
+    if _DATA_SERVICE.value:
+        tuned.pop("cache", None)  # a data service streams, whatever tier was found best without it
     return {
         **{name: tuned.get(name, flag.value) for name, flag in _TUNED.items()},
         "tuned": tuple(tuned),

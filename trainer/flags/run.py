@@ -1,4 +1,7 @@
-"""Run: where it is kept, what makes it repeatable, when it saves and stops."""
+"""Run.
+
+The flags that say where the run is kept, what makes it repeatable, when it saves and stops.
+"""
 
 from typing import Any
 

@@ -122,6 +122,12 @@ def test_pipeline_json_is_used_and_flags_win_over_it(parse, tuned):
     assert config.tuned == ("threads",)
 
 
+def test_a_tier_of_pipeline_json_does_not_hinder_a_data_service(parse, tuned):
+    save_settings(tuned, Manifest.load(tuned), {"cache": "memory", "prefetch": 8}, {})
+    config = parse("--data", tuned, "--data_service=grpc://host:5050")
+    assert (config.pipeline.cache, config.tuned) == ("auto", ("prefetch",))
+
+
 def test_a_damaged_pipeline_json_is_named_by_the_command(tuned, run_command):
     (tuned / "pipeline.json").write_text("{")
     done = run_command("trainer.main", f"--data={tuned}")
@@ -131,14 +137,10 @@ def test_a_damaged_pipeline_json_is_named_by_the_command(tuned, run_command):
 
 
 def test_help_groups_the_flags_by_subject(run_command):
-    """The titles are the first lines of the modules that define the flags, in an order of their own."""
     lines = run_command("trainer.main", "--help").stdout.splitlines()
-    titles = [
-        line.partition(":")[0] for line in lines[lines.index("flags:") :] if re.match(r"[A-Z]\w+: ", line)
-    ]
-    assert titles == ["Data", "Model", "Optimisation", "Input", "Devices", "Run"]
-    groups = " ".join(line.split(":")[0].strip() for line in lines if re.match(r"(  --|[A-Z]\w+: )", line))
-    for title, flag in zip(
-        titles, ("data", "model_args", "patience", "cache", "strategy", "seed"), strict=True
-    ):
-        assert re.search(rf"{title} (--\S+ )*--(\[no\])?{flag}\b", groups), (title, groups)
+    found = [line.split(":")[0].strip() for line in lines if re.match(r"(  --\S+: |[A-Z][\w ]+:$)", line)]
+    titles = [name for name in found if not name.startswith("--")]
+    assert titles == ["Data", "Model", "Optimisation", "Input", "Devices", "Run", "Before the start"]
+    flags = ("data", "model_args", "patience", "cache", "strategy", "seed", "[no]verify_data")
+    for title, flag in zip(titles, flags, strict=True):
+        assert re.search(rf"\b{title} (--\S+ )*--{re.escape(flag)}( |$)", " ".join(found)), title
