@@ -199,8 +199,8 @@ def _epochs(source: Source) -> list[float]:
 def _step(source: Source, cache: str, encoding: str, seconds: float, repeats: int) -> dict[str, Any]:
     from data_pipeline.benchmark.step import TimedStep
     from data_pipeline.options import PipelineOptions
+    from trainer.devices.precision import choose_precision, cpu_flags, gpu_capabilities
     from trainer.models import build_model
-    from trainer.precision import choose_precision, cpu_flags, gpu_capabilities
 
     data = source.data / encoding
     manifest = Manifest.load(data)

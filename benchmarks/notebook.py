@@ -150,10 +150,10 @@ def _our_training(data: Path, manifest: Manifest) -> Measure:
     from data_pipeline.dataset import epoch_steps, make_dataset
     from data_pipeline.options import PipelineOptions
     from trainer.config import TrainConfig
+    from trainer.devices.precision import choose_precision, cpu_flags, gpu_capabilities
+    from trainer.devices.strategy import make_strategy
     from trainer.loop import Data, Loop
     from trainer.models import build_model
-    from trainer.precision import choose_precision, cpu_flags, gpu_capabilities
-    from trainer.strategy import make_strategy
 
     class Speed(keras.callbacks.Callback):
         images_per_second = 0.0
@@ -192,7 +192,7 @@ def _table(rows: dict[str, dict[str, Any]], manifest: Manifest) -> str:
     import keras
     import tensorflow as tf
 
-    from trainer.precision import choose_precision, cpu_flags, gpu_capabilities
+    from trainer.devices.precision import choose_precision, cpu_flags, gpu_capabilities
 
     precision = choose_precision("auto", gpu_capabilities(), cpu_flags())
     lines = [

@@ -1,11 +1,12 @@
 """Batches to a model and its evidence.
 
-Commands: `main` trains, `evaluate` reports on a split, `predict/` classifies image files. `training` is
-a run from top to bottom. `flags` become one `config`; `run` is the run's directory, `checkpoint` its
-saves; `loop` runs the steps and calls `callbacks`; `strategy` and `precision` choose devices and number
-formats, `tiers` where the train split is held, `models` the network, `seeds` its random layers.
-`inference` gives a saved model's probabilities, `evaluation/` makes of them metrics, intervals, pictures
-and the report.
+Commands: `main` trains, `evaluate` reports on a split, `predict/` classifies image files.
+
+`training` is a run from top to bottom. `flags/` become one `config`. `run` is the run's directory,
+`checkpoint` saves in it, `lock` keeps other processes out. `loop` runs the steps and calls `callbacks`.
+`devices/` chooses devices and number format, `tiers` where the train split is held. `models` builds the
+network, `optimizer` its optimizer, `seeds` handles its random layers. `inference` computes a saved model's
+probabilities; `evaluation/` makes metrics, intervals, pictures and the report from them.
 """
 
 import sys

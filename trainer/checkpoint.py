@@ -1,7 +1,7 @@
-"""Checkpoints that are whole or not there: model, optimizer, random state, callbacks, history.
+"""Checkpoints of a run: model, optimizer, random state, callbacks, history; each is whole or not there.
 
-Each is a folder `step-0000001234` with a TensorFlow checkpoint and `state.json`; it is written under
-another name, synced, then renamed.
+A checkpoint is a folder `step-0000001234` with a TensorFlow checkpoint and `state.json`. It is written under
+a hidden name, synced to disk, then renamed.
 """
 
 import json
@@ -25,11 +25,11 @@ from trainer.workers.lost import OF_A_LOST_PEER
 
 _NAME: Final = re.compile(r"step-(\d{10})")
 _UNFINISHED: Final = re.compile(r"\.step-(\d{10})(\.\w+)?\.tmp")  # being written, or being removed
-# What TensorFlow raises for a damaged file, and what a damaged state.json leads to.
-_HARMED: Final = (tf.errors.OpError, AssertionError, ValueError, LookupError, TypeError, OSError)
-_TRIES: Final = 5  # to read a checkpoint while its run replaces it by a better one
+# Raised by TensorFlow for a damaged file, and by Python for a damaged state.json.
+_DAMAGED: Final = (tf.errors.OpError, AssertionError, ValueError, LookupError, TypeError, OSError)
+_TRIES: Final = 5  # to read the best checkpoint while the run may replace it by a better one
 
-# What a Keras callback must remember to go on as if it had never stopped; Keras does not save it.
+# The attributes that a Keras callback needs to go on as if it had never stopped; Keras does not save them.
 _CALLBACK_STATE: Final = {
     "EarlyStopping": ("wait", "best", "best_epoch", "stopped_epoch"),
     "ReduceLROnPlateau": ("wait", "best", "cooldown_counter"),
@@ -37,7 +37,7 @@ _CALLBACK_STATE: Final = {
 
 
 class NotFinite(EndedEarly):
-    """A loss, or a weight, is no number any more: what that is, and after which step of the run."""
+    """A loss or a weight is infinite or not a number; `step` is the step of the run after which it is."""
 
     def __init__(self, what: str, step: int) -> None:
         super().__init__(what, NOT_FINITE)
@@ -51,9 +51,9 @@ class State:
     Attributes:
         step: steps done since the run's start.
         epoch: epochs done, validation included; `step` may lie in the one after them.
-        best_epoch: the one of lowest validation loss so far, counted as `epoch` after it was done; 0: none.
-        best_step: the step it ended with, so that of its checkpoint.
-        best_loss: its validation loss.
+        best_epoch: number of the epoch with the lowest validation loss so far, from 1; 0: none.
+        best_step: the last step of that epoch, so the step of its checkpoint.
+        best_loss: the validation loss of that epoch.
         history: a row an epoch.
         callbacks: attributes of stateful callbacks, by class name.
     """
@@ -74,8 +74,8 @@ class Checkpoints:
         folder: where they are.
         model: its variables and the state of its random layers are saved.
         optimizer: saved too.
-        chief: whether this process writes. Every worker must call `save`, only the chief's stays.
-        keep: how many are kept besides that of the best epoch.
+        chief: whether this process is the chief. All workers must call `save`; only the chief's files stay.
+        keep: number of checkpoints that are kept besides that of the best epoch.
         meters: `Loop.kept_meters`, saved too; None: no checkpoint is of mid-epoch.
     """
 
@@ -97,7 +97,7 @@ class Checkpoints:
         self._tracked = tf.train.Checkpoint(**parts, **({} if meters is None else {"meters": meters}))
 
     def steps(self) -> list[int]:
-        """Returns the steps there is a checkpoint of, ascending."""
+        """Returns the steps that have a checkpoint, ascending."""
         return _steps(self.folder)
 
     def save(self, state: State) -> None:
@@ -105,7 +105,7 @@ class Checkpoints:
 
         Raises:
             InputError: it cannot be written.
-            NotFinite: what would be saved are no numbers; nothing is.
+            NotFinite: a weight is not finite; nothing is saved.
         """
         self._refuse_not_finite(state.step)
         final = self._path(state.step)
@@ -125,7 +125,7 @@ class Checkpoints:
             sync(self.folder)
             tell_launcher(f"step {state.step}")
         except (OSError, tf.errors.OpError) as error:
-            if isinstance(error, OF_A_LOST_PEER):  # which took part in the save
+            if isinstance(error, OF_A_LOST_PEER):  # a peer was lost during the save
                 raise
             raise InputError(
                 f"{final}: the checkpoint cannot be written: {getattr(error, 'strerror', None) or error}; "
@@ -136,7 +136,7 @@ class Checkpoints:
         self._prune(state)
 
     def _refuse_not_finite(self, step: int) -> None:
-        """All workers hold the same numbers, so all find the same."""
+        """Raises NotFinite if a weight is not finite; all workers hold the same weights, so all agree."""
         for variable in self._numbers:
             if not bool(tf.reduce_all(tf.math.is_finite(variable))):
                 raise NotFinite(f"after step {step:,} {variable.name} is not finite", step)
@@ -155,14 +155,14 @@ class Checkpoints:
         try:
             self._tracked.read(str(path / "variables")).assert_consumed()
             return self.state(step)
-        except _HARMED as error:
+        except _DAMAGED as error:
             raise InputError(
                 f"{path}: the checkpoint cannot be restored ({str(error).splitlines()[0]}); remove this "
                 f"folder to resume from the one before, or start in another --run_dir"
             ) from None
 
     def drop_after(self, step: int) -> None:
-        """Removes the checkpoints after a step: those of a way that is not gone on."""
+        """Removes the checkpoints after a step, so that the run goes on from that step."""
         for later in self.steps():
             if later > step:
                 self._remove(later)
@@ -171,12 +171,12 @@ class Checkpoints:
         for step in self.steps()[: -self._keep]:
             if step != state.best_step:
                 self._remove(step)
-        for path in self.folder.iterdir():  # left by a kill; this step's may be another worker's
+        for path in self.folder.iterdir():  # left by a kill; one of this step may be another worker's
             if (match := _UNFINISHED.fullmatch(path.name)) and int(match[1]) != state.step:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _remove(self, step: int) -> None:
-        """Takes the final name away first, for a kill while files go would leave half of them under it."""
+        """Renames first: a kill while files are removed would leave half of them under the final name."""
         gone = self.folder / f".{self._path(step).name}.gone.tmp"
         shutil.rmtree(gone, ignore_errors=True)
         self._path(step).rename(gone)
@@ -187,14 +187,14 @@ class Checkpoints:
 
 
 def read_best(folder: Path, model: keras.Model) -> State | None:
-    """Gives a model the weights of the best epoch so far of a run that may be training; writes nothing.
+    """Loads the weights of a run's best epoch so far into a model; the run may be training. Writes nothing.
 
     Args:
         folder: the run's checkpoints.
-        model: built as the run's.
+        model: of the same architecture as the run's.
 
     Returns:
-        the newest state there, which names that epoch; None: no epoch is done yet.
+        the newest state, which names that epoch; None if no epoch is done yet.
 
     Raises:
         InputError: the checkpoint is damaged, or of another model.
@@ -209,7 +209,7 @@ def read_best(folder: Path, model: keras.Model) -> State | None:
             path = _path(folder, state.best_step)
             read = tf.train.Checkpoint(model=model).read(str(path / "variables"))
             read.assert_existing_objects_matched().expect_partial()
-        except _HARMED as error:  # or a better epoch came, and the run removed what was read here
+        except _DAMAGED as error:  # or the run has removed these files for a better epoch
             if not left:
                 raise InputError(
                     f"{path}: the checkpoint cannot be read ({str(error).splitlines()[0]}); while the run "
@@ -235,7 +235,7 @@ def _path(folder: Path, step: int) -> Path:
 
 
 def callback_state(callbacks: Sequence[Any]) -> dict[str, dict[str, Any]]:
-    """Returns the attributes that stateful Keras callbacks must keep."""
+    """Returns the state of Keras callbacks that a checkpoint must hold, by class name."""
     return {
         name: {attribute: getattr(callback, attribute) for attribute in _CALLBACK_STATE[name]}
         for callback in callbacks
@@ -244,7 +244,7 @@ def callback_state(callbacks: Sequence[Any]) -> dict[str, dict[str, Any]]:
 
 
 def set_callback_state(callbacks: Sequence[Any], state: dict[str, dict[str, Any]]) -> None:
-    """Sets what `callback_state` gave; to be called after `on_train_begin`, which resets it."""
+    """Sets what `callback_state` returned; call it after `on_train_begin`, which resets it."""
     for callback in callbacks:
         for attribute, value in state.get(type(callback).__name__, {}).items():
             setattr(callback, attribute, value)

@@ -1,34 +1,21 @@
-"""One frozen configuration of a training run, validated when built; imports no TensorFlow."""
+"""The configuration of a training run: one frozen dataclass, validated when built; imports no TensorFlow."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Self
 
 from data_pipeline.options import SPEED_ONLY, PipelineOptions
 from tfrecords.errors import InputError
+from trainer.models import MODELS, ModelArg, check_model_args, model_args_text, parse_model_args
 
 STRATEGIES: Final = ("one_device", "mirrored", "multi_worker")
-ModelArg = int | float | str | bool
-# The arguments of each model with their defaults. A whole number must be 1 or more; a fraction is a Dropout
-# rate, from 0 to less than 1.
-_CNN: Final[Mapping[str, ModelArg]] = {
-    **{"filters_1": 16, "kernel_1": 3, "filters_2": 32, "kernel_2": 3, "filters_3": 64, "kernel_3": 3},
-    **{"dropout": 0.0, "units": 128},
-}
-MODEL_ARGS: Final[Mapping[str, Mapping[str, ModelArg]]] = {
-    "mlp": {"units": 128, "dropout": 0.0},
-    "cnn": _CNN,
-    "best_cnn": {**_CNN, "filters_1": 64, "filters_2": 128, "filters_3": 256, "dropout": 0.3},
-    "resnet": {"width": 32, "dropout": 0.2},
-}
-MODELS: Final = tuple(MODEL_ARGS)
 BASELINES: Final = ("pca_svm", "logistic", "random_forest")  # of trainer.baseline
 SCHEDULES: Final = ("constant", "cosine")
 REMOTES: Final = ("fetch", "direct")
 PRECISIONS: Final = ("auto", "float32", "bfloat16", "float16")
 
-# May differ when a run is continued: how long, and on which devices. All else changes the result's
-# meaning; these change it by rounding at most.
+# What may differ when a run is resumed: how long it trains, and on which devices. These values change the
+# result by rounding at most; all others change what the result means.
 FREE_TO_CHANGE: Final = frozenset(
     {
         *("epochs", "patience", "strategy", "devices", "logical_cpus"),
@@ -40,57 +27,51 @@ FREE_TO_CHANGE: Final = frozenset(
         "positive",  # of two classes: the threshold is chosen for it after the training
     }
 )
-_SINCE: Final = {"positive": ""}  # left out of config.json where it is so: files of before stay as they are
+# Fields that came later, with their defaults. A file leaves them out where they have the default, so that the
+# files of earlier versions stay as they are.
+_LATER: Final[Mapping[str, Any]] = {"positive": "", "shuffle_window": PipelineOptions.shuffle_window}
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What a run is. Defaults are the notebook's, where it had them.
+    """What a run is. The defaults are the notebook's, where it had them.
 
     Attributes:
         data: folder of the converted data set.
         run_dir: folder of the run.
+        pipeline: how the data become batches. Its seed also sets weights and Dropout. With the tier "auto" a
+            run keeps the tier that it chose at its first start.
         data_url: where the data set came from, if that was a URL: without user, password and query.
-        remote: one of `REMOTES`: "direct" reads the shards from the URL, and `data` holds the manifest alone.
-        data_service: see `PipelineOptions`.
-        positive: of two classes the finding, whose sensitivity is told and for which the threshold is chosen;
-            "": as the data set says, or the names.
+        remote: one of `REMOTES`. With "direct" shards are read from the URL, and `data` holds the manifest
+            alone.
+        positive: of two classes the one that is looked for, for which the threshold is chosen; "": the class
+            that the data set names, or that follows from the names of the classes.
         strategy: one of `STRATEGIES`.
         devices: indices of the devices to use; empty for all.
-        logical_cpus: split the CPU into so many devices, to try out mirrored training; 0: do not.
+        logical_cpus: number of devices to split the CPU into, to try out mirrored training; 0: no split.
         model: one of `MODELS`, or in a run of `trainer.baseline` one of `BASELINES`.
-        model_args: what differs from the model's `MODEL_ARGS`, by name.
+        model_args: arguments that differ from the model's defaults, by name.
         epochs: at most.
-        patience: epochs without an improvement of the validation loss before stopping.
-        min_delta: the least decrease of the validation loss that counts as one.
-        global_batch_size: records a step, over all replicas.
+        patience: epochs without a better validation loss before training stops.
+        min_delta: the least decrease of the validation loss that counts as better.
         learning_rate: of Adam; with a schedule the highest.
-        schedule: one of `SCHEDULES`; "cosine" goes down to 0 at the last of `epochs`.
+        schedule: one of `SCHEDULES`; "cosine" falls to 0 at the last of `epochs`.
         warmup_epochs: epochs in which the rate rises from 0, step by step; "cosine" only.
         precision: one of `PRECISIONS`.
         class_weights: whether rare classes weigh more in the loss.
-        cache: see `PipelineOptions`; a run keeps the tier that "auto" chose.
-        cache_dir: see `PipelineOptions`.
-        ram_budget: see `PipelineOptions`.
-        prefetch: see `PipelineOptions`.
-        parallel_reads: see `PipelineOptions`.
-        threads: see `PipelineOptions`.
-        tuned: which of the options above are from the data set's pipeline.json.
-        last_batch: see `PipelineOptions`.
-        copies: see `PipelineOptions`.
-        augment: see `PipelineOptions`.
-        seed: of weights, order and Dropout.
-        deterministic: whether the same command gives the same weights, to the bit, at some speed.
+        tuned: which options of `pipeline` come from the data set's pipeline.json.
+        deterministic: whether the same command gives the same weights, to the bit, at some cost in speed.
         keep: checkpoints kept besides that of the best epoch.
-        checkpoint_steps: a checkpoint every so many steps, besides that of each epoch; 0: none.
-        checkpoint_minutes: a checkpoint when the last is so old; 0: none.
-        max_minutes: the run stops, saved, after so many minutes of this start; 0: never.
+        checkpoint_steps: steps between checkpoints, besides the one of each epoch; 0: none.
+        checkpoint_minutes: a checkpoint is due when the last is so many minutes old; 0: never.
+        max_minutes: minutes of this start after which the run saves and stops; 0: no limit.
         threads_per_process: TensorFlow's threads, on which the bits of the weights depend; 0: as many as the
-            cores that may be used at the run's first start, which it keeps.
+            cores that may be used at the run's first start. The run keeps that number.
     """
 
     data: str
     run_dir: str
+    pipeline: PipelineOptions = field(default_factory=PipelineOptions)
     strategy: str = "one_device"
     devices: tuple[int, ...] = ()
     logical_cpus: int = 0
@@ -99,23 +80,12 @@ class TrainConfig:
     epochs: int = 100
     patience: int = 20
     min_delta: float = 0.001
-    global_batch_size: int = 32
     learning_rate: float = 1e-3
     schedule: str = "constant"
     warmup_epochs: int = 0
     precision: str = "auto"
     class_weights: bool = False
-    cache: str = "auto"
-    cache_dir: str = ""
-    ram_budget: int = 0
-    prefetch: int = PipelineOptions.prefetch
-    parallel_reads: int = PipelineOptions.parallel_reads
-    threads: int = PipelineOptions.threads
     tuned: tuple[str, ...] = ()
-    last_batch: str = "wrap"
-    copies: str = "all"
-    augment: str = "none"
-    seed: int = 0
     deterministic: bool = False
     keep: int = 2
     checkpoint_steps: int = 0
@@ -124,13 +94,12 @@ class TrainConfig:
     threads_per_process: int = 0
     data_url: str = ""
     remote: str = "fetch"
-    data_service: str = ""
     positive: str = ""
 
     def __post_init__(self) -> None:
         choices = {
             "strategy": STRATEGIES,
-            "model": MODELS + BASELINES,
+            "model": (*MODELS, *BASELINES),
             "schedule": SCHEDULES,
             "remote": REMOTES,
             "precision": PRECISIONS,
@@ -143,26 +112,34 @@ class TrainConfig:
                 raise InputError(f"--{name}={getattr(self, name)}: must be 1 or more")
         if not self.learning_rate > 0:
             raise InputError(f"--learning_rate={self.learning_rate}: must be more than 0")
-        if self.logical_cpus < 0 or self.min_delta < 0:
-            raise InputError("--logical_cpus and --min_delta must be 0 or more")
-        if len(set(self.devices)) < len(self.devices) or min(self.devices, default=0) < 0:
-            raise InputError(f"--devices={self.devices}: must be different indices, as 0,1")
-        if self.strategy == "one_device" and len(self.devices) > 1:
-            raise InputError(f"--devices={self.devices}: --strategy=one_device takes one; use mirrored")
-        if self.strategy == "multi_worker" and self.logical_cpus:
-            raise InputError("--logical_cpus: tries out --strategy=mirrored on one machine, not multi_worker")
-        self._check_intervals()
+        self._check_not_negative()
+        self._check_devices()
+        self._check_schedule()
         check_model_args(self.model, self.model_args)
-        # Validates the rest, and "off" of earlier versions becomes "stream".
-        object.__setattr__(self, "cache", self.pipeline.cache)
+        if self.pipeline.shards_at != _shards_at(self.data_url, self.remote):
+            raise ValueError(f"shards_at={self.pipeline.shards_at} does not follow from data_url and remote")
 
-    def _check_intervals(self) -> None:
+    def _check_not_negative(self) -> None:
         for name in (
-            *("warmup_epochs", "checkpoint_steps", "checkpoint_minutes"),
+            *("logical_cpus", "min_delta", "warmup_epochs", "checkpoint_steps", "checkpoint_minutes"),
             *("max_minutes", "threads_per_process"),
         ):
             if not getattr(self, name) >= 0:
                 raise InputError(f"--{name}={getattr(self, name)}: must be 0 or more")
+
+    def _check_devices(self) -> None:
+        given = f"--devices={','.join(map(str, self.devices))}"
+        if len(set(self.devices)) < len(self.devices) or min(self.devices, default=0) < 0:
+            raise InputError(f"{given}: must be different indices from 0 on, as 0,1")
+        if self.strategy == "one_device" and len(self.devices) > 1:
+            raise InputError(f"{given}: --strategy=one_device takes one device; use --strategy=mirrored")
+        if self.strategy == "multi_worker" and self.logical_cpus:
+            raise InputError(
+                f"--logical_cpus={self.logical_cpus}: is for --strategy=mirrored on one machine, not for "
+                f"multi_worker; leave it out"
+            )
+
+    def _check_schedule(self) -> None:
         if self.warmup_epochs and self.schedule != "cosine":
             raise InputError(f"--warmup_epochs={self.warmup_epochs}: needs --schedule=cosine")
         if self.warmup_epochs >= self.epochs:
@@ -172,81 +149,71 @@ class TrainConfig:
 
     @property
     def free_to_change(self) -> frozenset[str]:
-        """What may differ when the run is continued; the end of a cosine may not."""
+        """What may differ when the run is resumed; the end of a cosine may not."""
         return FREE_TO_CHANGE - ({"epochs"} if self.schedule == "cosine" else set())
 
     @property
-    def pipeline(self) -> PipelineOptions:
-        """The options of the input pipeline among these."""
-        names = {field.name for field in fields(PipelineOptions)} & {f.name for f in fields(self)}
-        values = {name: getattr(self, name) for name in names}
-        return PipelineOptions(**values, shards_at=self.data_url if self.direct else "")
+    def seed(self) -> int:
+        """The seed of weights, order and Dropout."""
+        return self.pipeline.seed
 
     @property
     def direct(self) -> bool:
-        """Whether shards are read where the data's URL says."""
-        return bool(self.data_url) and self.remote == "direct"
+        """Whether shards are read from the data's URL."""
+        return bool(self.pipeline.shards_at)
+
+    def values(self) -> dict[str, Any]:
+        """Returns all values in one flat mapping, by the names of their flags; `of` takes them."""
+        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "pipeline"}
+        options = {each.name: getattr(self.pipeline, each.name) for each in fields(PipelineOptions)}
+        del options["shards_at"]  # follows from data_url and remote
+        return own | options
+
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """Returns the configuration with these values, by the names of their flags.
+
+        Raises:
+            InputError: a value is not allowed.
+        """
+        own = {name: values.pop(name) for name in _OWN & values.keys()}
+        at = _shards_at(own.get("data_url", cls.data_url), own.get("remote", cls.remote))
+        return cls(**own, pipeline=PipelineOptions(**values, shards_at=at))
+
+    def changed(self, **values: Any) -> Self:
+        """Returns this configuration with other values, by the names of their flags.
+
+        Raises:
+            InputError: a value is not allowed.
+        """
+        return self.of(**self.values() | values)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain values for JSON."""
-        shown = ",".join(f"{name}={value}" for name, value in sorted(self.model_args))  # as its flag has it
-        return {**asdict(self), "model_args": shown}
+        """Returns `values` for JSON, with the arguments of the model as their flag has them."""
+        return self.values() | {"model_args": model_args_text(sorted(self.model_args))}
 
     def to_stored(self) -> dict[str, Any]:
-        """Returns what a file keeps: `to_json` without what came later and has its default."""
-        return {k: v for k, v in self.to_json().items() if k not in _SINCE or v != _SINCE[k]}
+        """Returns what a file keeps: `to_json` without later fields that have their default."""
+        return {k: v for k, v in self.to_json().items() if k not in _LATER or v != _LATER[k]}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Returns the configuration that `to_stored` gave, of this version or of one before.
+        """Returns the configuration that `to_stored` gave, of this version or an earlier one.
 
         Raises:
-            InputError: it has a field that is none, or a value that is not allowed.
+            InputError: a field is unknown, or a value is not allowed.
         """
-        if unknown := sorted(values.keys() - {field.name for field in fields(cls)}):
+        if unknown := sorted(values.keys() - _OWN - {each.name for each in fields(PipelineOptions)}):
             names = ", ".join(map(repr, unknown))
-            raise InputError(f"it has {names}, which this version does not know: to go on without, remove it")
+            raise InputError(f"it has {names}, which this version does not know; remove it to go on without")
         tuples = {"devices": tuple(values["devices"]), "tuned": tuple(values.get("tuned", ()))}
         tuples["model_args"] = parse_model_args(list(filter(None, values.get("model_args", "").split(","))))
-        return cls(**{**values, **tuples})
+        return cls.of(**values | tuples)
 
 
-def parse_model_args(texts: Sequence[str]) -> tuple[tuple[str, ModelArg], ...]:
-    """Returns NAME=VALUE texts as pairs, in the order of names: a whole number, a fraction, or a word.
-
-    Raises:
-        InputError: one is none, or a name stands there twice.
-    """
-    found: dict[str, ModelArg] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier():
-            raise InputError(f"--model_args={text}: must be NAME=VALUE, as units=64,dropout=0.5")
-        if name in found:
-            raise InputError(f"--model_args: {name} is given twice; give it once")
-        found[name] = _value(value)
-    return tuple(sorted(found.items()))
+_OWN: Final = {each.name for each in fields(TrainConfig)} - {"pipeline"}
 
 
-def check_model_args(model: str, args: Sequence[tuple[str, ModelArg]]) -> None:
-    """Raises InputError unless these are arguments of the model, with values that it takes."""
-    known = MODEL_ARGS.get(model, {})
-    for name, value in args:
-        if name not in known:
-            raise InputError(
-                f"--model_args={name}={value}: {model} has no such argument; it has "
-                f"{', '.join(known) or 'none'}"
-            )
-        if isinstance(known[name], int) and not (type(value) is int and value >= 1):
-            raise InputError(f"--model_args={name}={value}: must be a whole number, 1 or more")
-        if isinstance(known[name], float) and not (type(value) in (int, float) and 0 <= float(value) < 1):
-            raise InputError(f"--model_args={name}={value}: must be from 0 to less than 1")
-
-
-def _value(text: str) -> ModelArg:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(text.lower(), text)
+def _shards_at(data_url: str, remote: str) -> str:
+    """Returns the URL from which shards are read; "" where they are local."""
+    return data_url if remote == "direct" else ""

@@ -16,6 +16,7 @@ from tfrecords.manifest import Manifest
 from tfrecords.positive import positive_class
 from trainer.checkpoint import Checkpoints
 from trainer.config import TrainConfig
+from trainer.devices.precision import POLICIES
 from trainer.evaluation.evaluate_run import (
     Evaluation,
     evaluate_run,
@@ -23,7 +24,6 @@ from trainer.evaluation.evaluate_run import (
     validation_threshold,
 )
 from trainer.inference import Predictor, load_predictor
-from trainer.precision import POLICIES
 from trainer.run import Result, Run
 
 _PROOF_IMAGES: Final = 8  # on which the saved model must answer as the trained one
@@ -87,14 +87,16 @@ def stored(config: TrainConfig, manifest: Manifest) -> Run | None:
     return Run.stored(config, manifest, POLICIES.get(config.precision, ""))
 
 
-def finished(config: TrainConfig, manifest: Manifest) -> Run | None:
+def finished(config: TrainConfig, there: Run | None) -> Run | None:
     """Returns the run that is there if it has nothing left to train, else None.
 
+    Args:
+        config: of this start.
+        there: see `stored`.
+
     Raises:
-        InputError: the directory holds another run, or something else.
         EndedEarly: its loss was not finite, and it would go the same way again.
     """
-    there = stored(config, manifest)
     if there is None:
         return None
     if there.diverged is not None:

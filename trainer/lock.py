@@ -1,8 +1,8 @@
-"""One process at a time trains in a run directory: a lock that outlives no process, on any shared disk.
+"""A lock that lets one process at a time train in a run directory, on any shared disk.
 
-The lock is a file that its holder rewrites every ten seconds. Whether the holder lives is seen on its own
-machine by its process id and start time, elsewhere by the content that changes, on the waiter's own clock; so
-no two clocks are compared, and nothing of the file system but an atomic rename and link is needed.
+The lock is a file that its holder rewrites every ten seconds. On the holder's machine its process id and
+start time show whether it lives. On other machines the content must change, by the clock of the machine that
+waits; so no two clocks are compared. The file system needs an atomic rename and link, nothing else.
 """
 
 import json
@@ -24,8 +24,8 @@ from tfrecords.signals import STOPPED
 
 LOCK_NAME: Final = "lock.json"
 _REWRITE_SECONDS: Final = 10.0
-_STALE_SECONDS: Final = 60.0  # a holder elsewhere that has not rewritten it for so long is dead
-_WAIT_SECONDS: Final = 90.0  # for a holder that lives: longer than the above, and than a run takes to stop
+_STALE_SECONDS: Final = 60.0  # a holder on another machine that has not rewritten it for so long is dead
+_WAIT_SECONDS: Final = 90.0  # for a holder that lives: longer than _STALE_SECONDS, and than a run's stop
 _LOOK_SECONDS: Final = 0.2
 
 
@@ -35,12 +35,12 @@ class Holder:
 
     Attributes:
         host: name of its machine.
-        boot: the machine's boot id, with the id of its process namespace: containers of one machine count
-            their processes each for itself.
+        boot: the machine's boot id, with the id of its process namespace: each container of a machine counts
+            its own processes.
         pid: of the process.
         started: when it started, in ticks since the boot.
-        token: drawn by it.
-        beat: how often it has rewritten the lock.
+        token: a random text that only this holder knows.
+        beat: how often the holder has rewritten the lock.
     """
 
     host: str
@@ -58,7 +58,7 @@ class Holder:
 
     @property
     def dead(self) -> bool:
-        """Whether it was a process of this machine, and is none any more."""
+        """Whether it was a process of this machine that has ended."""
         return self.boot == _boot() and _started(self.pid) != self.started
 
     def __str__(self) -> str:
@@ -66,14 +66,14 @@ class Holder:
 
 
 class HeldError(InputError):
-    """A process that lives holds the lock."""
+    """A living process holds the lock."""
 
 
 class LockWatch:
-    """Says whether a lock is free, by looking at it from time to time; see the module.
+    """Finds out whether a lock is free, by looking at it from time to time; see the module.
 
     Args:
-        folder: that the lock is of.
+        folder: the folder that is locked.
         stale: see `RunLock`.
     """
 
@@ -83,7 +83,7 @@ class LockWatch:
         self._changed = time.monotonic()
 
     def look(self) -> tuple[bool, Holder | None]:
-        """Returns whether it is free, and its dead holder, if it has one: `known_dead` of a `RunLock`."""
+        """Returns whether the lock is free, and its dead holder, if any: `known_dead` of a `RunLock`."""
         there, now = _read(self._path), time.monotonic()
         if there != self._seen:
             self._seen, self._changed = there, now
@@ -91,14 +91,14 @@ class LockWatch:
 
 
 class RunLock:
-    """The lock of a run directory, held inside `with`; the directory is made, and removed if it stays empty.
+    """The lock of a run directory, held inside `with`; makes the directory, and removes it if it stays empty.
 
     Args:
         folder: the run directory.
-        log: told for whom it waits.
-        wait: seconds to wait for a holder that lives.
-        stale: seconds after which a holder on another machine that changes nothing counts as dead.
-        known_dead: a holder of which that is known.
+        log: called with a line that names the holder it waits for.
+        wait: seconds to wait for a living holder.
+        stale: seconds without a change after which a holder on another machine counts as dead.
+        known_dead: a holder that is known to be dead.
 
     Raises:
         InputError: another process holds it, or the directory cannot be written.
@@ -139,7 +139,7 @@ class RunLock:
         self.release()
 
     def release(self) -> None:
-        """Gives the lock back; to be called before an end of the process that unwinds nothing."""
+        """Gives the lock back; call it before the process ends without leaving the `with` block."""
         self._released.set()
         with self._writing, suppress(OSError):
             if self._held():
@@ -147,16 +147,16 @@ class RunLock:
         self._remove_folders()
 
     def check(self) -> None:
-        """Is called before anything is published.
+        """Checks that this process still holds the lock; call it before anything is published.
 
         Raises:
-            EndedEarly: this process stood still for so long that another took the lock over.
+            EndedEarly: this process was suspended for so long that another one took the lock over.
         """
         if not self._held():
             there = _read(self._path)
             raise EndedEarly(
-                f"--run_dir={self._folder}: {there or 'somebody'} took this run over while this process "
-                f"stood still; it goes on there, and nothing more is written here",
+                f"--run_dir={self._folder}: {there or 'another process'} took this run over while this one "
+                f"was suspended; the run goes on there, and this process writes nothing more",
                 STOPPED,
             )
 
@@ -170,7 +170,7 @@ class RunLock:
         self._made = missing
 
     def _remove_folders(self) -> None:
-        """Removes what was made for the lock alone, innermost first."""
+        """Removes the folders that were made for the lock alone, innermost first."""
         for path in self._made:
             try:
                 path.rmdir()
@@ -186,7 +186,7 @@ class RunLock:
                 return
             there = _read(self._path)
             now = time.monotonic()
-            if there is None:  # given back just now, or damaged by a crash of the machine
+            if there is None:  # just released, or damaged by a crash of the machine
                 if seen is None and now - last_change < 2:
                     time.sleep(_LOOK_SECONDS / 10)
                     continue
@@ -207,7 +207,7 @@ class RunLock:
             time.sleep(_LOOK_SECONDS)
 
     def _create(self) -> bool:
-        """Makes the lock, whole, if there is none."""
+        """Creates the lock file, whole, if there is none; returns whether it did."""
         temporary = self._write_temporary()
         try:
             os.link(temporary, self._path)
@@ -218,20 +218,22 @@ class RunLock:
         return True
 
     def _take_over(self, there: Holder | None) -> bool:
-        """Puts this process in the place of a dead holder; False if somebody else was faster."""
+        """Replaces a dead holder by this process; returns False if another process was faster."""
         with _guard(self._folder):
             if _read(self._path) != there:
                 return False
             self._write_temporary().replace(self._path)
         if there is not None and there.boot != _boot():
-            time.sleep(_LOOK_SECONDS)  # another machine may have decided the same: the last to write has it
+            time.sleep(
+                _LOOK_SECONDS
+            )  # another machine may have done the same: the last to write holds the lock
         return self._held()
 
     def _rewrite(self) -> None:
         beat = 0
         while not self._released.wait(_REWRITE_SECONDS):
             beat += 1
-            with self._writing, suppress(OSError):  # a full disk is told by what else is written
+            with self._writing, suppress(OSError):  # a full disk is reported when other files are written
                 if self._released.is_set() or not self._held():
                     return
                 self._write_temporary(beat).replace(self._path)
@@ -243,7 +245,7 @@ class RunLock:
 
 
 def _read(path: Path) -> Holder | None:
-    """Returns the holder; None if there is no lock, or none that can be read."""
+    """Returns the holder; None if there is no lock, or it cannot be read."""
     try:
         values: dict[str, Any] = json.loads(path.read_bytes())
         return Holder(**values)
@@ -255,7 +257,7 @@ def _read(path: Path) -> Holder | None:
 def _guard(folder: Path) -> Iterator[None]:
     """Lets one process of this machine at a time take over a lock.
 
-    A file system that cannot lock a folder (NFS) is left to the token, which is looked at again.
+    On a file system that cannot lock a folder (NFS), the token decides: it is read again afterwards.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -273,7 +275,7 @@ def _boot() -> str:
 
 
 def _started(pid: int) -> int:
-    """Returns when a process started, in ticks since the boot; -1 if there is none, or it has ended."""
+    """Returns when a process started, in ticks since the boot; -1 if it does not exist or has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

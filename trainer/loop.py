@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_pipeline.autotune import distribute_without_autotune
+from data_pipeline.step.gradient import expect_summed_gradients, train_step
 from data_pipeline.tiers.device_tables import look_up
 from tfrecords.errors import EndedEarly
 from trainer.evaluation.epoch_metrics import EpochMetrics, Logs
@@ -97,7 +98,7 @@ class Loop:
         with strategy.scope():
             self.model, self.optimizer = build()
             self.optimizer.build(self.model.trainable_variables)
-            leave_sums_to_the_loop(self.optimizer)
+            expect_summed_gradients(self.optimizer)
             self._train_meters = EpochMetrics(classes, weighted_loss=class_weights is not None)
             self._val_meters = EpochMetrics(classes)
         decorrelate_replicas(self.model)
@@ -260,15 +261,8 @@ class Loop:
         label, context = batch["label"], tf.distribute.get_replica_context()
         real = batch["weight"]
         weight = real * tf.gather(self._class_weights, label)
-        total = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weight))
         image = self._augment(batch["image"], batch["key"]) if self._augment else batch["image"]
-        with tf.GradientTape() as tape:
-            logits = self.model(image, training=True)
-            losses = self._loss(label, logits)
-            # The sum over all replicas' shares is the mean over the global batch.
-            share = self.optimizer.scale_loss(tf.reduce_sum(losses * weight) / total)
-        variables = self.model.trainable_variables
-        self.optimizer.apply(_summed(tape.gradient(share, variables), context), variables)
+        logits, losses = train_step(self.model, self.optimizer, self._loss, image, label, weight)
         self._train_meters.update(label, logits, losses, real, weight)
         if context.num_replicas_in_sync > 1:
             self._share_statistics(context)
@@ -336,25 +330,6 @@ def block_end(epoch: int, done: int, length: int, steps_per_epoch: int, cut_ever
         of_run = epoch * steps_per_epoch + done
         ends.append(done + cut_every - of_run % cut_every)
     return min(ends)
-
-
-def _summed(gradients: Sequence[Any], context: Any) -> list[Any]:
-    """Returns the gradients summed over all replicas, once; None stays None."""
-    sums = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, [g for g in gradients if g is not None]))
-    return [None if gradient is None else next(sums) for gradient in gradients]
-
-
-def leave_sums_to_the_loop(optimizer: Any) -> None:
-    """Lets an optimizer take gradients that are summed over the replicas already, as they are.
-
-    Keras would look whether they are finite, clip and scale before it sums, on each replica by itself: an
-    overflow on one replica then makes the weights of all NaN, or lets two workers wait for each other for
-    ever. A private method, with Keras 3.15.1; the first test to break is `test_gradients_are_summed_once`.
-    """
-    innermost = getattr(optimizer, "inner_optimizer", optimizer)
-    if not hasattr(innermost, "_all_reduce_sum_gradients"):
-        raise RuntimeError(f"keras {keras.__version__}: its optimizers sum gradients in another way")
-    innermost._all_reduce_sum_gradients = list
 
 
 def _deterministic_now() -> Any:

@@ -13,43 +13,47 @@ from absl import flags
 
 from data_pipeline.fetch import end_process
 from data_pipeline.quiet import quiet_start
-from tfrecords.command import run
+from tfrecords.command import flag_group, run
 from tfrecords.manifest import Manifest
 from tfrecords.signals import held
 from tfrecords.verification.data_set import require_sound
-from trainer import flags as run_flags
+from trainer.flags import data
+from trainer.flags.config import GROUPS, config_from_flags
 
-flags.adopt_module_key_flags(run_flags)
+for group in GROUPS:
+    flags.adopt_module_key_flags(group)
 
+flag_group("Before the start")
 _VERIFY_DATA = flags.DEFINE_bool(
     "verify_data",
     False,
-    "Check every SHA-256 of the data before training, as tfrecords.verify --quick does; sizes always are. "
-    "Of remote data, those that are fetched.",
+    "Check the SHA-256 of every shard before training, as tfrecords.verify --quick does; of data at a URL, "
+    "of the shards that are fetched. Sizes are checked in any case.",
 )
 
 
 def main(_: list[str]) -> None:
     """Parses the flags and trains."""
-    data = run_flags.data_flag(check=_VERIFY_DATA.value)
-    if data is None:
+    folder = data.folder(check=_VERIFY_DATA.value)
+    if folder is None:
         from tfrecords.demo.dataset import demo_data
 
-        data = demo_data()
-    config = run_flags.config_from_flags(data)
-    # Of this start, not of the run: what is sound today may be harmed tomorrow.
+        folder = demo_data()
+    manifest = Manifest.load(folder, check_shards=False)
+    config = config_from_flags(folder, manifest)
+    # A flag of this start, not of the run: data that are sound today may be damaged tomorrow.
     if _VERIFY_DATA.value and not config.data_url:
-        require_sound(data, quick=True)
+        require_sound(folder, quick=True)
     if config.strategy == "multi_worker":
-        # A lost worker is told in one line of ours; TensorFlow's many would hide it. Before its import.
+        # Set before TensorFlow is imported: its many lines would hide the one line that names a lost worker.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_start(), held():  # TensorFlow's threads must not take signals from this one
         from data_pipeline.tiers import decoded_file
         from trainer.training import train
     if _VERIFY_DATA.value:
-        decoded_file.require_sound(config.cache_dir, Manifest.load(Path(config.data), check_shards=False))
-    evaluation = train(config)
-    if evaluation is not None:  # a helping worker leaves the report to the chief
+        decoded_file.require_sound(config.pipeline.cache_dir, manifest)
+    evaluation = train(config, manifest=manifest)
+    if evaluation is not None:  # None on a worker that is not the chief
         print(
             f"\n{evaluation.text}\n\n"
             f"model:  {Path(config.run_dir) / 'model.keras'}\n"
@@ -57,7 +61,7 @@ def main(_: list[str]) -> None:
             f"Next:\n  tensorboard --logdir={config.run_dir}/tensorboard\n"
             f"  python -m trainer.predict --run_dir={config.run_dir} IMAGE_OR_FOLDER"
         )
-    end_process()  # TensorFlow's own end waits for threads and for other workers, at times for long
+    end_process()  # TensorFlow's own end waits for threads and for other workers, sometimes for long
 
 
 if __name__ == "__main__":

@@ -1,17 +1,43 @@
-"""The notebook's three models and a small ResNet: uint8 images in, float32 logits out.
+"""The models that --model names: one entry in `MODELS` each, with the function that builds it.
 
-Scaling to [0, 1] is the model's first layer, so that every caller hands over the same uint8 pixels;
-softmax is outside, so that loss and probabilities are computed in float32 from the logits.
+A model takes uint8 images and gives float32 logits. Scaling to [0, 1] is its first layer, so that all callers
+pass the same uint8 pixels. It has no softmax: loss and probabilities are computed in float32 from logits.
+
+This module imports no Keras before a model is built, so that flags and configurations read the table at once.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from inspect import signature
+from typing import Any, Final
 
-import keras
-from keras import layers
-
+from data_pipeline.step.network import classifier, cnn
 from tfrecords.errors import InputError
-from trainer.config import MODEL_ARGS, ModelArg, TrainConfig, check_model_args
+
+ModelArg = int | float | str | bool
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A model that --model names.
+
+    Attributes:
+        body: (x, dtype, **arguments) -> x: the layers between scaled pixels [B, H, W, C] and the logits. Its
+            keyword-only parameters are the arguments that --model_args takes. If the default is a whole
+            number, the argument is one too, 1 or more; if it is a fraction, the argument is a Dropout rate,
+            from 0 to less than 1.
+        description: one clause for --help.
+    """
+
+    body: Callable[..., Any]
+    description: str
+
+    @property
+    def args(self) -> Mapping[str, ModelArg]:
+        """The arguments with their defaults, by name."""
+        parameters = signature(self.body).parameters.values()
+        return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
 
 
 def build_model(
@@ -21,78 +47,106 @@ def build_model(
     *,
     dtype: str,
     args: Mapping[str, ModelArg] | None = None,
-) -> keras.Model:
+) -> Any:
     """Builds a model by name.
 
     Args:
-        name: "mlp", "cnn", "best_cnn" or "resnet".
+        name: one of `MODELS`.
         image_shape: (height, width, channels).
-        classes: length of the logits.
-        dtype: Keras dtype policy of all layers but the head, which is float32.
-        args: what differs from the model's `MODEL_ARGS`.
+        classes: number of logits.
+        dtype: Keras dtype policy of all layers but the last, which is float32.
+        args: arguments that differ from the model's defaults.
 
     Returns:
-        a model from uint8 [B, H, W, C] to float32 logits [B, classes].
+        a `keras.Model` from uint8 [B, H, W, C] to float32 logits [B, classes].
 
     Raises:
-        InputError: an unknown name or argument, or images too small for the model.
+        InputError: the name or an argument is unknown, or the images are too small for the model.
     """
-    if name not in _BODIES:
-        raise InputError(f"--model={name}: must be one of {', '.join(_BODIES)}")
+    if name not in MODELS:
+        raise InputError(f"--model={name}: must be one of {', '.join(MODELS)}")
     check_model_args(name, tuple((args or {}).items()))
-    values = {**MODEL_ARGS[name], **(args or {})}
-    inputs = keras.Input(image_shape, dtype="uint8", name="image")
-    x = layers.Rescaling(1 / 255, dtype=dtype, name="scale")(inputs)
-    try:
-        x = _BODIES[name](x, dtype, **values)
-    except ValueError as error:
-        raise InputError(f"--model={name}: cannot take images of {image_shape}: {error}") from None
-    outputs = layers.Dense(classes, dtype="float32", name="logits")(x)
-    return keras.Model(inputs, outputs, name=name)
+    body = partial(MODELS[name].body, **(args or {}))
+    return classifier(body, image_shape, classes, dtype=dtype, name=name)
 
 
-def _mlp(x: Any, dtype: str, *, units: int, dropout: float) -> Any:
+def check_model_args(model: str, args: Sequence[tuple[str, ModelArg]]) -> None:
+    """Raises InputError unless these are arguments of the model, with allowed values."""
+    known = MODELS[model].args if model in MODELS else {}
+    for name, value in args:
+        if name not in known:
+            raise InputError(
+                f"--model_args={name}={value}: {model} has no such argument; it has "
+                f"{', '.join(known) or 'none'}"
+            )
+        if isinstance(known[name], int) and not (type(value) is int and value >= 1):
+            raise InputError(f"--model_args={name}={value}: must be a whole number, 1 or more")
+        if isinstance(known[name], float) and not (type(value) in (int, float) and 0 <= float(value) < 1):
+            raise InputError(f"--model_args={name}={value}: must be from 0 to less than 1")
+
+
+def parse_model_args(texts: Sequence[str]) -> tuple[tuple[str, ModelArg], ...]:
+    """Returns NAME=VALUE texts as pairs sorted by name; a value is a whole number, a fraction or a word.
+
+    Raises:
+        InputError: a text is not NAME=VALUE, or a name is given twice.
+    """
+    found: dict[str, ModelArg] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise InputError(f"--model_args={text}: must be NAME=VALUE, as units=64,dropout=0.5")
+        if name in found:
+            raise InputError(f"--model_args: {name} is given twice; give it once")
+        found[name] = _value(value)
+    return tuple(sorted(found.items()))
+
+
+def model_args_text(args: Sequence[tuple[str, ModelArg]]) -> str:
+    """Returns arguments as --model_args takes them: `dropout=0.5,units=64`."""
+    return ",".join(f"{name}={value}" for name, value in args)
+
+
+def _value(text: str) -> ModelArg:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def _mlp(x: Any, dtype: str, *, units: int = 128, dropout: float = 0.0) -> Any:
     """4,147,586 parameters at 180x180x1 and two classes."""
-    x = _dropped(layers.Flatten(dtype=dtype)(x), dropout, dtype)
+    from keras import layers
+
+    x = layers.Flatten(dtype=dtype)(x)
+    if dropout:
+        x = layers.Dropout(dropout, dtype=dtype)(x)
     return layers.Dense(units, activation="relu", dtype=dtype)(x)
 
 
-def _cnn(
-    x: Any,
-    dtype: str,
-    *,
-    filters_1: int,
-    kernel_1: int,
-    filters_2: int,
-    kernel_2: int,
-    filters_3: int,
-    kernel_3: int,
-    dropout: float,
-    units: int,
-) -> Any:
-    """3,300,482 parameters at 180x180x1 and two classes; of best_cnn 13,477,250."""
-    for filters, kernel in ((filters_1, kernel_1), (filters_2, kernel_2), (filters_3, kernel_3)):
-        x = layers.Conv2D(filters, kernel, activation="relu", dtype=dtype)(x)
-        x = layers.MaxPooling2D(dtype=dtype)(x)
-    x = _dropped(x, dropout, dtype)
-    return layers.Dense(units, activation="relu", dtype=dtype)(layers.Flatten(dtype=dtype)(x))
-
-
-def _resnet(x: Any, dtype: str, *, width: int, dropout: float) -> Any:
+def _resnet(x: Any, dtype: str, *, width: int = 32, dropout: float = 0.2) -> Any:
     """698,530 parameters at any size with one channel and two classes.
 
-    The basic blocks and the beginning of He et al., "Deep Residual Learning for Image Recognition" (2016),
-    three stages of two blocks; Dropout before the logits, for small data sets.
+    The first layers and the basic blocks of He et al., "Deep Residual Learning for Image Recognition" (2016):
+    three stages of two blocks. Dropout before the logits is added for small data sets.
     """
+    from keras import layers
+
     x = layers.Conv2D(width, 7, 2, padding="same", use_bias=False, dtype=dtype)(x)
     x = _normalized(x, dtype)
     x = layers.MaxPooling2D(3, 2, padding="same", dtype=dtype)(layers.ReLU(dtype=dtype)(x))
     for times, stride in ((1, 1), (1, 1), (2, 2), (2, 1), (4, 2), (4, 1)):
         x = _residual(x, times * width, stride, dtype)
-    return _dropped(layers.GlobalAveragePooling2D(dtype=dtype)(x), dropout, dtype)
+    x = layers.GlobalAveragePooling2D(dtype=dtype)(x)
+    return layers.Dropout(dropout, dtype=dtype)(x) if dropout else x
 
 
 def _residual(x: Any, filters: int, stride: int, dtype: str) -> Any:
+    """A basic block: two convolutions and a shortcut around them."""
+    from keras import layers
+
     y = layers.Conv2D(filters, 3, stride, padding="same", use_bias=False, dtype=dtype)(x)
     y = layers.ReLU(dtype=dtype)(_normalized(y, dtype))
     y = layers.Conv2D(filters, 3, padding="same", use_bias=False, dtype=dtype)(y)
@@ -104,30 +158,18 @@ def _residual(x: Any, filters: int, stride: int, dtype: str) -> Any:
 
 
 def _normalized(x: Any, dtype: str) -> Any:
-    # Keras' momentum of 0.99 takes hundreds of steps to know a small data set's statistics.
+    from keras import layers
+
+    # With Keras' default momentum of 0.99 the statistics of a small data set settle after hundreds of steps.
     return layers.BatchNormalization(momentum=0.9, dtype=dtype)(x)
 
 
-def _dropped(x: Any, rate: float, dtype: str) -> Any:
-    return layers.Dropout(rate, dtype=dtype)(x) if rate else x
-
-
-_BODIES: dict[str, Callable[..., Any]] = {
-    "mlp": _mlp,
-    "cnn": _cnn,
-    "best_cnn": _cnn,
-    "resnet": _resnet,
+MODELS: Final[Mapping[str, Architecture]] = {
+    "mlp": Architecture(_mlp, "one hidden layer"),
+    "cnn": Architecture(cnn, "the notebook's net of three convolutions and one hidden layer"),
+    "best_cnn": Architecture(
+        partial(cnn, filters_1=64, filters_2=128, filters_3=256, dropout=0.3),
+        "the cnn with the numbers that the notebook's search found",
+    ),
+    "resnet": Architecture(_resnet, "a small ResNet, which takes images of any size"),
 }
-
-
-def learning_rate(config: TrainConfig, steps_per_epoch: int) -> Any:
-    """Returns the rate or its schedule by the optimizer's step, which a checkpoint holds."""
-    if config.schedule == "constant":
-        return config.learning_rate
-    warmup = config.warmup_epochs * steps_per_epoch
-    steps = config.epochs * steps_per_epoch - warmup
-    if not warmup:
-        return keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, steps, warmup_target=config.learning_rate, warmup_steps=warmup
-    )

@@ -1,4 +1,4 @@
-"""The run directory: the one place with all that a run was told and made."""
+"""The run directory: the configuration of a run, and all that it makes."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ RESULT_NAME: Final = "result.json"
 MODEL_NAME: Final = "model.keras"
 BASELINE_MODEL_NAME: Final = "model.skops"
 _THRESHOLD_NAME: Final = "threshold.json"  # of versions before result.json
-# Of a configuration, what a baseline has too.
+# The fields of a configuration that a baseline has too.
 _OF_A_BASELINE: Final = ("data", "run_dir", "model", "seed", "data_url", "devices", "positive")
 
 
@@ -32,8 +32,8 @@ class DataFacts:
         class_names: in the order of the logits.
         image_shape: (height, width, channels).
         plan: fingerprint of the conversion.
-        resize: how images were brought to their shape; see `Manifest`.
-        value_range: how pixels of more than 8 bits were scaled; likewise.
+        resize: how images were resized to their shape; see `Manifest`.
+        value_range: how pixels of more than 8 bits were scaled; see `Manifest`.
     """
 
     name: str
@@ -56,13 +56,13 @@ class DataFacts:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what `from_json` reads; files from before a field was there stay as they are."""
+        """Returns what `from_json` reads, without later fields that have their default."""
         later = {"resize": "stretch", "value_range": "full"}
         return {name: value for name, value in asdict(self).items() if later.get(name) != value}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Returns the facts that a file holds, with the defaults for what came later."""
+        """Returns the facts that a file holds, with defaults for later fields."""
         lists = {name: tuple(values[name]) for name in ("class_names", "image_shape")}
         return cls(**{**values, **lists})
 
@@ -71,23 +71,23 @@ class DataFacts:
 class Result:
     """What a run has made, in one small file that is written last and names the model by its hash.
 
-    So nobody takes a new model with an old threshold, or a model of one epoch with the history of another.
+    So a reader never combines a new model with an old threshold, or with the history of another epoch.
 
     Attributes:
         model_sha256: of `model.keras`, or of a baseline's `model.skops`.
-        epoch: the best epoch, whose weights the model has; 0: it has none.
-        val_loss: of it.
-        epochs: epochs done when it was published; the rows of the history that belong to it.
-        waited: of these, those since the validation loss became better last.
-        threshold: the probability of the positive class from which it is predicted; None: not chosen, or
-            more than two classes, of which the most probable is predicted.
-        chosen_on: records of validation that the threshold was chosen on.
+        epoch: the best epoch, whose weights the model has; 0 for a baseline, which has no epochs.
+        val_loss: validation loss of that epoch.
+        epochs: epochs done when the model was published; as many rows of the history belong to it.
+        waited: epochs among these since the validation loss last improved.
+        threshold: the positive class is predicted from this probability on; None: not chosen yet, or there
+            are more than two classes and the most probable one is predicted.
+        chosen_on: number of validation records that the threshold was chosen on.
         plan: fingerprint of the data.
         precision: Keras dtype policy of the model.
-        positive: of two classes the finding, for which the threshold was chosen; "": the second, in results
-            of before, or more than two classes.
-        chosen_on_groups: groups with records of each class among those that the threshold was chosen on;
-            (): not known.
+        positive: of two classes the one that the threshold is for; "": the second class, in results of
+            earlier versions, or there are more than two classes.
+        chosen_on_groups: for each class the number of groups among the records that the threshold was chosen
+            on; (): unknown.
     """
 
     model_sha256: str
@@ -103,7 +103,7 @@ class Result:
     chosen_on_groups: tuple[int, ...] = ()
 
     def done(self, config: TrainConfig) -> bool:
-        """Returns whether a run of this configuration has nothing left to train."""
+        """Returns whether a run of this configuration is fully trained."""
         return self.epochs >= config.epochs or self.waited >= config.patience
 
 
@@ -114,12 +114,12 @@ class Run:
     Attributes:
         config: its configuration.
         data: what its model must know of the data.
-        facts: both in words.
-        tier: where its train split comes from; None: not chosen, or by a version that did not keep it.
-        precision: the Keras dtype policy that --precision chose; "": by a version that did not keep it.
-        threads: TensorFlow's threads, on which the bits of the weights depend; 0: likewise.
-        diverged: the step after which its loss was no number, if that ended it; else None.
-        baseline: what only a run of `trainer.baseline` has: its flags; None for a network.
+        facts: configuration and data in words.
+        tier: where its train split is held; None: not chosen yet, or not recorded by an earlier version.
+        precision: the Keras dtype policy that --precision stands for; "": not recorded by an earlier version.
+        threads: TensorFlow's threads, on which the bits of the weights depend; 0: not recorded.
+        diverged: the step after which the loss was not finite, which ended the run; None: it was finite.
+        baseline: the flags that only a run of `trainer.baseline` has; None for a network.
     """
 
     config: TrainConfig
@@ -148,15 +148,15 @@ class Run:
 
     @property
     def model(self) -> Path:
-        """The trained model, a Keras file or a baseline's; it is there once training has ended."""
+        """The file of the trained model, Keras' or a baseline's; it exists once training has ended."""
         return self.folder / (BASELINE_MODEL_NAME if self.config.model in BASELINES else MODEL_NAME)
 
     def report(self, name: str) -> Path:
-        """Folder of a report: of the run's own data it has the name of the split."""
+        """Folder of a report; reports on the run's own data are named after the split."""
         return self.folder / "report" / name
 
     def trained_on(self, manifest: Manifest) -> bool:
-        """Returns whether a data set is the run's own: by its plan, for data are moved and copied."""
+        """Returns whether a data set is the run's own; its plan decides, as data are moved and copied."""
         return manifest.plan == self.data.plan
 
     @classmethod
@@ -192,13 +192,13 @@ class Run:
         return run
 
     def sweep(self) -> None:
-        """Removes what a kill has left half written; to be called by the holder of the lock."""
+        """Removes files that a kill has left half written; only the holder of the lock may call it."""
         for path in self.folder.glob(".*"):
             if not path.name.startswith(f".{LOCK_NAME}."):
                 path.unlink(missing_ok=True)
 
     def save(self) -> None:
-        """Writes the configuration, and what was chosen by it.
+        """Writes the configuration, and what was chosen from it.
 
         Raises:
             InputError: it cannot be written.
@@ -212,7 +212,7 @@ class Run:
             "threads": self.threads,
             "diverged": self.diverged,
         }
-        if self.baseline is not None:  # a table must not show what it has not, such as epochs
+        if self.baseline is not None:  # a baseline has no epochs, so a table must not show any
             values["config"] = {k: values["config"][k] for k in _OF_A_BASELINE if k in values["config"]}
             values["baseline"] = self.baseline
         try:
@@ -226,20 +226,20 @@ class Run:
         """Returns the run that is in the directory of a configuration; None if there is none.
 
         Args:
-            config: of the run that is to be started.
+            config: of the run to start.
             manifest: of its data.
-            policy: the Keras dtype policy that --precision stands for, if it is not auto.
+            policy: the Keras dtype policy that --precision stands for; "" for auto.
 
         Raises:
-            InputError: the directory holds another run, or something else.
+            InputError: the directory holds another run, or other files.
         """
         folder = Path(config.run_dir)
         if (folder / CONFIG_NAME).exists():
             there = cls.load(folder)
-            there.refuse_other(config, DataFacts.of(manifest), policy)
+            there.refuse_other(there.kept(config), DataFacts.of(manifest), policy)
             return there
         found = list(folder.iterdir()) if folder.is_dir() else []
-        # What a kill in its first moment leaves, and the lock, are no other things.
+        # The lock, and what a kill in the run's first moment leaves, are not other files.
         if not all(path.name.removeprefix(".").startswith((CONFIG_NAME, LOCK_NAME)) for path in found):
             raise InputError(
                 f"--run_dir={folder}: is not empty and holds no run; choose a new or empty folder"
@@ -251,7 +251,7 @@ class Run:
         """Opens a run directory.
 
         Raises:
-            InputError: there is no run in it, or its configuration is damaged.
+            InputError: it holds no run, or its configuration is damaged.
         """
         path = folder / CONFIG_NAME
         try:
@@ -271,7 +271,7 @@ class Run:
             )
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(
-                f"--run_dir={folder}: no {CONFIG_NAME} there, so no run; make one with\n"
+                f"--run_dir={folder}: holds no run, because there is no {CONFIG_NAME}; make a run with\n"
                 f"  python -m trainer.main --data=DATA --run_dir={folder}"
             ) from None
         except (ValueError, KeyError, TypeError) as error:
@@ -304,9 +304,9 @@ class Run:
         Raises:
             InputError: there is none yet, or the run was stopped while it was published.
         """
-        again = f"the command that started the run goes on with it; its --run_dir={self.folder}"
+        again = f"run the command that started it again, with --run_dir={self.folder}"
         if not self.model.exists():
-            raise InputError(f"{self.model}: not there yet; the run has not ended; {again}")
+            raise InputError(f"{self.model}: does not exist yet, because the run has not ended; {again}")
         path, sha256 = self.folder / RESULT_NAME, file_sha256(self.model)
         if not path.exists():
             return self._result_of_before(sha256)
@@ -318,13 +318,13 @@ class Run:
             raise InputError(f"{path}: is damaged or of another version ({error}); {again}") from None
         if result.model_sha256 != sha256:
             raise InputError(
-                f"{self.model}: is not the model that {RESULT_NAME} was written for: the run was stopped "
-                f"between the two, or the file was changed; {again}"
+                f"{self.model}: is not the model that {RESULT_NAME} was written for; the run was stopped "
+                f"between the two files, or the model was changed; {again}"
             )
         return result
 
     def _result_of_before(self, sha256: str) -> Result:
-        """What a version without result.json wrote."""
+        """Returns the result of a run of an earlier version, which wrote no result.json."""
         try:
             rows = json.loads((self.folder / "history.json").read_text())
             losses = [row["val_loss"] for row in rows]
@@ -338,28 +338,46 @@ class Run:
             sha256, best + 1, losses[best], len(rows), 0, threshold, 0, self.data.plan, self.precision
         )
 
+    def kept(self, config: TrainConfig) -> TrainConfig:
+        """Returns a configuration of this run with the tier that pipeline.json set at the run's first start.
+
+        The tier may decide the order of records, so a run keeps it, whatever pipeline.json says now. A tier
+        that --cache names stays. The other options of pipeline.json change the speed only.
+
+        Raises:
+            InputError: that tier cannot be used with what is asked for now.
+        """
+        if config.pipeline.cache != "auto" and "cache" not in config.tuned:
+            return config
+        others = tuple(name for name in config.tuned if name != "cache")
+        if "cache" in self.config.tuned:
+            return config.changed(cache=self.config.pipeline.cache, tuned=("cache", *others))
+        return config.changed(cache="auto", tuned=others)
+
     def refuse_other(self, config: TrainConfig, data: DataFacts, policy: str = "") -> None:
-        """Refuses to go on with this run by another configuration.
+        """Refuses to resume this run with another configuration.
 
         Args:
-            config: what is asked for now.
-            data: likewise.
+            config: of this start.
+            data: of this start.
             policy: see `stored`.
 
         Raises:
-            InputError: it is another run.
+            InputError: they describe another run; names each difference.
         """
         mine, theirs = config.to_json(), self.config.to_json()
-        # The data may move; its plan says what it is.
+        # The data may be moved: their plan identifies them.
         ignored = self.config.free_to_change | {"run_dir", "data"}
         # A tier may take the place of another one that shows the records in the same order.
-        if self.tier and (config.cache == AUTO or tier_named(config.cache).order == self.tier.tier.order):
+        if self.tier and (
+            config.pipeline.cache == AUTO or tier_named(config.pipeline.cache).order == self.tier.tier.order
+        ):
             ignored |= {"cache"}
         if policy and policy == self.precision:
             ignored |= {"precision"}
         if self.threads in (config.threads_per_process, 0) or not config.threads_per_process:
             ignored |= {"threads_per_process"}
-        if self.diverged is not None:  # that is how it goes on
+        if self.diverged is not None:  # a lower rate is how it goes on
             ignored |= {"learning_rate"}
         changed = [
             f"--{name}={theirs[name]} there, --{name}={mine[name]} now"

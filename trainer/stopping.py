@@ -1,4 +1,4 @@
-"""Between two blocks of steps all workers decide: whether to save, whether to stop, how long the next is."""
+"""What all workers decide between two blocks of steps: to save, to stop, and how long the next block is."""
 
 import math
 import signal
@@ -12,21 +12,21 @@ from tfrecords.errors import EndedEarly
 from trainer.callbacks import SaveCheckpoints
 from trainer.checkpoint import NotFinite
 from trainer.loop import LONGEST_BLOCK, Block
-from trainer.workers.agreement import Sum, part
+from trainer.workers.agreement import Sum, synchronise_before_exit
 
 FIRST_BLOCK: Final = 1
-_TICK_SECONDS: Final = 0.2  # of a collective's thousandth
-_BLOCK_SECONDS: Final = 4.0  # a signal is heard between blocks: within 5 s, with what stands between them
+_TICK_SECONDS: Final = 0.2  # between two exchanges, each of which takes about a millisecond
+_BLOCK_SECONDS: Final = 4.0  # signals are handled between blocks: within 5 s, callbacks included
 
 
 class Stopping:
-    """Why this run must stop, if it must, on any of its workers.
+    """Finds out whether the run must stop, because of a signal on any worker or because of its time limit.
 
     Args:
-        add: sums over the workers, see `sum_over_workers`.
-        max_minutes: the run's own limit; 0: none.
-        began: when it started, by the clock.
-        clock: seconds.
+        add: returns the sums over the workers, see `sum_over_workers`.
+        max_minutes: the run's time limit in minutes; 0: none.
+        began: when the run started, in seconds of the clock.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -35,10 +35,10 @@ class Stopping:
         self._add, self._max_minutes, self._began, self._clock = add, max_minutes, began, clock
 
     def look(self, *numbers: int) -> tuple[str, int, list[int]]:
-        """Is called by all workers at the same time, with as many numbers.
+        """Exchanges signals and numbers; all workers must call it at the same time, with as many numbers.
 
         Returns:
-            why to stop ("" if not), the exit code that says so, and the sums of the workers' numbers.
+            why to stop ("" for no reason), the exit code for it, and the sums of the workers' numbers.
         """
         own = signals.heard()
         late = 0 < self._max_minutes <= (self._clock() - self._began) / 60
@@ -52,18 +52,17 @@ class Stopping:
             return f"stopped by --max_minutes={self._max_minutes:g}", STOPPED, sums
         return "", 0, sums
 
-    def part(self) -> None:
-        """Lets this worker leave, see `part`."""
-        part(self._add)
+    def synchronise_before_exit(self) -> None:
+        """Waits until all workers know why to stop, see `agreement.synchronise_before_exit`."""
+        synchronise_before_exit(self._add)
 
     def now_and_then(self, saved: str) -> Callable[[], None]:
-        """Returns a function to be called often in a part of the run that only the chief works in.
+        """Returns a function that the chief calls often while it works and the other workers wait.
+
+        The function looks for a reason to stop, at most every 0.2 s, and raises EndedEarly if there is one.
 
         Args:
-            saved: what is saved, for the last line.
-
-        Raises:
-            EndedEarly: the run must stop.
+            saved: what is saved by now, for the last line of the output.
         """
         looked = -math.inf
 
@@ -77,7 +76,7 @@ class Stopping:
         return tick
 
     def leave_together(self, saved: str, *, chief: bool) -> None:
-        """Waits until the chief is done; the others take part in what its `now_and_then` asks meanwhile.
+        """Waits until the chief is done; meanwhile the others answer the exchanges of its `now_and_then`.
 
         Raises:
             EndedEarly: the run must stop before the chief is done.
@@ -88,18 +87,18 @@ class Stopping:
     def _refuse(self, saved: str, done: int) -> int:
         why, code, (done,) = self.look(done)
         if why and not done:
-            self.part()
+            self.synchronise_before_exit()
             raise EndedEarly(f"{why}: {saved}", code)
         return done
 
 
 class Pause:
-    """What happens after each block of steps of a run: it is called with the block.
+    """Is called after each block of steps: saves if it is due, ends the run if it must stop.
 
     Args:
         saver: saves checkpoints.
-        stopping: why to stop.
-        chief: whether this worker decides what all workers do at the same time.
+        stopping: finds out whether the run must stop.
+        chief: whether this worker is the chief, which decides when to save and how long blocks are.
         steps_per_epoch: of training.
     """
 
@@ -113,7 +112,7 @@ class Pause:
         """Returns the length of the next block.
 
         Raises:
-            EndedEarly: the run was stopped, and is saved; or its loss is not finite, and it is not.
+            EndedEarly: the run was stopped and is saved, or its loss is not finite and nothing is saved.
         """
         in_train = block.phase == "train"
         step = block.epoch * self._steps_per_epoch + (block.end if in_train else self._steps_per_epoch)
@@ -123,13 +122,13 @@ class Pause:
             self._chief * due, int(broken), self._chief * next_length(block)
         )
         if not_finite:
-            self._stopping.part()
+            self._stopping.synchronise_before_exit()
             what = "loss" if in_train else "val_loss"
             raise NotFinite(f"epoch {block.epoch + 1}, step {step:,}: {what} is {block.loss}", step)
         if why or saving:
             self._saver.save(step, block.epoch)
         if why:
-            self._stopping.part()  # nor while another still takes part in the save
+            self._stopping.synchronise_before_exit()  # the others may still be saving
             raise EndedEarly(
                 f"{why}: saved after {place(block, self._steps_per_epoch)}; the same command goes on from "
                 f"there",
@@ -139,13 +138,13 @@ class Pause:
 
 
 def next_length(block: Block) -> int:
-    """Returns how many steps the next block has: as many as take four seconds, at most twice this one's."""
+    """Returns the steps of the next block: as many as take four seconds, at most twice as many as now."""
     in_time = _BLOCK_SECONDS / max(block.seconds / block.steps, 1e-9)
     return max(1, min(LONGEST_BLOCK, 2 * block.steps, int(in_time)))
 
 
 def place(block: Block, steps_per_epoch: int) -> str:
-    """Returns where in the run a block ended."""
+    """Returns where in the run a block ended, in words."""
     if block.phase == "val":
         return f"epoch {block.epoch + 1}'s training, before its validation"
     return f"step {block.end:,} of {steps_per_epoch:,} of epoch {block.epoch + 1}"

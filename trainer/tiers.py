@@ -15,25 +15,30 @@ from data_pipeline.tiers.tier import Machine
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
 from trainer.loop import Data
-from trainer.run import CONFIG_NAME, Run
 from trainer.workers.agreement import sum_over_workers
 
 
-def choose_train_tier(config: TrainConfig, manifest: Manifest, strategy: Any) -> ChosenTier:
+def choose_train_tier(
+    config: TrainConfig, manifest: Manifest, strategy: Any, stored: ChosenTier | None = None
+) -> ChosenTier:
     """Returns the tier of the train split; all workers must call this at the same time.
 
     A stream has another order than the other tiers. So with --cache=auto a run keeps the tier of its first
     start, whatever memory is free now, and if one worker must stream, all workers do.
 
+    Args:
+        config: of the run.
+        manifest: of its data.
+        strategy: that it trains under.
+        stored: the tier of the run's first start; None: this is it.
+
     Raises:
-        InputError: the run's configuration is damaged, or the devices cannot hold the split.
+        InputError: the devices cannot hold the split.
     """
-    folder = Path(config.run_dir)
     devices = strategy.extended.worker_devices
     machine = machine_of(devices, processes_here(strategy))
     chosen = tier_of(manifest, "train", config.pipeline, machine)
-    stored = Run.load(folder).tier if (folder / CONFIG_NAME).exists() else None
-    if stored and config.cache == AUTO:
+    if stored and config.pipeline.cache == AUTO:
         chosen = stored
     # The chief waits here too, so all workers have looked for a run before the chief can make one.
     if sum_over_workers(strategy)([int(chosen.streams)])[0]:
@@ -73,7 +78,7 @@ def run_data(config: TrainConfig, manifest: Manifest, strategy: Any, chosen: Cho
         val=lambda: distributed("val", training=False),
         steps_per_epoch=epoch_steps(manifest, "train", options, training=True),
         val_steps=epoch_steps(manifest, "val", options, training=False),
-        global_batch_size=config.global_batch_size,
+        global_batch_size=options.global_batch_size,
         table=lambda: distributed_table(config, manifest, strategy, chosen),
     )
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,29 +12,27 @@ import keras
 import tensorflow as tf
 
 from data_pipeline.augment import augmenter
-from data_pipeline.copies import class_weights, weights_in_words
+from data_pipeline.copies import class_weights
 from data_pipeline.damage import named_damage
 from data_pipeline.options import Worker
-from data_pipeline.settings import in_words
-from data_pipeline.tiers.choice import ChosenTier
 from tfrecords import signals
 from tfrecords.command import NOT_FINITE
-from tfrecords.demo.dataset import DEMO_NAME
 from tfrecords.errors import EndedEarly
-from tfrecords.manifest import PIPELINE_NAME, Manifest
-from tfrecords.positive import positive_in_words
+from tfrecords.manifest import Manifest
 from trainer import callbacks
 from trainer.checkpoint import Checkpoints, NotFinite, State, set_callback_state
 from trainer.config import TrainConfig
-from trainer.evaluation.evaluate_run import POSITIVE_FACT, Evaluation
+from trainer.devices.precision import POLICIES, Precision, choose_precision, cpu_flags, gpu_capabilities
+from trainer.devices.strategy import make_strategy
+from trainer.evaluation.evaluate_run import Evaluation
+from trainer.facts import markdown, run_facts
 from trainer.finish import finish, finished, finished_again, lower, positive_of, stored
 from trainer.lock import RunLock
 from trainer.loop import Data, Loop
-from trainer.models import build_model, learning_rate
-from trainer.precision import POLICIES, Precision, choose_precision, cpu_flags, gpu_capabilities
+from trainer.models import build_model
+from trainer.optimizer import learning_rate, make_optimizer
 from trainer.run import DataFacts, Run
 from trainer.stopping import FIRST_BLOCK, Pause, Stopping
-from trainer.strategy import describe, make_strategy
 from trainer.tiers import choose_train_tier, run_data
 from trainer.workers.agreement import Sum, check_agreement, sum_over_workers
 from trainer.workers.cluster import Cluster, cluster_of
@@ -42,7 +40,7 @@ from trainer.workers.lost import OF_A_LOST_PEER, naming_lost_workers
 from trainer.workers.meeting import Facts, meet
 
 _TRAINED: Final = "training is done and saved; the same command makes the report"
-# What each worker may be given as its machine needs it.
+# Flags that may differ between the workers of a run, as their machines need it.
 _OWN_TO_A_WORKER: Final = frozenset(
     {
         *("data", "data_url", "data_service", "run_dir", "cache", "cache_dir", "ram_budget", "tuned"),
@@ -56,59 +54,74 @@ def train(
     config: TrainConfig,
     log: Callable[[str], None] = print,
     *,
+    manifest: Manifest | None = None,
     evaluate: bool = True,
     chosen: str = "",
 ) -> Evaluation | None:
-    """Trains, or goes on training, and evaluates; returns the evaluation, None on a helping worker.
+    """Trains or resumes a run and evaluates it; returns None on a worker that is not the chief.
 
     Args:
         config: of the run.
-        log: told what it does.
-        evaluate: whether to evaluate at the end; without, the test split is never read and None is returned.
+        log: called with each line to print.
+        manifest: of its data; None: it is read here.
+        evaluate: whether to evaluate at the end; if not, the test split is never read, and None is returned.
         chosen: how the configuration was chosen, for the report.
 
     Raises:
         InputError: data, devices or the run directory cannot be used.
-        EndedEarly: it was stopped, and is saved; a worker was lost; or its loss is not finite.
+        EndedEarly: the run was stopped and is saved, a worker was lost, or the loss is not finite.
     """
     began = time.monotonic()
     cluster = cluster_of(config.strategy)
-    manifest = Manifest.load(Path(config.data), check_shards=not config.direct)
+    data = manifest or Manifest.load(Path(config.data), check_shards=False)
+    if not config.direct:
+        data.check_shards(config.data)
     for split in ("train", "val"):
-        manifest.split(split)
-    positive_of(config, manifest)  # one that is no class is told now, not after the training
-    if there := finished(config, manifest):
-        return finished_again(there, manifest, log, evaluate=evaluate) if cluster.chief else None
+        data.split(split)
+    positive_of(config, data)  # a class that does not exist is refused now, not after the training
+    there, config = _opened(config, data)
+    if done := finished(config, there):
+        return finished_again(done, data, log, evaluate=evaluate) if cluster.chief else None
     with ExitStack() as held:
         lock = RunLock(Path(config.run_dir), log)
 
         def ready() -> Facts:
+            nonlocal there, config
             held.enter_context(lock)
-            if finished(config, manifest):  # while the lock was waited for
+            # Read again: another process may have trained this run while the lock was waited for.
+            there, config = _opened(config, data)
+            if finished(config, there):
                 raise EndedEarly(f"{config.run_dir}: another process has finished this run", 0)
-            there = stored(config, manifest)
             kept = there.threads if there else 0
             return {"threads": kept or config.threads_per_process or len(os.sched_getaffinity(0))}
 
         try:
             common = meet(cluster, _common(config), log, ready=ready)
         except EndedEarly as end:
-            there = finished(config, manifest) if end.code == 0 and cluster.chief else None
-            if there:
-                return finished_again(there, manifest, log, evaluate=evaluate)
+            done = finished(config, there) if end.code == 0 and cluster.chief else None
+            if done:
+                return finished_again(done, data, log, evaluate=evaluate)
             raise
+        if not cluster.chief:  # read again, as the chief has: it writes only when all have read
+            there, config = _opened(config, data)
         with naming_lost_workers(cluster):
             start = _Start(common["threads"], began, evaluate, chosen)
-            return _train(config, manifest, cluster, lock, start, log)
+            return _train(config, data, there, cluster, lock, start, log)
+
+
+def _opened(config: TrainConfig, manifest: Manifest) -> tuple[Run | None, TrainConfig]:
+    """Returns the run that is in the directory, or None, and the configuration with what that run keeps."""
+    there = stored(config, manifest)
+    return there, there.kept(config) if there else config
 
 
 @dataclass(frozen=True)
 class _Start:
-    """What is of this start, not of the run.
+    """What belongs to this start of the run, not to the run.
 
     Attributes:
-        threads: of TensorFlow.
-        began: by the clock.
+        threads: number of TensorFlow's threads.
+        began: when it started, in seconds of `time.monotonic`.
         evaluate: see `train`.
         chosen: see `train`.
     """
@@ -122,23 +135,23 @@ class _Start:
 def _train(
     config: TrainConfig,
     manifest: Manifest,
+    there: Run | None,
     cluster: Cluster,
     lock: RunLock,
     start: _Start,
     log: Callable[[str], None],
 ) -> Evaluation | None:
-    """The run itself, when all of its workers are there and nobody else trains in its directory."""
+    """Trains, when all workers are there and no other process trains in the run's directory."""
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     threads = start.threads
     strategy = make_strategy(config, threads)
-    Worker(replicas=strategy.num_replicas_in_sync).replica_batch_size(config.global_batch_size)
+    Worker(replicas=strategy.num_replicas_in_sync).replica_batch_size(config.pipeline.global_batch_size)
     add = sum_over_workers(strategy)
-    there = stored(config, manifest)
     precision = _precision(config, there, add, chief=cluster.chief)
-    tier = choose_train_tier(config, manifest, strategy)
-    facts = _facts(config, manifest, strategy, tier, f"{precision.policy}: {precision.reason}", threads)
+    tier = choose_train_tier(config, manifest, strategy, there.tier if there else None)
+    facts = run_facts(config, manifest, strategy, tier, f"{precision.policy}: {precision.reason}", threads)
     if start.chosen:
         facts["chosen"] = start.chosen
     classes = len(manifest.class_names)
@@ -154,19 +167,16 @@ def _train(
             dtype=precision.policy,
             args=dict(config.model_args),
         )
-        optimizer: Any = keras.optimizers.Adam(rate)
-        if precision.policy == "mixed_float16":
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-        return model, optimizer
+        return model, make_optimizer(rate, precision.policy)
 
-    weights = class_weights(manifest, config.copies) if config.class_weights else None
+    weights = class_weights(manifest, config.pipeline.copies) if config.class_weights else None
     loop = Loop(
         strategy,
         build,
         classes,
         weights,
         deterministic=config.deterministic,
-        augment=augmenter(config.augment),
+        augment=augmenter(config.pipeline.augment),
     )
     run = Run(config, DataFacts.of(manifest), facts, tier, precision.policy, threads)
     checkpoints = Checkpoints(
@@ -177,18 +187,19 @@ def _train(
         keep=config.keep,
         meters=loop.kept_meters,
     )
-    # Everything is validated: from here on the run directory is written.
+    # All validation is done; only now the run directory is written.
     if there and there.diverged is not None:
         if cluster.chief:
             _back_to_the_best(checkpoints)
-        check_agreement(strategy, 0, "the way back")  # nobody looks for checkpoints before they are removed
+        # All wait here, so that no worker looks for checkpoints before they are removed.
+        check_agreement(strategy, 0, "the way back")
     if cluster.chief:
         run.sweep()
         run.save()
         log("\n".join(f"{name:10} {value}" for name, value in facts.items()))
     resumed = _resume(checkpoints)
     check_agreement(strategy, resumed.step if resumed else 0, "the step to resume from")
-    if resumed and isinstance(rate, float):  # the checkpoint's may be higher: see `lower`
+    if resumed and isinstance(rate, float):  # the checkpoint may hold a higher rate: see `lower`
         loop.optimizer.learning_rate = rate
     if cluster.chief and resumed:
         log(_resuming(resumed, config, data.steps_per_epoch))
@@ -201,7 +212,7 @@ def _train(
 
 @dataclass(frozen=True)
 class _Work:
-    """All that a run works with, once it is ready to train."""
+    """What a run works with, once it is ready to train."""
 
     config: TrainConfig
     manifest: Manifest
@@ -240,11 +251,12 @@ def _fit_and_finish(work: _Work, resumed: State | None) -> Evaluation | None:
             )
         if diverged:
             _note_divergence(work, diverged)
-        # All leave together: a worker that leaves while others still work would count as lost.
+        # All workers synchronise before they exit: one that exits while others work would count as lost.
         try:
             work.stopping.leave_together(_TRAINED, chief=chief)
-        except OF_A_LOST_PEER:  # one was faster out of this than the other into it: all is published
-            if not chief and not finished(config, work.manifest):
+        except OF_A_LOST_PEER:  # the chief was the first to exit: then everything is published
+            # Read again: the chief has written meanwhile.
+            if not chief and not finished(config, stored(config, work.manifest)):
                 raise
     if diverged:
         if evaluation:
@@ -256,9 +268,10 @@ def _fit_and_finish(work: _Work, resumed: State | None) -> Evaluation | None:
 
 
 def _note_divergence(work: _Work, diverged: NotFinite) -> None:
-    """Lets the run go on with a lower learning rate only, from the best epoch.
+    """Records the divergence: from now on the run resumes with a lower learning rate only, at its best epoch.
 
-    After the model and the report of that epoch: a run that is killed before diverges and makes them again.
+    It is recorded after that epoch's model and report are made. A run that is killed before diverges again
+    when it is resumed, and makes them then.
     """
     if work.cluster.chief:
         replace(work.run, diverged=diverged.step).save()
@@ -272,12 +285,12 @@ def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:
     history = callbacks.HistoryFiles(run.folder if chief else None, resumed.history if resumed else ())
     calls: list[Any] = [early, history]
     if chief:
-        callbacks.write_config_text(run.tensorboard, _markdown(run.facts))
+        callbacks.write_config_text(run.tensorboard, markdown(run.facts))
         calls += [
             callbacks.tensorboard_callback(run.tensorboard),
             callbacks.ProgressLine(config.epochs, data.steps_per_epoch),
         ]
-    # The chief's: workers that cut their blocks elsewhere would wait for each other for ever.
+    # The chief's value for all: workers whose blocks end at other steps would wait for each other for ever.
     every_steps = work.stopping.look(config.checkpoint_steps * chief)[2][0]
     saver = callbacks.SaveCheckpoints(
         work.checkpoints,
@@ -290,13 +303,15 @@ def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:
         minutes=config.checkpoint_minutes,
         check=work.lock.check if chief else lambda: None,
     )
-    calls.append(saver)  # last, so that it holds what the others have made of the epoch
+    calls.append(saver)  # last, so that it saves the state in which the others end the epoch
 
     def on_begin() -> None:
         if resumed:
             set_callback_state([early], resumed.callbacks)
             work.loop.model.stop_training = early.wait >= config.patience
-        uncut.enter_context(signals.deferred())  # the data are open: from here on a signal waits for a save
+        uncut.enter_context(
+            signals.deferred()
+        )  # the data are open: from now on a signal waits until the run is saved
 
     start = (resumed.epoch, resumed.step - resumed.epoch * data.steps_per_epoch) if resumed else (0, 0)
     with named_damage(Path(config.data), work.manifest, "train", "val", direct=config.direct):
@@ -318,7 +333,7 @@ def _best_epoch(checkpoints: Checkpoints) -> int:
 
 
 def _back_to_the_best(checkpoints: Checkpoints) -> None:
-    """Removes the checkpoints after the best epoch's: from there a run goes on whose loss was not finite."""
+    """Removes the checkpoints after the best epoch, from which a run goes on whose loss was not finite."""
     steps = checkpoints.steps()
     checkpoints.drop_after(checkpoints.state(steps[-1]).best_step if steps else 0)
 
@@ -330,7 +345,7 @@ def _resuming(state: State, config: TrainConfig, steps_per_epoch: int) -> str:
 
 
 def _precision(config: TrainConfig, there: Run | None, add: Sum, *, chief: bool) -> Precision:
-    """Returns the precision that a run keeps from its first start, the same on all workers."""
+    """Returns the precision, the same on all workers; a run keeps that of its first start."""
     chosen = choose_precision(config.precision, gpu_capabilities(), cpu_flags())
     if config.precision != "auto":
         return chosen
@@ -344,49 +359,10 @@ def _precision(config: TrainConfig, there: Run | None, add: Sum, *, chief: bool)
 
 
 def _common(config: TrainConfig) -> Facts:
-    """Returns the flags that all workers must be given alike."""
+    """Returns the flags that must be the same on all workers."""
     return {name: value for name, value in config.to_json().items() if name not in _OWN_TO_A_WORKER}
 
 
 def _resume(checkpoints: Checkpoints) -> State | None:
     steps = checkpoints.steps()
     return checkpoints.restore(steps[-1]) if steps else None
-
-
-def _facts(
-    config: TrainConfig, manifest: Manifest, strategy: Any, tier: ChosenTier, precision: str, threads: int
-) -> dict[str, str]:
-    """Returns what a run is, in words: printed, in TensorBoard and in the report."""
-    location = tier.tier.location(config.cache_dir)
-    kept = f" in {location}" if location else ""
-    demo = " (demo data: drawn, no patient's)" if manifest.name == DEMO_NAME else ""
-    records = ", ".join(f"{name} {split.records:,}" for name, split in manifest.splits.items())
-    weights = f", class weights {weights_in_words(manifest, config.copies)}" if config.class_weights else ""
-    used = {"all": "", "one": "; one variant of each image an epoch", "none": "; originals only"}
-    changed = f"; changed anew each epoch: {config.augment}" * (config.augment != "none")
-    options = {name: getattr(config, name) for name in config.tuned}
-    tuned = f"; by {PIPELINE_NAME}: {in_words(options)}" if options else ""
-    shape = "x".join(map(str, manifest.image_shape))
-    batch = f"global batch {config.global_batch_size}"
-    given = "".join(f" {name}={value}" for name, value in config.model_args)
-    rate = f"Adam {config.learning_rate:g}"
-    if config.schedule != "constant":
-        rate += f" by {config.schedule} over {config.epochs} epochs, {config.warmup_epochs} of warm-up"
-    positive = positive_in_words(manifest.class_names, config.positive or manifest.positive)
-    return {
-        "data": f"{manifest.name}{demo}: {config.data_url or config.data}",
-        "records": f"{records}; {shape}, {manifest.copies_in_words()}",
-        **({POSITIVE_FACT: positive} if positive else {}),
-        "model": f"{config.model}{given}, {rate}, {batch}{weights}",
-        "strategy": f"{config.strategy}: {describe(strategy)}",
-        "precision": precision,
-        "threads": f"{threads} per process",
-        "input": f"train from {tier}{kept}{used[config.copies]}{changed}{tuned}",
-        "seed": f"{config.seed}{', deterministic' * config.deterministic}",
-        "run": config.run_dir,
-        "versions": f"tensorflow {tf.__version__}, keras {keras.__version__}",
-    }
-
-
-def _markdown(facts: Mapping[str, str]) -> str:
-    return "| | |\n|-|-|\n" + "\n".join(f"| {name} | {value} |" for name, value in facts.items())

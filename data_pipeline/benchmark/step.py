@@ -10,11 +10,12 @@ from typing import Any, Final
 
 import keras
 import tensorflow as tf
-from keras import layers
 
 from data_pipeline.damage import named_damage
 from data_pipeline.dataset import make_dataset
 from data_pipeline.options import PipelineOptions, Worker
+from data_pipeline.step.gradient import expect_summed_gradients, train_step
+from data_pipeline.step.network import classifier, cnn
 from data_pipeline.tiers.device_tables import look_up
 from data_pipeline.tiers.registry import tier_named
 from tfrecords.errors import InputError
@@ -81,7 +82,11 @@ def open_model(name: str, manifest: Manifest) -> keras.Model:
         InputError: no such file, none that Keras' safe mode loads, or a model of other data.
     """
     if name == BUILT_IN:
-        return _notebook_cnn(manifest)
+        classes = len(manifest.class_names)
+        try:
+            return classifier(cnn, manifest.image_shape, classes, dtype="float32", name=BUILT_IN)
+        except InputError as error:
+            raise InputError(f"{error}; use --model=none") from None
     path = Path(name) / "model.keras" if Path(name).is_dir() else Path(name)
     if path.suffix != _SUFFIX or not path.is_file():
         raise InputError(
@@ -98,24 +103,6 @@ def open_model(name: str, manifest: Manifest) -> keras.Model:
             f"{wanted[0]} and {wanted[1]}; take a model that was trained on it"
         )
     return model
-
-
-def _notebook_cnn(manifest: Manifest) -> keras.Model:
-    """The convolutional net of three layers and 128 units that `trainer` calls cnn, in float32.
-
-    Written out here, for `trainer` builds on this package; the file of a run stands for any other model.
-    """
-    x = inputs = keras.Input(manifest.image_shape, dtype="uint8")
-    x = layers.Rescaling(1 / 255)(x)
-    try:
-        for filters in (16, 32, 64):
-            x = layers.MaxPooling2D()(layers.Conv2D(filters, 3, activation="relu")(x))
-    except ValueError:
-        raise InputError(
-            f"--model={BUILT_IN}: cannot take images of {manifest.image_shape}; use --model=none"
-        ) from None
-    x = layers.Dense(128, activation="relu")(layers.Flatten()(x))
-    return keras.Model(inputs, layers.Dense(len(manifest.class_names))(x), name=BUILT_IN)
 
 
 class TimedStep:
@@ -150,6 +137,7 @@ class TimedStep:
             self.model = open_model(model, manifest)
             self._optimizer = keras.optimizers.Adam()
             self._optimizer.build(self.model.trainable_variables)
+            expect_summed_gradients(self._optimizer)
         self._loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="none")
         with self._named():
             self._batches = iter(
@@ -204,11 +192,7 @@ class TimedStep:
     def _train(self, given: dict[str, Any]) -> None:
         # The constant batch has its images already, from any tier.
         batch = look_up(given, self._table) if "index" in given else given
-        with tf.GradientTape() as tape:
-            losses = self._loss(batch["label"], self.model(batch["image"], training=True))
-            loss = tf.reduce_sum(losses * batch["weight"]) / tf.reduce_sum(batch["weight"])
-        variables = self.model.trainable_variables
-        self._optimizer.apply(tape.gradient(loss, variables), variables)
+        train_step(self.model, self._optimizer, self._loss, batch["image"], batch["label"], batch["weight"])
 
     def _constant(self, count: Any) -> Any:
         for _ in tf.range(count):

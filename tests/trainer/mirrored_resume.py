@@ -17,10 +17,10 @@ from data_pipeline.fetch import end_process
 from trainer.callbacks import HistoryFiles, SaveCheckpoints
 from trainer.checkpoint import Checkpoints
 from trainer.config import TrainConfig
+from trainer.devices.strategy import make_strategy
 from trainer.loop import Data, Loop
 from trainer.models import build_model
 from trainer.stopping import Pause, Stopping
-from trainer.strategy import make_strategy
 
 SHAPE, STEPS, BATCH = (16, 16, 1), 7, 8
 

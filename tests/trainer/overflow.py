@@ -15,9 +15,9 @@ import tensorflow as tf
 
 from data_pipeline.fetch import end_process
 from trainer.config import TrainConfig
+from trainer.devices.strategy import make_strategy
 from trainer.loop import Data, Loop
 from trainer.models import build_model
-from trainer.strategy import make_strategy
 from trainer.workers.cluster import cluster_of
 from trainer.workers.meeting import meet
 

@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from data_pipeline.fetch import end_process
 from trainer.config import TrainConfig
+from trainer.devices.strategy import make_strategy
 from trainer.loop import Data, Loop
 from trainer.models import build_model
-from trainer.strategy import make_strategy
 
 SHAPE = (6, 6, 1)
 

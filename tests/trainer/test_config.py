@@ -1,16 +1,17 @@
 import json
 import re
-from dataclasses import fields
+from dataclasses import replace
 
 import pytest
 
 from data_pipeline.options import PipelineOptions
 from tfrecords.errors import InputError
-from trainer.config import FREE_TO_CHANGE, TrainConfig, parse_model_args
+from trainer.config import FREE_TO_CHANGE, TrainConfig
+from trainer.models import parse_model_args
 
 
 def config(**changes):
-    return TrainConfig(**{"data": "data", "run_dir": "run", **changes})
+    return TrainConfig.of(**{"data": "data", "run_dir": "run", **changes})
 
 
 @pytest.mark.parametrize(
@@ -41,13 +42,13 @@ def config(**changes):
         ({"learning_rate": 0.0}, "--learning_rate=0.0: must be more than 0"),
         ({"learning_rate": -1e-3}, "--learning_rate=-0.001: must be more than 0"),
         ({"learning_rate": float("nan")}, "--learning_rate=nan: must be more than 0"),
-        ({"logical_cpus": -1}, "--logical_cpus and --min_delta must be 0 or more"),
-        ({"min_delta": -0.1}, "--logical_cpus and --min_delta must be 0 or more"),
-        ({"devices": (0, 0)}, "--devices=(0, 0): must be different indices, as 0,1"),
-        ({"devices": (-1,)}, "--devices=(-1,): must be different indices, as 0,1"),
+        ({"logical_cpus": -1}, "--logical_cpus=-1: must be 0 or more"),
+        ({"min_delta": -0.1}, "--min_delta=-0.1: must be 0 or more"),
+        ({"devices": (0, 0)}, "--devices=0,0: must be different indices, as 0,1"),
+        ({"devices": (-1,)}, "--devices=-1: must be different indices, as 0,1"),
         (
             {"devices": (0, 1)},
-            "--devices=(0, 1): --strategy=one_device takes one; use mirrored",
+            "--devices=0,1: --strategy=one_device takes one; use --strategy=mirrored",
         ),
         ({"global_batch_size": 0}, "--global_batch_size=0: must be 1 or more"),
         ({"cache": "ssd"}, "--cache=ssd: must be one of auto, device, disk, memory, stream"),
@@ -64,7 +65,7 @@ def test_a_value_that_is_not_allowed_is_named_with_what_is(changes, message, fac
 
 def test_defaults_are_the_notebooks():
     c = config()
-    assert (c.epochs, c.patience, c.min_delta, c.global_batch_size) == (100, 20, 0.001, 32)
+    assert (c.epochs, c.patience, c.min_delta, c.pipeline.global_batch_size) == (100, 20, 0.001, 32)
     assert (c.strategy, c.precision, c.class_weights, c.deterministic) == ("one_device", "auto", False, False)
 
 
@@ -85,7 +86,7 @@ def test_pipeline_gets_its_options():
 
 
 def test_what_may_change_in_a_run_is_of_the_configuration():
-    assert {field.name for field in fields(TrainConfig)} >= FREE_TO_CHANGE
+    assert config().values().keys() >= FREE_TO_CHANGE
     assert config().free_to_change == FREE_TO_CHANGE
     assert FREE_TO_CHANGE - config(schedule="cosine").free_to_change == {"epochs"}  # the cosine's end
 
@@ -123,10 +124,30 @@ def test_arguments_of_a_model_that_are_refused(texts, said):
     assert said in str(error.value)
 
 
-def test_a_positive_class_is_kept_only_where_it_was_chosen():
-    """So that the files of runs and searches of before stay as they are."""
-    assert "positive" not in config().to_stored()
-    chosen = config(positive="COVID")
+def test_later_fields_are_kept_only_where_they_are_no_default():
+    """So that the files of earlier runs and searches stay as they are."""
+    assert not {"positive", "shuffle_window"} & config().to_stored().keys()
+    chosen = config(positive="COVID", shuffle_window=1 << 20)
     assert chosen.to_stored() == chosen.to_json()
     for each in (config(), chosen):
         assert TrainConfig.from_json(json.loads(json.dumps(each.to_stored()))) == each
+
+
+def test_values_are_flat_and_make_the_configuration_again():
+    c = config(cache="disk", seed=4, data_url="s3://a/b", model="mlp", model_args=(("units", 8),))
+    assert c.seed == c.pipeline.seed == 4
+    assert TrainConfig.of(**c.values()) == c
+    assert c.changed(seed=5, epochs=7).changed(seed=4, epochs=100) == c
+    with pytest.raises(InputError, match="--copies=two"):
+        c.changed(copies="two")
+
+
+@pytest.mark.parametrize(
+    ("url", "remote", "at"), [("s3://a", "direct", "s3://a"), ("s3://a", "fetch", ""), ("", "direct", "")]
+)
+def test_where_shards_are_read_follows_from_the_url(url, remote, at):
+    c = config(data_url=url, remote=remote)
+    assert (c.pipeline.shards_at, c.direct) == (at, bool(at))
+    assert TrainConfig.from_json(json.loads(json.dumps(c.to_stored()))) == c
+    with pytest.raises(ValueError, match="shards_at"):
+        replace(c, pipeline=PipelineOptions(shards_at="s3://elsewhere"))

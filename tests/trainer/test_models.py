@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from tfrecords.errors import InputError
-from trainer.config import MODELS
-from trainer.models import build_model
+from trainer.models import MODELS, build_model
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from data_pipeline.tiers.choice import ChosenTier
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 from trainer.config import FREE_TO_CHANGE, TrainConfig
@@ -85,7 +86,7 @@ def test_another_configuration_is_refused_by_name_and_nothing_changes(
     folder = Run.open(config, manifest, FACTS, write=True).folder
     before = contents(folder)
     with pytest.raises(InputError) as error:
-        Run.open(replace(config, **changes), manifest, FACTS, write=write)
+        Run.open(config.changed(**changes), manifest, FACTS, write=write)
     assert re.search(
         facts(
             f"--run_dir={folder}: holds a run of another configuration ({message}); choose another "
@@ -119,8 +120,8 @@ def test_other_data_is_refused(config, manifest):
 def test_how_long_and_on_which_devices_may_change(config, manifest, changes):
     Run.open(config, manifest, FACTS, write=True)
     assert set(changes) <= FREE_TO_CHANGE | {"data"}
-    run = Run.open(replace(config, **changes), manifest, FACTS, write=True)
-    assert Run.load(run.folder).config == replace(config, **changes)
+    run = Run.open(config.changed(**changes), manifest, FACTS, write=True)
+    assert Run.load(run.folder).config == config.changed(**changes)
 
 
 def test_a_folder_of_other_things_is_refused_and_left_alone(config, manifest, tmp_path, facts):
@@ -230,3 +231,28 @@ def test_a_cut_configuration_is_named(config, manifest):
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(InputError, match="is damaged or of another version"):
         Run.load(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("first", "now", "kept"),
+    [
+        ({}, {"cache": "off", "tuned": ("cache",)}, ("auto", ())),  # pipeline.json came after the run began
+        ({"cache": "off", "tuned": ("cache",)}, {}, ("stream", ("cache",))),  # it went
+        (
+            {"cache": "off", "tuned": ("cache",)},
+            {"cache": "memory", "tuned": ("cache",)},
+            ("stream", ("cache",)),
+        ),
+        ({"cache": "disk"}, {"cache": "memory", "tuned": ("cache", "threads")}, ("auto", ("threads",))),
+        ({"cache": "disk"}, {"cache": "memory"}, ("memory", ())),  # by its flag
+    ],
+)
+def test_a_run_keeps_its_tier_whatever_becomes_of_pipeline_json(config, manifest, first, now, kept):
+    begun = config.changed(**first)
+    name = "stream" if begun.pipeline.cache == "stream" else "memory"
+    run = Run.open(begun, manifest, {}, write=True, tier=ChosenTier(name, 1, 1))
+    found = run.kept(config.changed(prefetch=9, **now))
+    assert (found.pipeline.cache, found.tuned) == kept
+    assert found.pipeline.prefetch == 9  # changes the speed only
+    assert run.kept(found) == found
+    assert Run.open(config.changed(prefetch=9, **now), manifest, {}, write=False).data == run.data

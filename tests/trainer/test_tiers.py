@@ -28,7 +28,9 @@ def manifest(converted):
 
 @pytest.fixture
 def config(converted, tmp_path):
-    return TrainConfig(data=str(converted), run_dir=str(tmp_path / "run"), cache_dir=str(tmp_path / "cache"))
+    return TrainConfig.of(
+        data=str(converted), run_dir=str(tmp_path / "run"), cache_dir=str(tmp_path / "cache")
+    )
 
 
 @pytest.fixture
@@ -41,11 +43,11 @@ def strategy():
     [("auto", (0, 1), "memory"), ("auto", (1, 0), "stream"), ("device", (0, 0), "device")],
 )
 def test_a_run_keeps_the_tier_of_its_first_start(config, manifest, strategy, first, budgets, name):
-    start, later = (replace(config, ram_budget=budget) for budget in budgets)
-    tier = choose_train_tier(replace(start, cache=first), manifest, strategy)
+    start, later = (config.changed(ram_budget=budget) for budget in budgets)
+    tier = choose_train_tier(start.changed(cache=first), manifest, strategy)
     assert tier.name == name
-    Run.open(replace(start, cache=first), manifest, {}, write=True, tier=tier)
-    assert choose_train_tier(later, manifest, strategy) == tier
+    Run.open(start.changed(cache=first), manifest, {}, write=True, tier=tier)
+    assert choose_train_tier(later, manifest, strategy, tier) == tier
     other = replace(later, run_dir=config.run_dir + "2")  # not for want of a difference
     assert choose_train_tier(other, manifest, strategy).name == ("stream" if budgets[1] else "memory")
 
@@ -53,7 +55,7 @@ def test_a_run_keeps_the_tier_of_its_first_start(config, manifest, strategy, fir
 @pytest.mark.parametrize("names", [("memory", "disk"), ("disk", "device"), ("auto", "memory")])
 def test_tiers_of_one_order_may_take_each_others_place(config, manifest, strategy, names):
     for name in (*names, *names[::-1]):
-        asked = replace(config, cache=name)
+        asked = config.changed(cache=name)
         tier = choose_train_tier(asked, manifest, strategy)
         Run.open(asked, manifest, {}, write=True, tier=tier)
         assert Run.load(Path(config.run_dir)).tier == tier
@@ -63,7 +65,7 @@ def test_tiers_of_one_order_may_take_each_others_place(config, manifest, strateg
 @pytest.mark.parametrize(("there", "now"), [("stream", "memory"), ("memory", "stream"), ("device", "stream")])
 def test_a_stream_and_another_tier_may_not(config, manifest, strategy, there, now):
     for cache in (there, now):
-        asked = replace(config, cache=cache)
+        asked = config.changed(cache=cache)
         tier = choose_train_tier(asked, manifest, strategy)
         if cache == there:
             Run.open(asked, manifest, {}, write=True, tier=tier)
@@ -101,13 +103,13 @@ def test_a_run_of_a_version_that_kept_no_tier_goes_on(config, manifest, strategy
     assert values.pop("tier") is None
     path.write_text(json.dumps(values))
     assert Run.load(path.parent).tier is None
-    assert choose_train_tier(config, manifest, strategy).name == "memory"
+    assert choose_train_tier(config, manifest, strategy, None).name == "memory"
 
 
 def test_devices_too_small_are_refused_before_anything_is_made(config, manifest, strategy, monkeypatch):
     monkeypatch.setattr(device_tables, "free_memory", lambda: 1000)
     with pytest.raises(InputError, match=r"--cache=device: split 'train' has .* MB decoded, and each device"):
-        choose_train_tier(replace(config, cache="device"), manifest, strategy)
+        choose_train_tier(config.changed(cache="device"), manifest, strategy)
     assert choose_train_tier(config, manifest, strategy).name == "memory"  # never a device on a CPU
     assert not Path(config.run_dir).exists()
 

@@ -20,7 +20,8 @@ from tfrecords.manifest import Manifest
 from tfrecords.progress import duration
 from trainer.checkpoint import Checkpoints
 from trainer.config import TrainConfig
-from trainer.models import build_model, learning_rate
+from trainer.models import build_model
+from trainer.optimizer import learning_rate
 
 pytestmark = pytest.mark.slow
 
@@ -400,7 +401,7 @@ from trainer.config import TrainConfig
 from trainer.training import train
 
 for changes in json.loads(sys.argv[3]):
-    config = TrainConfig(data=sys.argv[1], run_dir=sys.argv[2], logical_cpus=2, **changes)
+    config = TrainConfig.of(data=sys.argv[1], run_dir=sys.argv[2], logical_cpus=2, **changes)
     try:
         train(config)
     except InputError as error:
@@ -477,7 +478,8 @@ def test_a_folder_without_a_run_ends_the_command(run_command, tmp_path, module):
     files = ["image.png"] if module == "trainer.predict" else []
     done = run_command(module, f"--run_dir={tmp_path}", *files)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"error: --run_dir={tmp_path}: no config.json there, so no run; ")
+    assert done.stderr.startswith(f"error: --run_dir={tmp_path}: ")
+    assert "no config.json" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ import tensorflow as tf
 from data_pipeline.fetch import end_process
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
+from trainer.devices.strategy import make_strategy
 from trainer.loop import Loop
 from trainer.models import build_model
-from trainer.strategy import make_strategy
 from trainer.tiers import choose_train_tier, run_data
 from trainer.workers.cluster import cluster_of
 from trainer.workers.meeting import meet
@@ -45,8 +45,8 @@ def losses(config: TrainConfig, strategy: tf.distribute.Strategy) -> dict:
 if __name__ == "__main__":
     tf.config.experimental.enable_op_determinism()
     data, folder, name, *caches = sys.argv[1:]
-    config = TrainConfig(
-        data,
+    config = TrainConfig.of(
+        data=data,
         run_dir=f"{folder}/run",
         cache_dir=f"{folder}/cache",
         strategy=name,
@@ -60,6 +60,6 @@ if __name__ == "__main__":
     for cache in caches:
         budget = 1 if cache == "poor" and not cluster.chief else 0
         given = {"cache": "auto" if cache == "poor" else cache, "ram_budget": budget}
-        found[cache] = losses(TrainConfig(**config.to_json() | given), strategy)
+        found[cache] = losses(config.changed(**given), strategy)
     print(json.dumps(found))
     end_process()

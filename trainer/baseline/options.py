@@ -49,7 +49,7 @@ class BaselineOptions:
     @property
     def config(self) -> TrainConfig:
         """What a baseline's run has in common with a network's."""
-        return TrainConfig(
+        return TrainConfig.of(
             data=self.data,
             run_dir=self.run_dir,
             model=self.model,

@@ -22,7 +22,8 @@ from tfrecords.command import define_path, run
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 from tfrecords.signals import held
-from trainer import flags as run_flags
+from trainer.flags import data as data_flags
+from trainer.flags.config import GROUPS, config_from_flags
 from trainer.tune.local import PARENT_VARIABLE, gpus_here, run_workers
 from trainer.tune.options import FINALS, KEEP, OBJECTIVES, ORACLES, SearchOptions
 from trainer.tune.order import Next
@@ -34,7 +35,8 @@ from trainer.tune.space_file import NOTEBOOK
 from trainer.tune.state import Looker
 from trainer.tune.worker import Worker, concluded
 
-flags.adopt_module_key_flags(run_flags)
+for group in GROUPS:
+    flags.adopt_module_key_flags(group)
 FLAGS = flags.FLAGS
 
 _DEFAULT = SearchOptions()
@@ -143,13 +145,13 @@ def main(_: list[str]) -> None:
     if FLAGS["run_dir"].present:
         raise InputError("--run_dir: trials have run directories of their own; use --search_dir")
     options = _options()
-    data = run_flags.data_flag()
+    data = data_flags.folder()
     if data is None:
         from tfrecords.demo.dataset import demo_data
 
         data = demo_data()
-    config = run_flags.config_from_flags(data)
     manifest = Manifest.load(data, check_shards=False)
+    config = config_from_flags(data, manifest)
     default = f"searches/{manifest.name}-{config.model}-{options.oracle}"
     folder = Path(_SEARCH_DIR.value or default)
     refuse_early(folder, options, config, manifest)

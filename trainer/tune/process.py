@@ -71,7 +71,7 @@ def _with_data_here(search: Search) -> Search:
     if not config.data_url:
         return search
     splits = () if config.direct else ("train", "val", "test")
-    data = resolve_data(config.data_url, splits, cache_dir=config.cache_dir)
+    data = resolve_data(config.data_url, splits, cache_dir=config.pipeline.cache_dir)
     return replace(search, config=replace(config, data=str(data)))
 
 
@@ -174,8 +174,7 @@ def _final(search: Search, best: Trial, chosen: str) -> str:
 
     folder = search.folder / FINAL_NAME
     if search.options.final == "retrain":
-        config = replace(
-            trials.config_of(search, best, 0),
+        config = trials.config_of(search, best, 0).changed(
             run_dir=str(folder),
             seed=search.options.seed,
             epochs=search.config.epochs,

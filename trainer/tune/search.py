@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -178,13 +178,9 @@ class Search:
                 f"--search_dir={self.folder}: holds another search ({'; '.join(changed)}); choose another "
                 f"--search_dir, or give the same flags to go on"
             )
-        config = replace(
-            self.config,
-            **{
-                field.name: getattr(asked.config, field.name)
-                for field in fields(TrainConfig)
-                if field.name in _OF_A_MACHINE | {"data"} and field.name != "cache"
-            },
+        free = _OF_A_MACHINE | {"data"}
+        config = self.config.changed(
+            **{name: value for name, value in asked.config.values().items() if name in free}
         )
         return replace(
             self, options=replace(asked.options, initial_random=self.options.initial_random), config=config
@@ -194,7 +190,7 @@ class Search:
 def of_trials(config: TrainConfig) -> TrainConfig:
     """Returns what all trials have of the configuration that the flags describe."""
     data = str(Path.cwd() / config.data)  # workers may be started in another folder
-    return replace(config, data=data, run_dir="", seed=0, max_minutes=0.0, tuned=())
+    return config.changed(data=data, run_dir="", seed=0, max_minutes=0.0, tuned=())
 
 
 def refuse_early(folder: Path, options: SearchOptions, config: TrainConfig, manifest: Manifest) -> None:

@@ -6,12 +6,12 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from tfrecords.errors import InputError
-from trainer.config import MODEL_ARGS, MODELS, TrainConfig
+from trainer.config import TrainConfig
+from trainer.models import MODELS
 from trainer.tune.show.overview import Parameter, Value
 from trainer.tune.space_file import ARGS, NOTEBOOK, of_file, read_file
 
@@ -70,7 +70,7 @@ def with_values(config: TrainConfig, values: Mapping[str, Value]) -> TrainConfig
     args = dict(config.model_args) | {
         name.removeprefix(ARGS): value for name, value in values.items() if name.startswith(ARGS)
     }
-    return replace(config, **fields, model_args=tuple(sorted(args.items())))  # type: ignore[arg-type]  # checked there
+    return config.changed(**fields, model_args=tuple(sorted(args.items())))
 
 
 def parameters_of(space: Mapping[str, Any]) -> tuple[Parameter, ...]:
@@ -131,7 +131,7 @@ def _check(hyperparameters: Any, config: TrainConfig, source: str) -> None:
 
 
 def _check_name(name: str, source: str) -> None:
-    known = {argument for args in MODEL_ARGS.values() for argument in args}
+    known = {argument for model in MODELS.values() for argument in model.args}
     if name.startswith(ARGS):
         if name.removeprefix(ARGS) not in known:
             raise InputError(f"{source}: {name}: no model has it; there are {', '.join(sorted(known))}")
@@ -152,7 +152,7 @@ def _check_value(entry: Any, value: Value, config: TrainConfig, source: str) -> 
         raise InputError(f"{source}: precision=auto: is another one on another machine; name those to try")
     if entry.name.startswith(ARGS):
         return
-    default = getattr(config, entry.name)
+    default = config.values()[entry.name]
     kinds = (int, float) if isinstance(default, float) else (type(default),)
     whole = isinstance(default, float) and type(entry).__name__ == "Int"
     if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, kinds) or whole:

@@ -14,7 +14,7 @@ from data_pipeline.tiers.tier import Machine
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
-from trainer.precision import POLICIES, choose_precision, cpu_flags, gpu_capabilities
+from trainer.devices.precision import POLICIES, choose_precision, cpu_flags, gpu_capabilities
 from trainer.run import DataFacts
 from trainer.tune.options import SearchOptions
 from trainer.tune.oracles import ask, make_oracle
@@ -76,12 +76,12 @@ def _chosen(search: Search, manifest: Manifest) -> Search:
     if not config.threads_per_process:
         threads = max(1, len(os.sched_getaffinity(0)) // parallel)
         config = replace(config, threads_per_process=threads)
-    if config.cache == AUTO:
+    if config.pipeline.cache == AUTO:
         # A stream has another order than the other tiers, so all trials stream or none do; on a GPU each
         # trial may choose among the others.
         tier = tier_of(manifest, "train", config.pipeline, Machine(processes=parallel))
         if tier.streams or not tf.config.list_physical_devices("GPU"):
-            config = replace(config, cache=tier.name)
+            config = config.changed(cache=tier.name)
     search = replace(search, config=config)
     return replace(search, brackets=_trials_in_brackets(make_oracle(search)))
 

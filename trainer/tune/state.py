@@ -110,7 +110,7 @@ def facts_of(search: Search) -> dict[str, str]:
         "trials": f"{trials}{repeats}, {config.epochs} epochs at most; {options.parallel} open at a time",
         "space": f"{search.space_name}: {', '.join(parameter.name for parameter in search.parameters)}",
         "each trial": (
-            f"{config.strategy}, {config.precision}, --cache={config.cache}, "
+            f"{config.strategy}, {config.precision}, --cache={config.pipeline.cache}, "
             f"{config.threads_per_process} threads{', deterministic' * config.deterministic}"
         ),
         "seed": str(options.seed),

@@ -6,7 +6,6 @@ import math
 import shutil
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -39,8 +38,7 @@ def seed_of(search: Search, trial: Trial, execution: int) -> int:
 
 def config_of(search: Search, trial: Trial, execution: int) -> TrainConfig:
     """Returns what an execution of a trial trains."""
-    mine = replace(
-        search.config,
+    mine = search.config.changed(
         run_dir=str(run_dir(search, trial.number, execution)),
         seed=seed_of(search, trial, execution),
         epochs=trial.epochs,

@@ -1,7 +1,6 @@
 """What a search ends with: the best trial as flags of trainer.main, and how it was chosen, in words."""
 
 import shlex
-from dataclasses import replace
 from typing import Any, Final
 
 from trainer.config import TrainConfig
@@ -23,14 +22,14 @@ def flags_of(config: TrainConfig) -> list[str]:
         if name in _LEFT_OUT or value == default[name]:
             continue
         flags.append(_flag(name, value))
-    if config.ram_budget:
-        flags.append(f"--ram_budget_mb={config.ram_budget >> 20}")
+    if budget := config.pipeline.ram_budget:
+        flags.append(f"--ram_budget_mb={budget >> 20}")
     return flags
 
 
 def winner_flags(search: Search, best: Trial) -> str:
     """Returns the best trial as flags of trainer.main to paste, which give it again, to the bit."""
-    config = replace(search.config, seed=seed_of(search, best, 0), epochs=best.epochs)
+    config = search.config.changed(seed=seed_of(search, best, 0), epochs=best.epochs)
     config = with_values(config, best.values)
     return shlex.join(flags_of(config))
 

@@ -1,4 +1,4 @@
-"""Several processes that train one model: named, met, agreed, and told when one is lost.
+"""Several processes train one model: they meet, decide together, and name a worker that is lost.
 
-A process that was started without TF_CONFIG is a cluster of one, and none of this costs it anything.
+A process that was started without TF_CONFIG is a cluster of one; none of this costs it anything.
 """

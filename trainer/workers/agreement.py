@@ -1,4 +1,4 @@
-"""What several workers decide together: collectives over a few whole numbers."""
+"""Decisions of all workers together, by collectives over a few whole numbers."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,10 +13,10 @@ Sum = Callable[[Sequence[int]], list[int]]
 
 
 def sum_over_workers(strategy: Any) -> Sum:
-    """Returns a function that gives the sums of the workers' numbers.
+    """Returns a function that returns the sums of the workers' numbers.
 
-    Every worker must call it at the same time, with as many numbers. With one process it costs nothing; else
-    it is a collective.
+    All workers must call it at the same time, with the same count of numbers. It is a collective, except with
+    one process, where it costs nothing.
     """
     if strategy.cluster_resolver is None or not strategy.cluster_resolver.task_type:
         return list
@@ -25,7 +25,7 @@ def sum_over_workers(strategy: Any) -> Sum:
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)])
     def sums(mine: Any) -> Any:
         def add() -> Any:
-            own = mine * 1  # an argument itself lies on no device of the replica
+            own = mine * 1  # the argument itself is on no device of the replica
             return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, own)
 
         return strategy.experimental_local_results(strategy.run(add))[0]
@@ -36,25 +36,26 @@ def sum_over_workers(strategy: Any) -> Sum:
     return over_workers
 
 
-def part(add: Sum) -> None:
-    """Lets a worker leave once all others have the result of the collective before: call it before you raise.
+def synchronise_before_exit(add: Sum) -> None:
+    """Waits until all workers have the result of the last collective; call it before you raise.
 
-    Who has a result first would leave while others still wait for their share of it, and count as lost.
+    Without it, the worker that has the result first would exit while others still wait for their part of the
+    result, and would count as lost.
     """
-    with suppress(*OF_A_LOST_PEER):  # who is faster out of this one than another into it harms nobody
+    with suppress(*OF_A_LOST_PEER):  # a worker may exit before another enters this call: no result is lost
         add([0])
 
 
 def check_agreement(strategy: Any, value: int, what: str) -> None:
-    """Waits for all workers and checks that they hold the same number.
+    """Waits for all workers and checks that they have the same number.
 
     Raises:
         InputError: the workers' numbers differ.
     """
     add = sum_over_workers(strategy)
     workers, total, squares = add([1, value, value * value])
-    if total * total != workers * squares:  # Cauchy and Schwarz: equal only if all are; all workers see it
-        part(add)
+    if total * total != workers * squares:  # Cauchy-Schwarz: equal only if all values are
+        synchronise_before_exit(add)
         raise InputError(
             f"the workers disagree on {what}: {value} here, {total / workers:g} on average; --run_dir must "
             f"be one folder that all of them see, on a shared disk"

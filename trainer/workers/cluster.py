@@ -1,4 +1,4 @@
-"""TF_CONFIG, checked: the workers of a training, in the order of their ranks, and which this one is."""
+"""Reads and checks TF_CONFIG: the workers of a training by rank, and the rank of this process."""
 
 import json
 import os
@@ -15,7 +15,7 @@ _FIX: Final = (
     f"let python -m launch.local or launch.worker set it, or set it on every machine, with its own index, "
     f"as\n  TF_CONFIG='{_EXAMPLE}'"
 )
-_TRAINS: Final = ("chief", "worker")  # in the order of ranks
+_TRAINING_JOBS: Final = ("chief", "worker")  # in the order of ranks
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Cluster:
     """The processes that train together.
 
     Attributes:
-        names: of each, by rank, as TF_CONFIG has them: "worker 1".
-        addresses: of each, by rank: (host, port).
-        rank: of this process; 0 is the chief, which writes.
+        names: the name of each by rank, as TF_CONFIG has it: "worker 1".
+        addresses: (host, port) of each by rank.
+        rank: of this process; 0 is the chief, the only one that writes.
     """
 
     names: tuple[str, ...]
@@ -47,39 +47,40 @@ ALONE: Final = Cluster(("this process",), (("localhost", 0),), 0)
 
 
 def cluster_of(strategy: str, environment: Mapping[str, str] = os.environ) -> Cluster:
-    """Returns the cluster that a --strategy trains on: for multi_worker that of TF_CONFIG, else this process.
+    """Returns the cluster of TF_CONFIG for --strategy=multi_worker, and this process alone for the others.
 
     Raises:
-        InputError: TF_CONFIG is not there, or cannot be used.
+        InputError: TF_CONFIG is missing, or cannot be used.
     """
     if strategy != "multi_worker":
         return ALONE
     text = environment.get("TF_CONFIG", "")
     if not text:
-        raise InputError(f"--strategy=multi_worker: the environment has no TF_CONFIG; {_FIX}")
+        raise InputError(f"--strategy=multi_worker: the variable TF_CONFIG is not set; {_FIX}")
     try:
         value = json.loads(text)
         jobs, kind, index = _jobs(value["cluster"]), value["task"]["type"], _index(value["task"]["index"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         why = str(error) if isinstance(error, ValueError) else repr(error)
         raise InputError(f"TF_CONFIG={text!r} cannot be used ({why}); {_FIX}") from None
-    if other := sorted(jobs.keys() - set(_TRAINS)):
+    if other := sorted(jobs.keys() - set(_TRAINING_JOBS)):
         raise InputError(
-            f"TF_CONFIG: has the jobs {', '.join(map(repr, other))}; all processes train here, as chief or "
-            f"worker: parameter servers and evaluators are not used; {_FIX}"
+            f"TF_CONFIG: has the jobs {', '.join(map(repr, other))}; only chief and worker are allowed: "
+            f"all processes train, without parameter servers and evaluators; {_FIX}"
         )
     if kind not in jobs:
         raise InputError(
-            f"TF_CONFIG: this task's type is {kind!r}, but the cluster has {', '.join(map(repr, jobs))}; "
-            f"{_FIX}"
+            f"TF_CONFIG: the type of this task is {kind!r}, but the cluster has "
+            f"{', '.join(map(repr, jobs))}; {_FIX}"
         )
     if not 0 <= index < len(jobs[kind]):
         raise InputError(
-            f"TF_CONFIG: task index {index}, but the cluster has {len(jobs[kind])} such tasks; {_FIX}"
+            f"TF_CONFIG: this task has the index {index}, but the cluster has {len(jobs[kind])} such tasks, "
+            f"counted from 0; {_FIX}"
         )
     if len(jobs.get("chief", ())) > 1:
         raise InputError(f"TF_CONFIG: has {len(jobs['chief'])} chiefs; one is allowed; {_FIX}")
-    tasks = [(job, number) for job in _TRAINS for number in range(len(jobs.get(job, ())))]
+    tasks = [(job, number) for job in _TRAINING_JOBS for number in range(len(jobs.get(job, ())))]
     addresses = tuple(jobs[job][number] for job, number in tasks)
     if twice := sorted({address for address in addresses if addresses.count(address) > 1}):
         raise InputError(f"TF_CONFIG: {twice[0][0]}:{twice[0][1]} is the address of two workers; {_FIX}")

@@ -1,4 +1,4 @@
-"""A worker that is lost while others wait for it: one line that names it, and the code to run all again."""
+"""When a worker is lost, the others end with a line that names it and the exit code for "run all again"."""
 
 import re
 import socket
@@ -12,7 +12,7 @@ from tfrecords.command import PEER_LOST
 from tfrecords.errors import EndedEarly
 from trainer.workers.cluster import Cluster
 
-# What TensorFlow's collectives and its coordination service raise for a peer that is killed, frozen, cut off.
+# TensorFlow's collectives and its coordination service raise these when a peer is killed, frozen or cut off.
 OF_A_LOST_PEER: Final = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -26,7 +26,7 @@ _PROBE_SECONDS: Final = 1.0
 
 @contextmanager
 def naming_lost_workers(cluster: Cluster) -> Iterator[None]:
-    """Turns TensorFlow's error about a lost peer into one line.
+    """Replaces TensorFlow's error about a lost peer by one line.
 
     Raises:
         EndedEarly: a worker is lost.
@@ -37,14 +37,14 @@ def naming_lost_workers(cluster: Cluster) -> Iterator[None]:
         if len(cluster.names) == 1:
             raise
         raise EndedEarly(
-            f"{_lost(cluster, str(error))} was lost ({type(error).__name__}); what was saved before is "
-            f"whole: run all workers again",
+            f"{_lost(cluster, str(error))} was lost ({type(error).__name__}); the last checkpoint is whole: "
+            f"run all workers again to resume from it",
             PEER_LOST,
         ) from None
 
 
 def _lost(cluster: Cluster, message: str) -> str:
-    """Returns which workers are lost: those that cannot be reached, else those that the error names."""
+    """Returns the workers that cannot be reached, or, if all can, those that TensorFlow's error names."""
     others = [rank for rank in range(len(cluster.names)) if rank != cluster.rank]
     gone = [rank for rank in others if not _answers(cluster.addresses[rank])]
     if not gone:  # a frozen process still accepts a connection

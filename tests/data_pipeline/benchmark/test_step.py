@@ -1,5 +1,6 @@
 import re
 import shutil
+from dataclasses import replace
 
 import keras
 import pytest
@@ -43,13 +44,17 @@ def test_a_step_is_timed_and_really_trains(data, saved, cache):
 
 
 def test_the_built_in_model_is_the_trainers(data):
-    """Written out twice for the arrow's sake: both must stay one architecture."""
     from trainer.models import build_model
 
     mine = open_model("cnn", data.manifest)
     theirs = build_model("cnn", data.manifest.image_shape, 2, dtype="float32")
     assert [type(layer) for layer in mine.layers] == [type(layer) for layer in theirs.layers]
     assert [w.shape for w in mine.weights] == [w.shape for w in theirs.weights]
+
+
+def test_images_that_are_too_small_for_the_built_in_model(converted):
+    with pytest.raises(InputError, match=r"--model=cnn: cannot take images of .* use --model=none"):
+        open_model("cnn", replace(converted().manifest, image_shape=(8, 8, 1)))
 
 
 def test_a_file_and_the_folder_with_it_are_the_same_model(data, saved):

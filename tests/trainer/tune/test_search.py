@@ -170,8 +170,8 @@ def test_another_search_is_refused_with_both_values(make_search, there, now, tol
 )
 def test_other_trials_are_refused_with_both_values(make_search, name, value):
     search = make_search()
-    search = replace(search, config=replace(search.config, precision="float32", cache="disk"))
-    asked = replace(search, config=replace(search.config, **{name: value}))
+    search = replace(search, config=search.config.changed(precision="float32", cache="disk"))
+    asked = replace(search, config=search.config.changed(**{name: value}))
     before, after = search.config.to_json()[name], asked.config.to_json()[name]
     with pytest.raises(InputError) as error:
         search.continued(asked)
@@ -232,17 +232,15 @@ def test_how_long_and_what_is_kept_may_change(make_search):
 )
 def test_what_is_of_the_machine_may_change(make_search, name, value):
     search = make_search()
-    found = search.continued(replace(search, config=replace(search.config, **{name: value})))
-    assert found == replace(search, config=replace(search.config, **{name: value}))
+    found = search.continued(replace(search, config=search.config.changed(**{name: value})))
+    assert found == replace(search, config=search.config.changed(**{name: value}))
 
 
 def test_what_was_chosen_at_the_first_start_stays(make_search):
     """The flags still say auto; the trials have what that became."""
     asked = make_search()
-    asked = replace(
-        asked, config=replace(asked.config, precision="auto", cache="auto", threads_per_process=0)
-    )
-    config = replace(asked.config, precision="float32", cache="disk", threads_per_process=3)
+    asked = replace(asked, config=asked.config.changed(precision="auto", cache="auto", threads_per_process=0))
+    config = asked.config.changed(precision="float32", cache="disk", threads_per_process=3)
     search = replace(asked, config=config, brackets=34, keras_tuner="1.4.7")
     assert search.continued(asked) == search
 

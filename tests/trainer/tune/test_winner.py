@@ -15,15 +15,16 @@ _PARSE = """
 import json, sys
 from pathlib import Path
 from absl import flags
-from trainer import flags as run_flags
+from tfrecords.manifest import Manifest
+from trainer.flags.config import config_from_flags
 
-FLAGS = flags.FLAGS
+FLAGS, folder = flags.FLAGS, Path(sys.argv[1])
 for arguments in json.loads(sys.argv[2]):
     for name in FLAGS:
         FLAGS[name].unparse()
     FLAGS.unparse_flags()
     assert FLAGS(["main", *arguments]) == ["main"]
-    print(json.dumps(run_flags.config_from_flags(Path(sys.argv[1])).to_json()))
+    print(json.dumps(config_from_flags(folder, Manifest.load(folder)).to_json()))
 """
 
 
@@ -62,7 +63,7 @@ CHANGES = [
 
 def test_parsed_flags_give_the_configuration_again(parse, converted):
     configs = [
-        TrainConfig(data=str(converted), run_dir="runs/drawn", **{"epochs": 9, **change})
+        TrainConfig.of(data=str(converted), run_dir="runs/drawn", **{"epochs": 9, **change})
         for change in CHANGES
     ]
     for config, found in zip(configs, parse(*map(flags_of, configs)), strict=True):

@@ -73,7 +73,7 @@ def test_who_does_not_come_is_named_and_the_code_says_to_start_all_again():
 
 
 def test_what_is_waited_for_is_said(monkeypatch):
-    monkeypatch.setattr("trainer.workers.meeting._FIRST_SECONDS", 0.3)
+    monkeypatch.setattr("trainer.workers.meeting._FIRST_LOG_SECONDS", 0.3)
     workers, said = clusters(2), []
     with pytest.raises(EndedEarly):
         meet(workers[1], {}, said.append, deadline=1.5)

@@ -1,24 +1,26 @@
 """In processes of their own: absl's flags are one global table, and commands define the same names."""
 
 import json
+import re
 import shutil
-from dataclasses import replace
 
 import pytest
 
 from data_pipeline.settings import save_settings
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
-from trainer.run import Run
 
 _SCRIPT = """
 import json, sys
 from absl import flags
-from trainer import flags as run_flags
+from tfrecords.manifest import Manifest
+from trainer.flags import data
+from trainer.flags.config import config_from_flags
 
 flags.FLAGS(sys.argv)
-data = run_flags.data_flag()
-print(json.dumps(None if data is None else run_flags.config_from_flags(data).to_json()))
+folder = data.folder()
+config = folder and config_from_flags(folder, Manifest.load(folder))
+print(json.dumps(config and config.to_json()))
 print("tensorflow" in sys.modules)
 """
 
@@ -68,7 +70,7 @@ def test_every_flag_reaches_the_configuration(parse, converted):
         "--checkpoint_minutes=2.5",
         "--positive=NORMAL",
     )
-    assert found == TrainConfig(
+    assert found == TrainConfig.of(
         data=str(converted),
         run_dir="here",
         strategy="mirrored",
@@ -112,40 +114,18 @@ def tuned(converted, tmp_path):
 
 def test_pipeline_json_is_used_and_flags_win_over_it(parse, tuned):
     config = parse("--data", tuned)
-    assert (config.cache, config.prefetch, config.threads, config.parallel_reads) == ("stream", 8, 3, 0)
+    options = config.pipeline
+    assert (options.cache, options.prefetch, options.threads, options.parallel_reads) == ("stream", 8, 3, 0)
     assert config.tuned == ("cache", "prefetch", "threads")
-    assert config.pipeline.prefetch == 8
     config = parse("--data", tuned, "--prefetch=4", "--cache=auto")
-    assert (config.cache, config.prefetch, config.threads) == ("auto", 4, 3)
+    assert (config.pipeline.cache, config.pipeline.prefetch, config.pipeline.threads) == ("auto", 4, 3)
     assert config.tuned == ("threads",)
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "cache"),
-    [
-        (None, "stream", "auto"),  # it came after the run began
-        ("stream", None, "stream"),  # it went
-        ("stream", "memory", "stream"),  # it changed
-        ("off", "stream", "stream"),  # an earlier version wrote it
-    ],
-)
-def test_a_run_keeps_its_tier_whatever_becomes_of_pipeline_json(parse, tuned, tmp_path, before, after, cache):
-    manifest = Manifest.load(tuned)
-
-    def apply_duplicate_policy(value):
-        settings = {"prefetch": 2} if value is None else {"prefetch": 9, "cache": value}
-        save_settings(tuned, manifest, settings, {})
-
-    apply_duplicate_policy(before)
-    begun = parse("--data", tuned, "--run_dir=run")
-    config = replace(begun, run_dir=str(tmp_path / "run"))
-    Run.open(config, manifest, {}, write=True)
-    apply_duplicate_policy(after)
-    again = parse("--data", tuned, "--run_dir=run")
-    assert again.cache == begun.cache == cache
-    assert again.prefetch == (2 if after is None else 9)  # changes the speed only
-    resumed = replace(again, run_dir=config.run_dir)
-    assert Run.open(resumed, manifest, {}, write=True).config == resumed
+def test_a_tier_of_pipeline_json_does_not_hinder_a_data_service(parse, tuned):
+    save_settings(tuned, Manifest.load(tuned), {"cache": "memory", "prefetch": 8}, {})
+    config = parse("--data", tuned, "--data_service=grpc://host:5050")
+    assert (config.pipeline.cache, config.tuned) == ("auto", ("prefetch",))
 
 
 def test_a_damaged_pipeline_json_is_named_by_the_command(tuned, run_command):
@@ -154,3 +134,13 @@ def test_a_damaged_pipeline_json_is_named_by_the_command(tuned, run_command):
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {tuned / 'pipeline.json'}: is damaged")
     assert f"python -m data_pipeline.tune --data={tuned}" in done.stderr
+
+
+def test_help_groups_the_flags_by_subject(run_command):
+    lines = run_command("trainer.main", "--help").stdout.splitlines()
+    found = [line.split(":")[0].strip() for line in lines if re.match(r"(  --\S+: |[A-Z][\w ]+:$)", line)]
+    titles = [name for name in found if not name.startswith("--")]
+    assert titles == ["Data", "Model", "Optimisation", "Input", "Devices", "Run", "Before the start"]
+    flags = ("data", "model_args", "patience", "cache", "strategy", "seed", "[no]verify_data")
+    for title, flag in zip(titles, flags, strict=True):
+        assert re.search(rf"\b{title} (--\S+ )*--{re.escape(flag)}( |$)", " ".join(found)), title

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfrecords.errors import InputError
 from trainer.config import TrainConfig
-from trainer.strategy import describe, make_strategy
+from trainer.devices.strategy import describe, make_strategy
 from trainer.workers.agreement import check_agreement
 
 
@@ -20,7 +20,7 @@ _SCRIPT = """
 import json
 from tfrecords.errors import InputError
 from trainer.config import TrainConfig
-from trainer.strategy import describe, make_strategy
+from trainer.devices.strategy import describe, make_strategy
 from trainer.workers.agreement import check_agreement
 
 for kind, devices in (

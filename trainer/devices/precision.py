@@ -1,4 +1,4 @@
-"""What the layers compute in: a flag to a Keras dtype policy, with the reason."""
+"""Chooses the number format that layers compute in: --precision becomes a Keras dtype policy and a reason."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ _BFLOAT16_CPU_FLAGS = frozenset({"amx_bf16", "avx512_bf16", "avx_ne_convert", "b
 
 @dataclass(frozen=True)
 class Precision:
-    """A Keras dtype policy and why it was taken."""
+    """A Keras dtype policy, and why it was chosen."""
 
     policy: str
     reason: str
@@ -26,11 +26,11 @@ def choose_precision(name: str, capabilities: list[tuple[int, int]], cpu_flags: 
 
     Args:
         name: "auto", "float32", "bfloat16" or "float16".
-        capabilities: compute capability of each GPU used; empty on a CPU.
-        cpu_flags: instruction sets of the CPU, by Linux's names.
+        capabilities: compute capability of each GPU in use; empty on a CPU.
+        cpu_flags: instruction sets of the CPU, as Linux names them.
 
     Raises:
-        InputError: an unknown name.
+        InputError: the name is unknown.
     """
     if name != "auto":
         if name not in POLICIES:
@@ -50,7 +50,7 @@ def choose_precision(name: str, capabilities: list[tuple[int, int]], cpu_flags: 
 
 
 def gpu_capabilities() -> list[tuple[int, int]]:
-    """Returns the compute capability of each visible GPU; (0, 0) where it is not known."""
+    """Returns the compute capability of each visible GPU; (0, 0) if it is unknown."""
     return [
         tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
         for gpu in tf.config.get_visible_devices("GPU")
@@ -58,7 +58,7 @@ def gpu_capabilities() -> list[tuple[int, int]]:
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """Returns the instruction sets of the CPU by Linux's names; empty where it does not say."""
+    """Returns the instruction sets of the CPU, as Linux names them; empty on systems without the file."""
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:

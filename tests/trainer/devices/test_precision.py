@@ -3,7 +3,7 @@ import re
 import pytest
 
 from tfrecords.errors import InputError
-from trainer.precision import Precision, choose_precision, cpu_flags, gpu_capabilities
+from trainer.devices.precision import Precision, choose_precision, cpu_flags, gpu_capabilities
 
 NONE = frozenset()
 

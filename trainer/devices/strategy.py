@@ -1,4 +1,4 @@
-"""Devices to a `tf.distribute` strategy."""
+"""Makes the `tf.distribute` strategy of a run from its devices."""
 
 from functools import partial
 from typing import Any, Final
@@ -11,7 +11,7 @@ from tfrecords.errors import InputError
 from trainer.config import TrainConfig
 from trainer.workers.cluster import cluster_of
 
-_CONNECT_SECONDS: Final = 60  # all workers are there when TensorFlow connects them
+_CONNECT_SECONDS: Final = 60  # enough: all workers have met before TensorFlow connects them
 
 
 def make_strategy(config: TrainConfig, threads: int = 0) -> Any:
@@ -19,10 +19,11 @@ def make_strategy(config: TrainConfig, threads: int = 0) -> Any:
 
     Args:
         config: of the run.
-        threads: of TensorFlow, for parts of one operation and for operations; 0: as many as it wants.
+        threads: number of TensorFlow's threads within an operation, and across operations; 0: TensorFlow's
+            default.
 
     Raises:
-        InputError: a device that is not there, or `multi_worker` without a usable TF_CONFIG.
+        InputError: a device does not exist, or TF_CONFIG is missing or unusable with `multi_worker`.
     """
     if threads:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -31,11 +32,11 @@ def make_strategy(config: TrainConfig, threads: int = 0) -> Any:
         cpu = tf.config.list_physical_devices("CPU")[0]
         parts = [tf.config.LogicalDeviceConfiguration() for _ in range(config.logical_cpus)]
         tf.config.set_logical_device_configuration(cpu, parts)
-        tf.config.set_visible_devices([], "GPU")  # the CPU is what is to be tried
+        tf.config.set_visible_devices([], "GPU")  # logical_cpus is for a try on the CPU
     for gpu in tf.config.get_visible_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, enable=True)
     if config.strategy == "multi_worker":
-        cluster_of(config.strategy)  # is checked
+        cluster_of(config.strategy)  # checks TF_CONFIG
         _keep_own_devices(config)
         return _connected()
     names = _device_names(config)
@@ -45,7 +46,7 @@ def make_strategy(config: TrainConfig, threads: int = 0) -> Any:
 
 
 def describe(strategy: Any) -> str:
-    """Returns the strategy in words, for the line a run starts with."""
+    """Returns the strategy in words, for the first lines of a run."""
     replicas = strategy.num_replicas_in_sync
     names = sorted({device.split("device:")[-1] for device in strategy.extended.worker_devices})
     workers = max(1, replicas // max(1, len(strategy.extended.worker_devices)))
@@ -55,11 +56,11 @@ def describe(strategy: Any) -> str:
 
 
 def _connected() -> Any:
-    """Returns the strategy over all workers, each of which must call this at about the same time.
+    """Returns the strategy over all workers; they must call this at about the same time.
 
-    TensorFlow keeps Python from running until all are connected, an hour if need be, and installs a handler
-    of SIGTERM that swallows it. So the time is limited (by a private method, for the constructor takes no
-    limit; tried with TensorFlow 2.21), and signals wait until our handlers are back.
+    TensorFlow blocks Python until all workers are connected, for an hour at most, and installs a handler that
+    swallows SIGTERM. So the time is limited here (by a private method, as the constructor takes no limit;
+    tried with TensorFlow 2.21), and signals are held until our handlers are back.
     """
     own = context()
     own.configure_coordination_service = partial(
@@ -87,5 +88,8 @@ def _keep_own_devices(config: TrainConfig) -> None:
     gpus = tf.config.get_visible_devices("GPU")
     if config.devices:
         if max(config.devices) >= len(gpus):
-            raise InputError(f"--devices={config.devices}: this machine has {len(gpus)} GPUs")
+            raise InputError(
+                f"--devices={','.join(map(str, config.devices))}: no GPU {max(config.devices)}; this machine "
+                f"has {len(gpus)}, counted from 0"
+            )
         tf.config.set_visible_devices([gpus[index] for index in config.devices], "GPU")

@@ -1,0 +1,1 @@
+"""The devices of a run: `strategy` makes the `tf.distribute` strategy, `precision` the dtype policy."""

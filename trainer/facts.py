@@ -1,0 +1,58 @@
+"""What a run is, in words: printed at its start, shown in TensorBoard and in the report."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from data_pipeline.copies import weights_in_words
+from data_pipeline.settings import in_words
+from data_pipeline.tiers.choice import ChosenTier
+from tfrecords.demo.dataset import DEMO_NAME
+from tfrecords.manifest import PIPELINE_NAME, Manifest
+from tfrecords.positive import positive_in_words
+from trainer.config import TrainConfig
+from trainer.devices.strategy import describe
+from trainer.evaluation.evaluate_run import POSITIVE_FACT
+
+
+def run_facts(
+    config: TrainConfig, manifest: Manifest, strategy: Any, tier: ChosenTier, precision: str, threads: int
+) -> dict[str, str]:
+    """Returns the facts of a run by name."""
+    options = config.pipeline
+    location = tier.tier.location(options.cache_dir)
+    kept = f" in {location}" if location else ""
+    demo = " (demo data: drawn, no patient's)" if manifest.name == DEMO_NAME else ""
+    records = ", ".join(f"{name} {split.records:,}" for name, split in manifest.splits.items())
+    weights = f", class weights {weights_in_words(manifest, options.copies)}" if config.class_weights else ""
+    used = {"all": "", "one": "; one variant of each image an epoch", "none": "; originals only"}
+    changed = f"; changed anew each epoch: {options.augment}" * (options.augment != "none")
+    settings = {name: getattr(options, name) for name in config.tuned}
+    tuned = f"; by {PIPELINE_NAME}: {in_words(settings)}" if settings else ""
+    shape = "x".join(map(str, manifest.image_shape))
+    batch = f"global batch {options.global_batch_size}"
+    given = "".join(f" {name}={value}" for name, value in config.model_args)
+    rate = f"Adam {config.learning_rate:g}"
+    if config.schedule != "constant":
+        rate += f" by {config.schedule} over {config.epochs} epochs, {config.warmup_epochs} of warm-up"
+    positive = positive_in_words(manifest.class_names, config.positive or manifest.positive)
+    return {
+        "data": f"{manifest.name}{demo}: {config.data_url or config.data}",
+        "records": f"{records}; {shape}, {manifest.copies_in_words()}",
+        **({POSITIVE_FACT: positive} if positive else {}),
+        "model": f"{config.model}{given}, {rate}, {batch}{weights}",
+        "strategy": f"{config.strategy}: {describe(strategy)}",
+        "precision": precision,
+        "threads": f"{threads} per process",
+        "input": f"train from {tier}{kept}{used[options.copies]}{changed}{tuned}",
+        "seed": f"{config.seed}{', deterministic' * config.deterministic}",
+        "run": config.run_dir,
+        "versions": f"tensorflow {tf.__version__}, keras {keras.__version__}",
+    }
+
+
+def markdown(facts: Mapping[str, str]) -> str:
+    """Returns facts as a table in Markdown, for TensorBoard."""
+    return "| | |\n|-|-|\n" + "\n".join(f"| {name} | {value} |" for name, value in facts.items())

@@ -1,0 +1,38 @@
+"""The flags of a training run become one frozen configuration."""
+
+from pathlib import Path
+from typing import Final
+
+from data_pipeline.settings import load_settings
+from tfrecords.manifest import Manifest
+from trainer.config import TrainConfig
+
+# --help shows the groups in the order in which they are imported.
+# isort: off
+from trainer.flags import data, model, optimisation, pipeline, devices, run
+
+# isort: on
+
+GROUPS: Final = (data, model, optimisation, pipeline, devices, run)
+
+
+def config_from_flags(folder: Path, manifest: Manifest) -> TrainConfig:
+    """Returns the configuration that the flags describe.
+
+    Args:
+        folder: of the data set, the demo's if --data was not given.
+        manifest: of the data set.
+
+    Raises:
+        InputError: a value is not allowed, or the data set's pipeline.json is damaged.
+    """
+    return TrainConfig.of(
+        data=str(folder),
+        run_dir=run.RUN_DIR.value or f"runs/{manifest.name}-{model.MODEL.value}",
+        **data.values(),
+        **model.values(),
+        **optimisation.values(),
+        **pipeline.values(load_settings(folder, manifest)),
+        **devices.values(),
+        **run.values(),
+    )

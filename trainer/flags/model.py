@@ -1,0 +1,33 @@
+"""Model.
+
+The flags that choose the network.
+"""
+
+from typing import Any
+
+from absl import flags
+
+from trainer.config import TrainConfig
+from trainer.models import MODELS, parse_model_args
+
+MODEL = flags.DEFINE_enum(
+    "model",
+    TrainConfig.model,
+    list(MODELS),
+    f"The architecture. {'. '.join(f'{name}: {model.description}' for name, model in MODELS.items())}.",
+)
+_MODEL_ARGS = flags.DEFINE_list(
+    "model_args",
+    [],
+    "Arguments of the model that differ from its defaults, as units=64,dropout=0.5. The defaults are "
+    + "; ".join(
+        f"{name}: {', '.join(f'{key}={value}' for key, value in model.args.items())}"
+        for name, model in MODELS.items()
+    )
+    + ".",
+)
+
+
+def values() -> dict[str, Any]:
+    """Returns what these flags say."""
+    return {"model": MODEL.value, "model_args": parse_model_args(_MODEL_ARGS.value)}
