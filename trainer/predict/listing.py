@@ -1,4 +1,4 @@
-"""What is to be predicted: files as they are named, and what stands below folders."""
+"""Lists the files to predict: those that are named, and all files in folders."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -19,9 +19,9 @@ class Found(NamedTuple):
     """A path that may be an image's.
 
     Attributes:
-        path: as given, or found below a folder.
+        path: as given, or found in a folder.
         named: whether it was given; then it must be an image.
-        problem: why it cannot be read, "" if nothing is known yet.
+        problem: why it cannot be read; "" if no reason is known yet.
     """
 
     path: str
@@ -30,10 +30,10 @@ class Found(NamedTuple):
 
 
 def list_files(paths: Sequence[Path]) -> list[Found]:
-    """Returns files as given, and all files below folders, sorted, without what systems leave there.
+    """Returns the files that are given, and all files in folders, sorted, without hidden system files.
 
-    Nothing is opened. Links are followed; what leads nowhere or cannot be looked into has a `problem`.
-    Below folders, pipes and devices are passed over.
+    No file is opened. Links are followed. A link that leads nowhere, and a folder that cannot be read, has a
+    `problem`. In folders, pipes and devices are skipped.
     """
     found: list[Found] = []
     for path in paths:
@@ -50,12 +50,12 @@ def list_files(paths: Sequence[Path]) -> list[Found]:
 
 
 def is_no_image(path: str, head: bytes) -> bool:
-    """Returns whether a file that is of no known kind of image is none to its owner either.
+    """Returns whether a file of no known image kind is meant to be something else, so that it may be skipped.
 
-    That is one with an ending, and not an image's; and of those without an ending, text.
+    It is if its name has an ending that no image has, or no ending and its content is text.
 
     Args:
-        path: its path; what follows the last point is no ending if it is a number, as in a DICOM UID.
+        path: its path; the part after the last point is no ending if it is a number, as in a DICOM UID.
         head: its first bytes.
     """
     ending = ending_of(path)
@@ -65,7 +65,7 @@ def is_no_image(path: str, head: bytes) -> bool:
 
 
 def named_as_dicom(path: str) -> bool:
-    """Returns whether a file is called a DICOM file, so that its name may hold a patient's."""
+    """Returns whether a file has the ending of a DICOM file; then its name may hold a patient's."""
     return ending_of(path) in _DICOM_ENDINGS
 
 
