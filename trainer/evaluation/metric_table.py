@@ -5,7 +5,7 @@ line, the training curves and the objectives of a search. The formulas stand els
 the metrics of a report, `epoch_metrics` those of each epoch.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -151,7 +151,7 @@ OF_AN_EPOCH: Final = tuple(
 
 
 def title_of(name: str) -> str:
-    """Returns a metric's title; its name where the table has none, as of a report or history of a later version."""
+    """Returns a metric's title, or its name where the table has none: in a history of another version."""
     return BY_NAME[name].title if name in BY_NAME else name
 
 
@@ -167,6 +167,17 @@ def meaning_of(metric: Metric, positive: str, other: str) -> str:
         return metric.meaning.replace("{positive}", positive).replace("{other}", other)
     meaning = metric.meaning.replace("{positive}", "the class").replace("{other}", "the other classes")
     return meaning + ", averaged over the classes" * metric.averaged
+
+
+def in_the_line(logs: Mapping[str, float], prefix: str = "") -> str:
+    """Returns an epoch's metrics as the progress line shows them: `loss 0.5124 acc 0.7500 auc 0.8123`.
+
+    Args:
+        logs: Of the epoch.
+        prefix: `PREFIX` for those of validation.
+    """
+    shown = [metric for metric in OF_AN_EPOCH if metric.in_the_line]
+    return " ".join(f"{metric.in_the_line} {logs[prefix + metric.name]:.4f}" for metric in shown)
 
 
 def names(metrics: Iterable[Metric]) -> tuple[str, ...]:
