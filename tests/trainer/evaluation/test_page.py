@@ -82,3 +82,22 @@ def test_the_positive_class_is_named_wherever_sensitivity_stands():
         "Recall (sensitivity) of COVID",
         "Precision of COVID",
     ]
+
+
+@pytest.mark.parametrize(("classes", "rows"), [(2, 0), (3, 3), (25, 20 + 25)])
+def test_each_class_has_its_row_and_of_many_the_weakest_come_first(classes, rows):
+    names = tuple(f"class {k:02}" for k in range(classes))
+    predictions = drawn(names=names, records=8 * classes)
+    numbers, said = summarised(predictions, None)
+    tables = render_page(numbers, {}).split('<div class="sheet classes">')[1:]
+    assert sum(table.split("</tbody>")[0].count("<tr>") - 1 for table in tables) == rows
+    assert ("All 25 classes" in said) == (classes == 25)
+    assert [row["name"] for row in numbers["per_class"]] == list(names if classes > 2 else ())
+    for row in numbers["per_class"]:
+        k = names.index(row["name"])
+        assert row["records"] == (predictions.labels == k).sum()
+        assert row["groups"] == len(
+            {g for g, y in zip(predictions.groups, predictions.labels, strict=True) if y == k}
+        )
+        for estimate in row["estimates"].values():
+            assert interval_text(estimate).replace(" ", "", 1) in said

@@ -256,6 +256,30 @@ def test_a_report_of_before_is_still_told():
     assert "*" not in text
 
 
+def test_the_note_of_an_older_report_is_a_warning(tmp_path, written):
+    numbers = report.read_report(written)
+    numbers["facts"]["note"] = "The figures are optimistic."
+    warnings = numbers["warnings"]
+    (tmp_path / "report.json").write_text(json.dumps(numbers))
+    read = report.read_report(tmp_path)
+    assert read["warnings"] == ["The figures are optimistic.", *warnings]
+    assert "note" not in read["facts"]
+    assert "warning: The figures are optimistic." in report.render_text(read)
+    (tmp_path / "report.json").write_text("[]")
+    with pytest.raises(InputError, match=r"cannot read .*report\.json"):
+        report.read_report(tmp_path)
+
+
+def test_of_many_classes_the_text_has_the_weakest():
+    names = tuple(f"class {k:02}" for k in range(12))
+    numbers, _ = summarised(drawn(names=names, records=200), None)
+    lines = report.render_text(numbers).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("the 5 classes of 12"))
+    told = [line[:8] for line in lines[start + 2 : start + 7]]
+    f1 = {row["name"]: row["estimates"]["f1"]["value"] for row in numbers["per_class"]}
+    assert told == sorted(f1, key=f1.__getitem__)[:5]
+
+
 def test_the_modules_import_without_their_heavy_friends(run_python):
     code = (
         "import sys; import trainer.evaluation.report; "
