@@ -4,6 +4,7 @@ import pytest
 from reports import PICTURES, Page, drawn, of_covid, summarised, write
 
 from trainer.evaluation import figures, report
+from trainer.evaluation.page import interval_text, render_page
 from trainer.evaluation.predictions import decide
 
 
