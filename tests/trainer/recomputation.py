@@ -53,15 +53,18 @@ def recomputed(folder, *, resamples):
         values = by_sklearn(labels, called, table, positive)
         ends = bootstrapped(groups, labels, called, table, positive, resamples, report["seed"])
         exact = exactly(groups, labels, called, table, positive)
-        out[key] = {name: _interval(value, ends[name], *exact[name]) for name, value in values.items()}
+        out[key] = {
+            name: _interval(value, ends[name], *exact[name], least=-(name == "mcc"))
+            for name, value in values.items()
+        }
     return out
 
 
-def _interval(value, ends, effective, exact):
+def _interval(value, ends, effective, exact, least=0):
     if np.isnan(value):
         return None, None, None
     low, high = ends
-    if effective >= 50 and high - low > 1e-9 and (exact is None or (low > 1e-9 and high < 1 - 1e-9)):
+    if effective >= 50 and high - low > 1e-9 and (exact is None or (low > least + 1e-9 and high < 1 - 1e-9)):
         return value, low, high
     return (value, None, None) if exact is None else (value, min(low, exact[0]), max(high, exact[1]))
 
@@ -73,6 +76,8 @@ def by_sklearn(y, called, table, positive):
     told = {
         "accuracy": metrics.accuracy_score(y, called),
         "loss": metrics.log_loss(y, table, labels=list(classes)),
+        # scikit-learn gives 0 where it is undefined.
+        "mcc": np.nan if min(map(len, map(set, (y, called)))) == 1 else metrics.matthews_corrcoef(y, called),
     }
     if positive is None:
         one_hot = label_binarize(y, classes=list(classes))
@@ -165,6 +170,14 @@ def exactly(groups, y, called, table, positive):
         below, above = (np.sqrt(((values - ends) ** 2).sum()) / len(parts) for ends in (lows, highs))
         return n.min(), (max(values.mean() - below, 0), min(values.mean() + above, 1))
 
+    def correlation():
+        there = [k for k in classes if (y == k).any()]
+        n, size = min(effective(y == k) for k in there), len(there)
+        share = (1 + (size - 1) * metrics.matthews_corrcoef(y, called)) / size
+        low = beta.ppf(0.025, share * size * n, (1 - share) * size * n + 1) if share > 0 else 0.0
+        high = beta.ppf(0.975, share * size * n + 1, (1 - share) * size * n) if share < 1 else 1.0
+        return n, tuple((size * end - 1) / (size - 1) for end in (low, high))
+
     everyone = np.ones(len(y), bool)
     return {
         "accuracy": mean([share(called == y, everyone)]),
@@ -175,6 +188,7 @@ def exactly(groups, y, called, table, positive):
         "precision": mean([share(y == k, called == k) for k in shown]),
         "f1": mean([f1(k) for k in shown]),
         "balanced_accuracy": mean([share(called == k, y == k) for k in classes]),
+        "mcc": correlation(),
         "loss": (effective(everyone), None),
         "brier": (effective(everyone), None),
     }

@@ -11,6 +11,40 @@ import tensorflow as tf
 Logs = dict[str, float]
 
 
+class MatthewsCorrelation(keras.metrics.Metric):
+    """Matthews correlation of the predicted with the true classes, as `intervals` has it in the report.
+
+    Where it is undefined, because all records are of one class or are predicted as one, it is 0, as Keras'
+    metrics are; the report calls it undefined.
+
+    Args:
+        classes: number of classes.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(name="mcc")
+        self._right = self.add_variable((), "zeros", name="right")
+        self._actual = self.add_variable((classes,), "zeros", name="actual")
+        self._predicted = self.add_variable((classes,), "zeros", name="predicted")
+
+    def update_state(self, label: Any, logits: Any, sample_weight: Any) -> None:
+        """Adds a batch; arguments as of `EpochMetrics.update`."""
+        label, predicted = tf.cast(label, tf.int64), tf.argmax(logits, axis=1)
+        self._right.assign_add(tf.reduce_sum(sample_weight * tf.cast(predicted == label, tf.float32)))
+        for sums, each in ((self._actual, label), (self._predicted, predicted)):
+            one_hot = tf.one_hot(each, sums.shape[0])
+            sums.assign_add(tf.reduce_sum(one_hot * sample_weight[:, None], axis=0))
+
+    def result(self) -> Any:
+        """Returns the correlation over the records so far."""
+        sums = (self._right, self._actual, self._predicted)
+        right, actual, predicted = (tf.cast(each, tf.float64) for each in sums)
+        total = tf.reduce_sum(actual)
+        covariance = total * right - tf.reduce_sum(actual * predicted)
+        spreads = (total**2 - tf.reduce_sum(each**2) for each in (actual, predicted))
+        return tf.math.divide_no_nan(covariance, tf.sqrt(tf.math.reduce_prod(list(spreads))))
+
+
 class EpochMetrics:
     """The metrics of `metric_table.OF_AN_EPOCH` over a pass. Each record counts once, padding not at all.
 
@@ -33,6 +67,8 @@ class EpochMetrics:
         # In the order of the versions that added them: `of_before` needs it.
         self._all: list[Any] = [self.loss, self.accuracy, self.auc]
         self._all += [self.weighted_loss] if self.weighted_loss else []
+        self.mcc = MatthewsCorrelation(classes)
+        self._all.append(self.mcc)
 
     def update(self, label: Any, logits: Any, loss: Any, weight: Any, of_training: Any = None) -> None:
         """Adds a batch.
@@ -48,6 +84,7 @@ class EpochMetrics:
             self.weighted_loss.update_state(loss, sample_weight=of_training)
         self.loss.update_state(loss, sample_weight=weight)
         self.accuracy.update_state(label, logits, sample_weight=weight)
+        self.mcc.update_state(label, logits, sample_weight=weight)
         probability = tf.nn.softmax(logits)
         if self.classes > 2:
             self.auc.update_state(tf.one_hot(label, self.classes), probability, sample_weight=weight)

@@ -164,6 +164,23 @@ def _ratio(above: Floats, below: Floats) -> Floats:
     return np.divide(above, below, out=np.full_like(below, np.nan), where=below != 0)
 
 
+def _correlation(total: Floats, right: Floats, actual: Floats, predicted: Floats) -> Floats:
+    """Matthews correlation, NaN where all records are of one class, or predicted as one.
+
+    Args:
+        total: float64 [R], records.
+        right: float64 [R], records that are predicted right.
+        actual: float64 [R, K], records of each class.
+        predicted: float64 [R, K], records predicted as each class.
+
+    Source: Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient",
+    Computational Biology and Chemistry 28 (2004); with two classes it is Matthews' coefficient.
+    """
+    covariance = total * right - (actual * predicted).sum(axis=1)
+    spreads = [total**2 - (each**2).sum(axis=1) for each in (actual, predicted)]
+    return _ratio(covariance, np.sqrt(spreads[0] * spreads[1]))
+
+
 class _Ranking:
     """One class's records, sorted once by falling score, to be weighed many times."""
 
@@ -246,6 +263,7 @@ class _GroupSums:
             "accuracy": right / total,
             **{name: each.mean(axis=1) for name, each in of_classes.items()},
             "balanced_accuracy": recall.mean(axis=1),
+            "mcc": _correlation(total, right, actual, predicted),
             "loss": loss / total,
             "brier": brier / total,
         }, of_classes
@@ -256,12 +274,17 @@ class _GroupSums:
         `parts` are the `exact_parts`.
         """
         total, right = self._sums[:, :1], self._sums[:, 1:2]
-        actual, _, tp = self._class_sums()
+        actual, predicted, tp = self._class_sums()
         everyone = float(exact.effective_groups(total)[0])
+        there = actual[:, actual.any(axis=0)]  # the classes that have records
+        rarest = float(exact.effective_groups(there).min())
+        of_classes = (each.sum(axis=0, keepdims=True) for each in (actual, predicted))
+        value = _correlation(total.sum(axis=0), right.sum(axis=0), *of_classes)
         return {
             "accuracy": _mean(*_of_shares(right, total)),
             **{name: _mean(values, each) for name, (values, each) in parts.items()},
             "balanced_accuracy": _mean(*_of_shares(tp, actual)),
+            "mcc": (rarest, exact.correlation(float(value[0]), rarest, max(2, there.shape[1]))),
             "loss": (everyone, None),
             "brier": (everyone, None),
         }

@@ -113,6 +113,13 @@ METRICS: Final = (
         "mean over the classes of the share of each that is predicted right",
     ),
     Metric(
+        "mcc",
+        "MCC",
+        "Matthews correlation of the predicted with the true classes; 1 is perfect, 0 is chance",
+        bounds=(-1.0, 1.0),
+        of_an_epoch=True,
+    ),
+    Metric(
         "loss",
         "Cross-entropy loss",
         "in nats; 0 is perfect",

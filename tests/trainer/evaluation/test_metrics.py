@@ -54,6 +54,8 @@ def by_sklearn(p, threshold):
         "precision": sklearn_metrics.precision_score(y, called, **averaged),
         "f1": sklearn_metrics.f1_score(y, called, **averaged),
         "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(y, called),
+        # scikit-learn gives 0 where it is undefined.
+        "mcc": np.nan if len(set(called)) == 1 else sklearn_metrics.matthews_corrcoef(y, called),
         "loss": sklearn_metrics.log_loss(y, p.probabilities),
         "brier": sklearn_metrics.brier_score_loss(y, scores),
     }
@@ -76,8 +78,8 @@ def by_sklearn(p, threshold):
 def test_values_are_scikit_learns(predictions, threshold):
     expected = by_sklearn(predictions, threshold)
     found = estimates(predictions, threshold, resamples=50)
-    assert {name: e.value for name, e in found.items()} == pytest.approx(expected, abs=1e-12)
-    assert point_values(predictions, threshold) == pytest.approx(expected, abs=1e-12)
+    assert {name: e.value for name, e in found.items()} == pytest.approx(expected, abs=1e-12, nan_ok=True)
+    assert point_values(predictions, threshold) == pytest.approx(expected, abs=1e-12, nan_ok=True)
     matrix = sklearn_metrics.confusion_matrix(predictions.labels, decide(predictions, threshold))
     np.testing.assert_array_equal(metrics.confusion(predictions, threshold), matrix)
 
@@ -141,7 +143,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
 def test_a_class_without_records_leaves_its_metrics_undefined():
     found = estimates(binary([0.8, 0.3, 0.6], [1, 1, 1]), 0.5, resamples=50)
     undefined = {name for name, estimate in found.items() if np.isnan(estimate.value)}
-    assert undefined == {"auroc", "specificity", "balanced_accuracy"}
+    assert undefined == {"auroc", "specificity", "balanced_accuracy", "mcc"}
     assert all(found[name].undefined == 50 and np.isnan(found[name].low) for name in undefined)
     assert found["sensitivity"].value == pytest.approx(2 / 3)
 

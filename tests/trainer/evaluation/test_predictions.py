@@ -34,6 +34,7 @@ def test_what_is_told_is_of_the_positive_class_as_scikit_learn_has_it():
         "accuracy": sklearn_metrics.accuracy_score(y, called),
         "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(y, called),
         "brier": sklearn_metrics.brier_score_loss(y == 0, score),
+        "mcc": sklearn_metrics.matthews_corrcoef(y, called),
         "loss": sklearn_metrics.log_loss(y, of_covid.probabilities),
     }
     assert point_values(of_covid, 0.3) == pytest.approx(expected, abs=1e-12)
