@@ -22,7 +22,7 @@ from trainer.inference import Probabilities, load_predictor
 from trainer.run import Result, Run
 
 _MISTAKES: Final = 12  # pictures in the report
-_ALIKE: Final = 0.01  # records whose probabilities are this close are not told apart
+_ALIKE: Final = 0.01  # a model whose probabilities differ by less tells no records apart
 _NOTHING_LEARNED: Final = (
     "The model gives all images the same probabilities: it has learned nothing from them. Train anew with "
     "another --seed, a lower --learning_rate, or --schedule=cosine --warmup_epochs=1"

@@ -14,7 +14,7 @@ from trainer.evaluation.predictions import Floats
 Interval = tuple[float, float]
 
 _TAIL = 0.025
-# Below these numbers of groups a simulation of coverage found less than 93%.
+# Below these numbers of groups the coverage was less than 93% in a simulation.
 _TOO_FEW_TO_SCORE = 10
 _TOO_FEW_TO_ADD = 20
 _Z = 1.959963984540054  # The normal distribution's 97.5% quantile.

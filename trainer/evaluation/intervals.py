@@ -113,10 +113,10 @@ def estimates_of_classes(
     exact_parts = sums.exact_parts()
     exactly = sums.exactly(exact_parts)
     point, points = sums.measure_both(np.ones((1, sums.groups)))
-    found = {
+    overall = {
         name: _estimate(name, float(value[0]), samples[name], exactly[name]) for name, value in point.items()
     }
-    return found, [
+    return overall, [
         {
             name: _estimate(name, float(points[name][0, k]), of_classes[name][:, k], exact_parts[name][1][k])
             for name in names(OF_A_CLASS)

@@ -1,4 +1,4 @@
-"""The table of metrics: what each one is called, what it says, and how it is shown.
+"""The table of metrics: the name of each, its meaning, and how it is shown.
 
 Everything that lists metrics reads it: the report, its page and text, TensorBoard, the history, the progress
 line, the training curves and the objectives of a search. The formulas stand elsewhere: `intervals` computes

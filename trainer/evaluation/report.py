@@ -268,17 +268,17 @@ def _default_decision(predictions: Predictions, resamples: int, seed: int) -> tu
     ]
 
 
-def _decision(predictions: Predictions, threshold: float | None, found: Mapping[str, Estimate]) -> Report:
+def _decision(predictions: Predictions, threshold: float | None, measured: Mapping[str, Estimate]) -> Report:
     """The estimates and the confusion matrix at one threshold, ready for JSON."""
     return {
         "threshold": threshold,
         "confusion": metrics.confusion(predictions, threshold).tolist(),
-        "estimates": _estimates_json(found),
+        "estimates": _estimates_json(measured),
     }
 
 
-def _estimates_json(found: Mapping[str, Estimate]) -> Report:
-    return {name: _estimate_json(estimate) for name, estimate in found.items()}
+def _estimates_json(measured: Mapping[str, Estimate]) -> Report:
+    return {name: _estimate_json(estimate) for name, estimate in measured.items()}
 
 
 def _estimate_json(estimate: Estimate) -> dict[str, float | int | str | None]:

@@ -13,7 +13,7 @@ from tfrecords.images.decode import decode
 from tfrecords.images.kinds import HEAD_BYTES, DecodeError, check_kind, is_dicom
 from trainer.evaluation.evaluate_run import load_result
 from trainer.inference import BATCH_SIZE
-from trainer.predict.listing import Found, is_no_image, list_files, named_as_dicom
+from trainer.predict.listing import ListedFile, is_no_image, list_files, named_as_dicom
 from trainer.run import Run
 
 _MOST_WAITING: Final = 1024  # the most files that wait for a full batch, if few of them can be used
@@ -65,7 +65,7 @@ def predict_files(run: Run, paths: Sequence[Path]) -> Iterator[Outcome]:
     return predict_listed(run, list_files(paths))
 
 
-def predict_listed(run: Run, files: Sequence[Found]) -> Iterator[Outcome]:
+def predict_listed(run: Run, files: Sequence[ListedFile]) -> Iterator[Outcome]:
     """Yields the outcome of each file: predictions and files left out in order, skipped ones before them.
 
     Each file is read once, when its turn comes, so a file may also be a pipe; memory does not grow.
@@ -99,11 +99,11 @@ def predict_listed(run: Run, files: Sequence[Found]) -> Iterator[Outcome]:
         waiting.clear()
         images.clear()
 
-    for number, found in enumerate(files, 1):
+    for number, listed in enumerate(files, 1):
         position = f"file {number} of {len(files)}, a DICOM file (folders are read in sorted order)"
-        file, shown = Path(found.path), position if named_as_dicom(found.path) else found.path
+        file, shown = Path(listed.path), position if named_as_dicom(listed.path) else listed.path
         try:
-            data = _read(found)
+            data = _read(listed)
             if data is None:
                 yield Skipped(file)
                 continue
@@ -126,21 +126,21 @@ def predict_listed(run: Run, files: Sequence[Found]) -> Iterator[Outcome]:
     yield from batch_outcomes()
 
 
-def _read(found: Found) -> bytes | None:
+def _read(listed: ListedFile) -> bytes | None:
     """Returns the bytes of a file; None if it is no image and was found in a folder.
 
     Raises:
         DecodeError: it is no image, but was named, or looks like one.
         OSError: it cannot be read.
     """
-    if found.problem:
-        raise DecodeError(found.problem)
-    with open(found.path, "rb") as file:  # noqa: PTH123 - a Path takes as long
+    if listed.problem:
+        raise DecodeError(listed.problem)
+    with open(listed.path, "rb") as file:  # noqa: PTH123 - a Path takes as long
         head = file.read(HEAD_BYTES)
         try:
-            check_kind(head, quote=not named_as_dicom(found.path))
+            check_kind(head, quote=not named_as_dicom(listed.path))
         except DecodeError:
-            if not found.named and is_no_image(found.path, head):
+            if not listed.named and is_no_image(listed.path, head):
                 return None
             raise
         return head + file.read()

@@ -15,7 +15,7 @@ _IMAGE_ENDINGS: Final = _DICOM_ENDINGS | {
 _CONTROL: Final = frozenset(range(32)) - set(b"\t\n\f\r\x1b")  # bytes that text does not have
 
 
-class Found(NamedTuple):
+class ListedFile(NamedTuple):
     """A path that may be an image's.
 
     Attributes:
@@ -29,24 +29,24 @@ class Found(NamedTuple):
     problem: str = ""
 
 
-def list_files(paths: Sequence[Path]) -> list[Found]:
+def list_files(paths: Sequence[Path]) -> list[ListedFile]:
     """Returns the files that are given, and all files in folders, sorted, without hidden system files.
 
     No file is opened. Links are followed. A link that leads nowhere, and a folder that cannot be read, has a
     `problem`. In folders, pipes and devices are skipped.
     """
-    found: list[Found] = []
+    listed: list[ListedFile] = []
     for path in paths:
         name = str(path)
         try:
             is_folder = path.is_dir()
             path.stat()
         except OSError as error:
-            found.append(Found(name, True, error.strerror or "cannot be read"))
+            listed.append(ListedFile(name, True, error.strerror or "cannot be read"))
             continue
-        below = list(_below(name, frozenset())) if is_folder else [Found(name, True)]
-        found += below or [Found(name, True, "a folder without files")]
-    return found
+        below = list(_below(name, frozenset())) if is_folder else [ListedFile(name, True)]
+        listed += below or [ListedFile(name, True, "a folder without files")]
+    return listed
 
 
 def is_no_image(path: str, head: bytes) -> bool:
@@ -75,16 +75,16 @@ def ending_of(path: str) -> str:
     return "" if ending[1:].isdigit() else ending
 
 
-def _below(folder: str, parents: frozenset[tuple[int, int]]) -> Iterator[Found]:
+def _below(folder: str, parents: frozenset[tuple[int, int]]) -> Iterator[ListedFile]:
     try:
         status = os.stat(folder)  # noqa: PTH116
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
-        yield Found(folder, False, f"a folder that cannot be read: {error.strerror}")
+        yield ListedFile(folder, False, f"a folder that cannot be read: {error.strerror}")
         return
     here = (status.st_dev, status.st_ino)
     if here in parents:
-        yield Found(folder, False, "a symbolic link to a folder above it")
+        yield ListedFile(folder, False, "a symbolic link to a folder above it")
         return
     for entry in entries:
         if clutter(entry.name):
@@ -93,8 +93,8 @@ def _below(folder: str, parents: frozenset[tuple[int, int]]) -> Iterator[Found]:
             if entry.is_dir():
                 yield from _below(entry.path, parents | {here})
             elif entry.is_file():
-                yield Found(entry.path, False)
+                yield ListedFile(entry.path, False)
             elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
-                yield Found(entry.path, False, "a symbolic link that leads nowhere")
+                yield ListedFile(entry.path, False, "a symbolic link that leads nowhere")
         except OSError as error:
-            yield Found(entry.path, False, error.strerror or "cannot be read")
+            yield ListedFile(entry.path, False, error.strerror or "cannot be read")

@@ -11,11 +11,11 @@ from trainer.evaluation.predictions import decide, worst_mistakes
 
 
 def test_the_marks_of_the_thresholds_lie_where_the_positive_class_has_them():
-    labels, called = of_covid().labels, decide(of_covid(), 0.4)
-    sensitivity, alarms = (called[labels == 0] == 0).mean(), (called[labels == 1] == 0).mean()
-    precision = (labels[called == 0] == 0).mean()
+    labels, predicted = of_covid().labels, decide(of_covid(), 0.4)
+    sensitivity, fpr = (predicted[labels == 0] == 0).mean(), (predicted[labels == 1] == 0).mean()
+    precision = (labels[predicted == 0] == 0).mean()
     for figure, x, y in (
-        (figures.roc(of_covid(), {"at": 0.4}), alarms, sensitivity),
+        (figures.roc(of_covid(), {"at": 0.4}), fpr, sensitivity),
         (figures.precision_recall(of_covid(), {"at": 0.4}), sensitivity, precision),
     ):
         (mark,) = (line for line in figure.axes[0].get_lines() if line.get_label() == "at")

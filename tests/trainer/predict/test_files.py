@@ -12,7 +12,7 @@ from PIL import Image
 
 from tfrecords.errors import InputError
 from trainer.predict.files import LeftOut, Prediction, Skipped, predict_files, predict_listed
-from trainer.predict.listing import Found
+from trainer.predict.listing import ListedFile
 from trainer.run import Run
 
 pytestmark = pytest.mark.slow
@@ -152,7 +152,7 @@ def test_many_that_are_left_out_do_not_wait_for_a_full_batch(run, image_folder, 
     def each():
         for path in [whole, *[gone] * 7]:
             looked_at.append(path)
-            yield Found(str(path), True)
+            yield ListedFile(str(path), True)
 
     class Files(list):
         __iter__ = lambda _: each()  # noqa: E731
