@@ -13,27 +13,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tfrecords.text.fonts import font_of, has_font, own_font
+from tfrecords.text.fonts import has_font
 from tfrecords.text.names import WIDTH, drawn_names, wrapped
 from trainer.evaluation import metrics
+from trainer.evaluation.drawing import (
+    BLUE,
+    FAINT,
+    GREEN,
+    INK,
+    ORANGE,
+    SKY,
+    joins_letters,
+    message,
+    new_figure,
+    plain_text,
+    style_panel,
+)
 from trainer.evaluation.intervals import class_ranking
+from trainer.evaluation.metric_table import OF_AN_EPOCH, PREFIX, names, title_of
 from trainer.evaluation.predictions import Floats, Ints, Predictions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
-BLUE, ORANGE, GREEN, SKY = "#0072B2", "#D55E00", "#009E73", "#56B4E9"
 _CYCLE = (BLUE, ORANGE, GREEN, SKY, "#CC79A7", "#E69F00")
-_INK, _FAINT, _GRID, _LIGHT_BOX = "#1f2430", "#6b7280", "#e5e7eb", "#181818"
-_TITLES = {
-    "loss": "Loss",
-    "accuracy": "Accuracy",
-    "auc": "AUC",
-    "learning_rate": "Learning rate",
-}
-_POINT_STYLES = (("o", ORANGE), ("D", _INK))
+_LIGHT_BOX = "#181818"
+_LEARNING_RATE = "learning_rate"  # A column of the history that is no metric.
+_POINT_STYLES = (("o", ORANGE), ("D", INK))
 _LEGEND_LIMIT = 12  # Classes named in a legend; more would cover the curves.
 _LONG_LEGEND = 4  # Lines that names may take in it beyond one each; with more it stands beside them.
 _TEXT_LIMIT = 20  # Classes whose cells a confusion matrix still writes out.
@@ -52,7 +59,7 @@ def png(figure: "Figure", *, dpi: int = 144) -> bytes:
 
 
 def best_epoch(history: Sequence[Mapping[str, float]]) -> int | None:
-    """The epoch with the lowest `val_loss`, if the history has one."""
+    """The epoch with the lowest validation loss, if the history has one."""
     losses = _column(history, "val_loss")
     if not np.isfinite(losses).any():
         return None
@@ -60,33 +67,34 @@ def best_epoch(history: Sequence[Mapping[str, float]]) -> int | None:
 
 
 def training_curves(history: Sequence[Mapping[str, float]], best: int | None = None) -> "Figure":
-    """Loss, accuracy, AUC and learning rate by epoch, whichever the history has.
+    """The metrics of an epoch and the learning rate by epoch, whichever the history has.
 
     Args:
         history: One row an epoch: `epoch` (else counted from 1) and metrics, `val_` before those of
             validation. Any metric with a validation partner gets a panel. NaN is a gap.
-        best: The epoch to mark; without it, the one with the lowest `val_loss`.
+        best: The epoch to mark; without it, the one with the lowest validation loss.
     """
     keys = list(dict.fromkeys(key for row in history for key in row))
-    drawn = [key for key in _TITLES if key in keys or f"val_{key}" in keys]
-    drawn += [key for key in keys if f"val_{key}" in keys and key not in _TITLES]
+    known = [*names(OF_AN_EPOCH), _LEARNING_RATE]
+    drawn = [key for key in known if key in keys or PREFIX + key in keys]
+    drawn += [key for key in keys if PREFIX + key in keys and key not in known]
     if not drawn:
-        return _message("No training history was kept for this run.")
+        return message("No training history was kept for this run.")
     epochs = _epochs(history)
     best = best_epoch(history) if best is None else best
     columns = min(len(drawn), 2)
     rows = -(-len(drawn) // columns)
-    figure = _figure(4.8 * columns, 3.0 * rows)
+    figure = new_figure(4.8 * columns, 3.0 * rows)
     for index, key in enumerate(drawn):
         axes = figure.add_subplot(rows, columns, index + 1)
-        _style(axes, _TITLES.get(key, key), "Epoch", "")
-        shape = "steps-mid" if key == "learning_rate" else "default"
-        _curve_panel(axes, epochs, _column(history, key), _column(history, f"val_{key}"), shape)
+        style_panel(axes, "Learning rate" if key == _LEARNING_RATE else title_of(key), "Epoch", "")
+        shape = "steps-mid" if key == _LEARNING_RATE else "default"
+        _curve_panel(axes, epochs, _column(history, key), _column(history, PREFIX + key), shape)
         if best is not None and best in epochs:
-            axes.axvline(best, color=_FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-            at = _column(history, f"val_{key}")[epochs == best][0]
+            axes.axvline(best, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+            at = _column(history, PREFIX + key)[epochs == best][0]
             note = f"best epoch {best}" + (f": {at:.4g}" if np.isfinite(at) else "")
-            axes.set_title(note, loc="right", fontsize=9, color=_FAINT)
+            axes.set_title(note, loc="right", fontsize=9, color=FAINT)
     return figure
 
 
@@ -101,20 +109,20 @@ def confusion_matrices(class_names: Sequence[str], matrices: Mapping[str, Ints])
     width = _ACROSS.get(len(names), WIDTH)
     names = [_lines(name, width) for name in names]
     size = min(max(3.9, 0.6 * len(names) + 1.6), 9)
-    figure = _figure((size + 0.2) * len(matrices), size)
+    figure = new_figure((size + 0.2) * len(matrices), size)
     for index, (title, matrix) in enumerate(matrices.items()):
         axes = figure.add_subplot(1, len(matrices), index + 1)
         of_row = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
         axes.imshow(of_row, cmap="Blues", vmin=0, vmax=1.15)
         numbered = ", by the class's number" * (len(names) > _AXIS_LIMIT)
-        _style(axes, title, f"Predicted{numbered}", f"True{numbered}" if index == 0 else "")
+        style_panel(axes, title, f"Predicted{numbered}", f"True{numbered}" if index == 0 else "")
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
         if len(names) <= _AXIS_LIMIT:
             axes.set_xticks(range(len(names)), names, rotation=0 if len(names) < 4 else 90)
             axes.set_yticks(range(len(names)), names, rotation=90 if len(names) < 4 else 0, va="center")
-            _plain_text(*axes.get_xticklabels(), *axes.get_yticklabels())
+            plain_text(*axes.get_xticklabels(), *axes.get_yticklabels())
         if len(names) <= _TEXT_LIMIT:
             _cell_texts(axes, matrix, of_row)
     return figure
@@ -128,17 +136,17 @@ def roc(predictions: Predictions, thresholds: Mapping[str, float], caption: str 
         thresholds: Of two classes, name to threshold of the decisions to mark on the curve.
         caption: What the legend says of the curve of two classes, such as its AUROC.
     """
-    figure = _figure(5.2, 5.2)
+    figure = new_figure(5.2, 5.2)
     axes = figure.add_subplot()
-    alarms, found = "false positive rate", "true positive rate"
+    fpr, tpr = "false positive rate", "true positive rate"
     if predictions.binary:
         names = drawn(predictions.class_names)
         positive, other = names[predictions.positive], names[1 - predictions.positive]
-        alarms, found = f"share of {other} called {positive}", f"share of {positive} found"
-    false, true = _lines(f"1 - specificity ({alarms})", 50), _lines(f"Sensitivity ({found})", 50)
-    _style(axes, "ROC curve", false, true)
-    axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, linestyle=(0, (2, 3)), label="chance")
-    _class_curves(axes, predictions, metrics.roc_curve, "AUROC", caption)
+        fpr, tpr = (f"share of {name} predicted as {positive}" for name in (other, positive))
+    x, y = _lines(f"1 - specificity ({fpr})", 50), _lines(f"Sensitivity ({tpr})", 50)
+    style_panel(axes, "ROC curve", x, y)
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (2, 3)), label="chance")
+    _class_curves(axes, predictions, metrics.roc_curve, "auroc", caption)
     for name, threshold, style in _marked(thresholds):
         tn, fp, fn, tp = metrics.outcomes(predictions, threshold)
         if tn + fp and fn + tp:
@@ -151,16 +159,16 @@ def precision_recall(
     predictions: Predictions, thresholds: Mapping[str, float], caption: str = ""
 ) -> "Figure":
     """The precision-recall curve, or one a class; arguments as in `roc`."""
-    figure = _figure(5.2, 5.2)
+    figure = new_figure(5.2, 5.2)
     axes = figure.add_subplot()
     of = f" of {drawn(predictions.class_names)[predictions.positive]}" if predictions.binary else ""
-    _style(
+    style_panel(
         axes, "Precision-recall curve", _lines(f"Recall (sensitivity){of}", 50), _lines(f"Precision{of}", 50)
     )
     if predictions.binary:
         share = float((predictions.labels == predictions.positive).mean())
-        axes.axhline(share, color=_FAINT, linewidth=1, linestyle=(0, (2, 3)), label="chance")
-    _class_curves(axes, predictions, metrics.pr_curve, "AUPRC", caption)
+        axes.axhline(share, color=FAINT, linewidth=1, linestyle=(0, (2, 3)), label="chance")
+    _class_curves(axes, predictions, metrics.pr_curve, "auprc", caption)
     for name, threshold, style in _marked(thresholds):
         _, fp, fn, tp = metrics.outcomes(predictions, threshold)
         if tp + fp and tp + fn:
@@ -170,20 +178,20 @@ def precision_recall(
 
 
 def reliability(predictions: Predictions, thresholds: Mapping[str, float]) -> "Figure":
-    """Predicted probability against what came true, beside a histogram of the probabilities.
+    """Predicted probability against the share that is of the class, beside a histogram of the probabilities.
 
-    Of two classes the positive class's probability; of more, the highest one of each record.
+    With two classes the probability is the positive class's; with more it is the highest one of each record.
     """
     curve = metrics.reliability_curve(predictions)
-    figure = _figure(9.6, 4.6)
+    figure = new_figure(9.6, 4.6)
     left, right = figure.subplots(1, 2)
     names = drawn(predictions.class_names)
     positive = names[predictions.positive]
-    truth = f"Share that is {positive}" if predictions.binary else "Share that is right"
-    claim = f"Predicted probability of {positive}" if predictions.binary else "Highest probability"
-    truth, claim = _lines(truth, 40), _lines(claim, 40)
-    _style(left, "Reliability", claim, truth)
-    left.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, linestyle=(0, (2, 3)), label="perfect")
+    truth = f"Share that is {positive}" if predictions.binary else "Share that is predicted right"
+    given = f"Predicted probability of {positive}" if predictions.binary else "Highest probability"
+    truth, given = _lines(truth, 40), _lines(given, 40)
+    style_panel(left, "Reliability", given, truth)
+    left.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (2, 3)), label="perfect")
     left.vlines(curve.predicted, curve.low, curve.high, color=BLUE, linewidth=2, alpha=0.35)
     label = f"observed, with 95% intervals (ECE {curve.error:.3f})"
     left.plot(curve.predicted, curve.observed, "o-", color=BLUE, markersize=5, label=label)
@@ -191,9 +199,9 @@ def reliability(predictions: Predictions, thresholds: Mapping[str, float]) -> "F
         left.axvline(threshold, color=style["color"], linewidth=1.2, label=name, zorder=1)
         right.axvline(threshold, color=style["color"], linewidth=1.2)
     left.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    left.set_title(f"{len(predictions.ids):,} records", loc="right", fontsize=9, color=_FAINT)
+    left.set_title(f"{len(predictions.ids):,} records", loc="right", fontsize=9, color=FAINT)
     _legend(left, "best")
-    _style(right, "Probabilities given", claim, "Records")
+    style_panel(right, "Predicted probabilities", given, "Records")
     bins = np.linspace(0, 1, 21)
     if predictions.binary:
         order = (1 - predictions.positive, predictions.positive)
@@ -214,13 +222,15 @@ def gallery(images: npt.NDArray[np.uint8], captions: Sequence[tuple[str, str]]) 
         captions: n pairs of the caption and a fainter line below the image, such as its id.
     """
     if len(images) == 0:
-        return _message("No mistakes on this split.")
+        return message("No mistakes on this split.")
     columns = min(len(images), 4)
     rows = -(-len(images) // columns)
     height, width = images.shape[1:3]
     texts = [(_caption(caption), _lines(faint, 44)) for caption, faint in captions]
     most = max(sum(text.count("\n") + 1 for text in pair) for pair in texts)
-    figure = _figure(2.4 * columns, (2.4 * min(height / width, 1.6) + 0.6 + 0.13 * max(most - 3, 0)) * rows)
+    figure = new_figure(
+        2.4 * columns, (2.4 * min(height / width, 1.6) + 0.6 + 0.13 * max(most - 3, 0)) * rows
+    )
     figure.set_facecolor(_LIGHT_BOX)
     for index, (image, (caption, faint)) in enumerate(zip(images, texts, strict=True)):
         axes = figure.add_subplot(rows, columns, index + 1)
@@ -230,37 +240,8 @@ def gallery(images: npt.NDArray[np.uint8], captions: Sequence[tuple[str, str]]) 
         axes.spines[:].set_visible(False)
         axes.set_title(caption, fontsize=8.5, color="white")
         axes.set_xlabel(faint, fontsize=7, color="#a3a3a3")
-        _plain_text(axes.title, axes.xaxis.label)
+        plain_text(axes.title, axes.xaxis.label)
     return figure
-
-
-def _figure(width: float, height: float) -> "Figure":
-    """An empty white figure, in inches."""
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)  # inches
-    return Figure(figsize=(width, height), layout=layout, facecolor="white")
-
-
-def _message(text: str) -> "Figure":
-    """A small figure that says why there is nothing to draw."""
-    figure = _figure(6, 1.2)
-    figure.text(0.5, 0.5, text, ha="center", va="center", color=_FAINT, fontsize=11)
-    return figure
-
-
-def _style(axes: "Axes", title: str, x: str, y: str) -> None:
-    """The look that all panels share."""
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)
-    axes.set_xlabel(x, fontsize=9.5, color=_INK)
-    axes.set_ylabel(y, fontsize=9.5, color=_INK)
-    axes.tick_params(labelsize=9, color=_GRID, labelcolor=_INK)
-    axes.grid(color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_GRID)
-    _plain_text(axes.xaxis.label, axes.yaxis.label, axes.title)
 
 
 def _curve_panel(
@@ -291,31 +272,39 @@ def _cell_texts(axes: "Axes", matrix: Ints, of_row: Floats) -> None:
     """Writes each cell's count, and below it its share of the row."""
     big = 15 if len(matrix) < 4 else max(6, 12 - 0.3 * len(matrix))
     for (row, column), count in np.ndenumerate(matrix):
-        color = "white" if of_row[row, column] > 0.6 else _INK
+        color = "white" if of_row[row, column] > 0.6 else INK
         where: dict[str, Any] = {"ha": "center", "color": color}
         axes.text(column, row, f"{count:,}", va="bottom", fontsize=big, **where)
         share = f"{of_row[row, column]:.1%}"
         axes.text(column, row + 0.06, share, va="top", fontsize=big * 0.65, **where)
 
 
-def _class_curves(axes: "Axes", predictions: Predictions, curve: Any, measure: str, caption: str) -> None:
-    """Draws `curve` of the positive class, or of every class where there are more than two."""
+def _class_curves(axes: "Axes", predictions: Predictions, curve: Any, metric: str, caption: str) -> None:
+    """Draws `curve` of the positive class, or of every class if there are more than two.
+
+    Args:
+        axes: The panel.
+        predictions: The records.
+        curve: `metrics.roc_curve` or `metrics.pr_curve`.
+        metric: The area below it, "auroc" or "auprc".
+        caption: What the legend says of the curve of two classes; "": the area.
+    """
     binary, names = predictions.binary, drawn(predictions.class_names)
     for index in [predictions.positive] if binary else range(len(predictions.class_names)):
         if not metrics.ranks_both(predictions, index):
             continue
-        value = class_ranking(predictions, index)[0 if measure == "AUROC" else 1]
-        label = f"{measure} {value:.3f}"
+        value = class_ranking(predictions, index)[0 if metric == "auroc" else 1]
+        label = f"{title_of(metric)} {value:.3f}"
         label = (caption or label) if binary else _lines(f"{label} {names[index]}", WIDTH + 12)
         x, y = curve(predictions, index)
-        steps = "default" if measure == "AUROC" else "steps-post"
+        steps = "default" if metric == "auroc" else "steps-post"
         color = _CYCLE[index % len(_CYCLE)] if not binary else BLUE
         lines = ("-", "--", ":")
         style = lines[index // len(_CYCLE) % 3] if not binary else "-"
         axes.plot(x, y, color=color, linestyle=style, linewidth=2, drawstyle=steps, label=label)
     if not any(metrics.ranks_both(predictions, k) for k in range(len(predictions.class_names))):
         note = "undefined: all records are of one class"
-        axes.text(0.5, 0.5, note, ha="center", color=_FAINT)
+        axes.text(0.5, 0.5, note, ha="center", color=FAINT)
 
 
 def _marked(thresholds: Mapping[str, float]) -> list[tuple[str, float, dict[str, Any]]]:
@@ -344,24 +333,17 @@ def _legend(axes: "Axes", where: Any, **place: Any) -> None:
     """A frameless legend whose texts are no TeX."""
     legend = axes.legend(loc=where, fontsize=8.5, frameon=True, framealpha=0.85, **place)
     legend.get_frame().set_edgecolor("none")
-    _plain_text(*legend.get_texts())
+    plain_text(*legend.get_texts())
 
 
 def drawn(class_names: Sequence[str]) -> list[str]:
     """What stands for each class in the pictures; see `tfrecords.text.names`."""
-    return drawn_names(class_names, shapes=_shapes())
+    return drawn_names(class_names, shapes=joins_letters())
 
 
 def is_drawn(text: str) -> bool:
     """Whether a font has all letters of a text."""
-    return has_font(text, shapes=_shapes())
-
-
-def _shapes() -> bool:
-    """Whether this matplotlib, of 3.11 or later, joins letters and turns their order round."""
-    from matplotlib import ft2font
-
-    return hasattr(ft2font, "__libraqm_version__")
+    return has_font(text, shapes=joins_letters())
 
 
 def _lines(text: str, width: int = WIDTH) -> str:
@@ -372,17 +354,6 @@ def _lines(text: str, width: int = WIDTH) -> str:
 def _caption(text: str) -> str:
     """Each line of a caption in lines that a picture of the gallery has room for."""
     return "\n".join(_lines(line, 34) for line in text.split("\n"))
-
-
-def _plain_text(*texts: "Text") -> None:
-    """A class may be called `$x_1$`, and have letters that the usual font lacks."""
-    for text in texts:
-        text.set_parse_math(False)
-        font = None if text.get_text().isascii() else font_of(text.get_text(), shapes=_shapes())
-        if font not in (None, own_font()):
-            properties = text.get_fontproperties().copy()
-            properties.set_file(str(font))
-            text.set_fontproperties(properties)
 
 
 def _epochs(history: Sequence[Mapping[str, float]]) -> Floats:

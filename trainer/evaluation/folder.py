@@ -1,4 +1,4 @@
-"""The folder of a report: its files appear whole, and all together where it is new."""
+"""Writes the folder of a report: each file appears whole, and in a new folder all appear together."""
 
 import shutil
 from collections.abc import Mapping
@@ -9,15 +9,15 @@ from tfrecords.files.atomic import publish, publish_folder, temporary_path
 
 
 def write_folder(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Puts whole files under their names, in the given order; a new directory appears with all of them.
+    """Writes files in the given order, each whole; a new directory appears with all of them.
 
     Raises:
         InputError: It cannot be written.
     """
-    place = directory.resolve()  # a link is followed, not replaced
+    place = directory.resolve()  # follow a link instead of replacing it
     try:
         there = place.exists()
-        beside = place if there else place.parent  # a directory that is there may be a disk of its own
+        beside = place if there else place.parent  # an existing directory may be on another disk
         beside.mkdir(parents=True, exist_ok=True)
         partial = temporary_path(beside / place.name)
         shutil.rmtree(partial, ignore_errors=True)
@@ -41,7 +41,7 @@ def write_folder(directory: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _appears(partial: Path, place: Path) -> bool:
-    """Gives a whole directory its name; False if another process was faster."""
+    """Gives the complete directory its name; returns False if another process was faster."""
     try:
         publish_folder(partial, place)
     except OSError:

@@ -7,131 +7,57 @@ from typing import Any
 
 from tfrecords.errors import first_names
 from tfrecords.text.names import isolated
+from trainer.evaluation.document import document, facts_table
+from trainer.evaluation.metric_table import BY_NAME, METRICS, OF_A_CLASS, Metric, meaning_of, title_of
 
-CSS = """
-:root { color-scheme: light dark; --page: #f6f7f9; --card: #ffffff; --ink: #1b2130;
-  --faint: #5d6675; --line: #e2e5ea; --accent: #0072b2; --track: #e8ebf0;
-  --warn: #fff4dc; --warn-ink: #6b4a00; --warn-line: #f0d48f; }
-@media (prefers-color-scheme: dark) { :root { --page: #0e0e0e; --card: #181818; --ink: #ececec;
-  --faint: #a3a3a3; --line: #2d2d2d; --accent: #56b4e9; --track: #2d2d2d;
-  --warn: #33290f; --warn-ink: #f3d58a; --warn-line: #5c4a1a; }
-  figure.chart img { filter: invert(0.905) hue-rotate(180deg); } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); overflow-wrap: anywhere;
-  font: 15px/1.55 system-ui, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 40px 24px 64px; }
-h1 { font-size: 30px; line-height: 1.2; margin: 2px 0 6px; letter-spacing: -0.01em; }
-h2 { font-size: 19px; margin: 40px 0 12px; }
-p { margin: 6px 0 12px; max-width: 90ch; }
-.over { color: var(--accent); font-weight: 600; font-size: 13px; letter-spacing: 0.06em;
-  text-transform: uppercase; }
-.faint, figcaption, .what { color: var(--faint); }
-.data { font-weight: 600; overflow-wrap: anywhere; }
-.notice { background: var(--warn); color: var(--warn-ink); border: 1px solid var(--warn-line);
-  border-radius: 10px; padding: 10px 16px; margin: 16px 0 0; max-width: none; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(205px, 1fr)); gap: 14px;
-  margin: 24px 0 0; }
-.card, figure, .sheet { background: var(--card); border: 1px solid var(--line);
-  border-radius: 12px; }
-.card { padding: 16px 18px; }
-.card .name { color: var(--faint); font-size: 13.5px; }
-.card .value { font-size: 34px; font-weight: 650; line-height: 1.2;
-  font-variant-numeric: tabular-nums; }
-.card .range { font-size: 13px; color: var(--faint); font-variant-numeric: tabular-nums; }
-.sheet { overflow-x: auto; margin-bottom: 12px; }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; padding: 9px 16px; border-top: 1px solid var(--line);
-  vertical-align: top; }
-thead th { border-top: 0; font-size: 13px; color: var(--faint); }
-tbody th { font-weight: 600; min-width: 9em; }
-.what { font-weight: 400; font-size: 13px; display: block; }
-td.number { font-variant-numeric: tabular-nums; white-space: nowrap; min-width: 190px; }
-td.number b { font-weight: 650; margin-right: 6px; }
-.facts th { white-space: nowrap; width: 1%; }
-.facts td { overflow-wrap: anywhere; white-space: pre-wrap; }
-.bar { display: block; position: relative; height: 5px; border-radius: 3px; margin-top: 8px;
-  background: var(--track); }
-.bar i { position: absolute; top: 0; bottom: 0; border-radius: 3px; background: var(--accent);
-  opacity: 0.45; min-width: 2px; }
-.bar em { position: absolute; top: -3px; width: 3px; height: 11px; margin-left: -1px;
-  border-radius: 2px; background: var(--accent); }
-.pictures { display: grid; grid-template-columns: 1fr 1fr; gap: 18px; }
-figure { margin: 0; padding: 14px; break-inside: avoid; }
-figure.wide { grid-column: 1 / -1; }
-figure img { display: block; max-width: min(100%, 860px); height: auto; margin: 0 auto;
-  border-radius: 6px; }
-figcaption { font-size: 13.5px; padding: 10px 4px 2px; }
-@media (max-width: 720px) { .what { display: none; } .pictures { grid-template-columns: 1fr; }
-  main { padding: 24px 14px 40px; } }
-@media print { :root { --page: #fff; --card: #fff; --ink: #000; --faint: #444; --line: #ccc;
-    --accent: #0072b2; --track: #e8ebf0; }
-  * { print-color-adjust: exact; } figure.chart img { filter: none; }
-  main { padding: 0; max-width: none; } body { font-size: 12px; }
-  .card, tr { break-inside: avoid; } h2 { break-after: avoid; } }
+_LONGEST_NAME = 24  # Columns of a class in a table.
+_CLASSES_SHOWN = 20  # Classes in the table of the classes; of more the weakest, and all of them on request.
+_CSS = """
+details > summary { cursor: pointer; margin: 0 0 12px; color: var(--accent); }
+.sheet.classes { max-height: 640px; overflow: auto; }
+.sheet.classes thead th { position: sticky; top: 0; background: var(--card); z-index: 1; }
+.sheet.classes th, .sheet.classes td { padding: 9px 10px; overflow-wrap: normal; }
+.sheet.classes td.number { min-width: 140px; }
+.sheet.classes tbody th { overflow-wrap: anywhere; min-width: 7em; }
+@media print { .sheet.classes { max-height: none; } }
 """
-
-_HEADLINES = ("auroc", "accuracy", "sensitivity", "specificity")
-_WITHOUT_THRESHOLD = ("auroc", "auprc", "loss", "brier")
-_UNBOUNDED = ("loss", "brier")
-_NAMES = {
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-    "f1": "F1",
-    "balanced_accuracy": "Balanced accuracy",
-    "loss": "Cross-entropy loss",
-    "brier": "Brier score",
-}
-_MEANING = {
-    "accuracy": "share of records called right",
-    "auroc": "chance that a record of {positive} scores above any other",
-    "auprc": "average precision over all thresholds",
-    "sensitivity": "share of the records of {positive} that are found",
-    "specificity": "share of the records of {other} that are left alone",
-    "precision": "share of the calls of {positive} that are right",
-    "f1": "harmonic mean of precision and sensitivity",
-    "balanced_accuracy": "mean over the classes of the share called right",
-    "loss": "in nats; 0 is perfect",
-    "brier": "squared error of the probabilities; 0 is perfect",
-}
-_OF_THE_POSITIVE = ("sensitivity", "precision", "f1", "auprc")
-_LONGEST_NAME = 24  # of a class, in a table
 _NARROW = ("roc.png", "precision_recall.png")
 _CAPTIONS = {
     "confusion_matrix.png": (
         "Confusion matrix",
-        "How many records of each true class (rows) were called which class (columns), and the "
+        "How many records of each true class (rows) were predicted as which class (columns), and the "
         "share of the row.",
     ),
     "roc.png": (
         "ROC curve",
-        "What each gain in sensitivity costs in false alarms, over all thresholds; the marks are "
+        "How many more false positives each gain in sensitivity costs, over all thresholds; the marks are "
         "the thresholds of the table.",
     ),
     "precision_recall.png": (
         "Precision-recall curve",
-        "How much of what is called is right, as more of what there is gets found; chance is the "
-        "share of the class in this split.",
+        "Precision at each recall (sensitivity), over all thresholds; chance is the share of the class in "
+        "this split.",
     ),
     "reliability.png": (
         "Reliability",
-        "Whether probabilities mean what they say: on the diagonal, of the records given 0.8, "
-        "80% come true. Right: how many records got which probability.",
+        "Whether predicted probabilities are true: on the diagonal, of the records with probability 0.8, "
+        "80% are of the predicted class. Right: how many records have which probability.",
     ),
     "training_curves.png": (
         "Training curves",
         "Each metric after each epoch; the dashed line is the epoch whose weights this report is "
-        "about. Lines that part show overfitting.",
+        "about. A gap that grows between training and validation shows overfitting.",
     ),
     "mistakes.png": (
         "Worst mistakes",
-        "The wrong answers that gave the true class the least probability, worst first, with "
+        "The wrong predictions that gave the true class the lowest probability, worst first, with "
         "their record ids as in predictions.csv.",
     ),
 }
 
 
 def interval_text(estimate: Mapping[str, Any]) -> str:
-    """`0.912 [0.889, 0.934]`, a star behind what is exact; `0.912 [-]` without interval; or `undefined`."""
+    """`0.912 [0.889, 0.934]`, a star behind exact ones; `0.912 [-]` without an interval; or `undefined`."""
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
     if value is None:
         return "undefined"
@@ -140,13 +66,13 @@ def interval_text(estimate: Mapping[str, Any]) -> str:
 
 
 def exact_note(report: Mapping[str, Any]) -> str:
-    """What the star says; "" if there is none."""
-    decisions = report["decisions"].values()
-    if not any(e.get("method") == "exact" for d in decisions for e in d["estimates"].values()):
+    """What the star means; "" if there is none."""
+    tables = [*report["decisions"].values(), *report.get("per_class", ())]
+    if not any(e.get("method") == "exact" for table in tables for e in table["estimates"].values()):
         return ""
     return (
-        "* exact (Clopper-Pearson; AUROC: Newcombe) with groups as the unit: the bootstrap of few groups, or "
-        "of groups that agree, is too narrow"
+        "* exact (Clopper-Pearson; AUROC: Newcombe) with groups as the unit, because the bootstrap is too "
+        "narrow for few groups, and for groups that agree"
     )
 
 
@@ -155,15 +81,29 @@ def classes_of(report: Mapping[str, Any]) -> tuple[str, str]:
     names = list(report["classes"])
     if len(names) != 2:
         return "", ""
-    positive = report.get("positive") or names[1]  # the second, in reports of before
+    positive = report.get("positive") or names[1]  # older versions took the second class
     return positive, names[names[0] == positive]
 
 
 def class_of(report: Mapping[str, Any], name: str) -> str:
-    """The class that a metric is of, as sensitivity; "" if it is of all."""
+    """The class that a metric of two classes describes, as sensitivity; "" if it describes both."""
     positive, other = classes_of(report)
-    shown = {"specificity": other, **dict.fromkeys(_OF_THE_POSITIVE, positive)}.get(name, "")
-    return shown if len(shown) <= _LONGEST_NAME else shown[: _LONGEST_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return short_name({"positive": positive, "other": other, "both": ""}[BY_NAME[name].of])
+
+
+def short_name(name: str) -> str:
+    """The name of a class as a table shows it: its first letters if it is long."""
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def weakest_classes(rows: Sequence[Mapping[str, Any]], n: int) -> list[Mapping[str, Any]]:
+    """The n classes with the lowest F1, lowest first; a class without records counts as the highest."""
+
+    def f1(row: Mapping[str, Any]) -> float:
+        value = row["estimates"]["f1"]["value"]
+        return 2.0 if value is None else float(value)
+
+    return sorted(rows, key=f1)[:n]
 
 
 def split_text(report: Mapping[str, Any], kind: str = "") -> str:
@@ -194,6 +134,7 @@ def render_page(report: Mapping[str, Any], pictures: Mapping[str, bytes], legend
         _table(report),
         f'<p class="faint">{escape(_interval_sentence(report))}</p>',
         *(f'<p class="faint">{escape(note)}</p>' for note in _undefined_notes(decisions)),
+        *_classes(report),
         "<h2>Pictures</h2>",
         f"<p>{escape(legend)}</p>" if legend else "",
         '<div class="pictures">',
@@ -202,15 +143,7 @@ def render_page(report: Mapping[str, Any], pictures: Mapping[str, bytes], legend
         "<h2>Facts of the run</h2>",
         _facts(report),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
-        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(body)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return document(title, body, css=_CSS)
 
 
 def _data_lines(report: Mapping[str, Any]) -> str:
@@ -220,10 +153,8 @@ def _data_lines(report: Mapping[str, Any]) -> str:
     size = f"{report['records']:,} records of {report['groups']:,} groups: {counts}"
     is_demo = "demo" in data.lower()
     shown = f'<p class="data{" notice" if is_demo else ""}">Data: {escape(data)}</p>'
-    notes = [report["facts"]["note"]] if "note" in report["facts"] else []
-    return f'<p class="faint">{escape(size)}</p>{shown if data else ""}' + "".join(
-        f'<p class="notice">{escape(note)}</p>' for note in (*notes, report["notice"])
-    )
+    notice = f'<p class="notice">{escape(report["notice"])}</p>'
+    return f'<p class="faint">{escape(size)}</p>{shown if data else ""}{notice}'
 
 
 def _warnings(sentences: Sequence[str]) -> list[str]:
@@ -234,13 +165,13 @@ def _cards(report: Mapping[str, Any]) -> str:
     """The four headline numbers, at the chosen threshold where there is one."""
     decision = report["decisions"].get("chosen", report["decisions"]["default"])
     cards = []
-    for name in _HEADLINES:
-        number, _, interval = interval_text(decision["estimates"][name]).partition(" ")
-        spread = _spread(interval)
+    for metric in sorted((m for m in METRICS if m.headline), key=lambda m: m.needs_threshold):
+        estimate = decision["estimates"][metric.name]
+        number, _, interval = interval_text(estimate).partition(" ")
         cards.append(
-            f'<div class="card"><div class="name">{escape(_label(report, name))}</div>'
-            f'<div class="value">{number}</div><div class="range">{spread}</div>'
-            f"{_bar(decision['estimates'][name])}</div>"
+            f'<div class="card"><div class="name">{escape(_label(report, metric))}</div>'
+            f'<div class="value">{number}</div><div class="range">{_spread(interval)}</div>'
+            f"{_bar(metric, estimate)}</div>"
         )
     return f'<section class="cards">{"".join(cards)}</section>'
 
@@ -254,7 +185,7 @@ def _spread(interval: str) -> str:
 
 
 def _table(report: Mapping[str, Any]) -> str:
-    """Every metric by decision; what depends on no threshold spans the columns."""
+    """Every metric by decision; one that needs no threshold spans the columns."""
     decisions = [report["decisions"][k] for k in ("chosen", "default") if k in report["decisions"]]
     heads = [
         "most probable class" if d["threshold"] is None else f"threshold {d['threshold']:.3g}"
@@ -262,24 +193,57 @@ def _table(report: Mapping[str, Any]) -> str:
     ]
     if len(decisions) == 2:
         heads[0] += " (chosen)"
-    names = list(decisions[0]["estimates"])
     rows = []
-    for name in sorted(names, key=lambda n: n in _WITHOUT_THRESHOLD):
-        span = len(decisions) if name in _WITHOUT_THRESHOLD else 1
+    shown = [BY_NAME[name] for name in decisions[0]["estimates"]]
+    for metric in sorted(shown, key=lambda metric: not metric.needs_threshold):
+        span = 1 if metric.needs_threshold else len(decisions)
         cells = [
-            f'<td class="number" colspan="{span}">{_number(decision["estimates"][name])}'
-            f"{'' if name in _UNBOUNDED else _bar(decision['estimates'][name])}</td>"
+            _cell(metric, decision["estimates"][metric.name], span)
             for decision in decisions[: len(decisions) // span]
         ]
-        meaning = escape(_meaning(report, name))
+        meaning = meaning_of(metric, *map(isolated, classes_of(report)))
         rows.append(
-            f'<tr><th scope="row">{escape(_label(report, name))}<span class="what">{meaning}</span></th>'
-            f"{''.join(cells)}</tr>"
+            f'<tr><th scope="row">{escape(_label(report, metric))}<span class="what">{escape(meaning)}</span>'
+            f"</th>{''.join(cells)}</tr>"
         )
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
     return (
         f'<div class="sheet"><table><thead><tr><th scope="col">Metric</th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _classes(report: Mapping[str, Any]) -> list[str]:
+    """The table of the classes, each against the rest; with many classes the weakest, and all below them."""
+    rows = report["per_class"]
+    if not rows:
+        return []
+    about = "".join(
+        f"; {metric.title}: {meaning_of(metric, 'the class', 'the other classes')}" for metric in OF_A_CLASS
+    )
+    title = f"<h2>Classes</h2><p>Each class against the rest{escape(about)}.</p>"
+    if len(rows) <= _CLASSES_SHOWN:
+        return [title, _class_table(rows)]
+    weakest = weakest_classes(rows, _CLASSES_SHOWN)
+    return [
+        title,
+        f"<p>The {len(weakest)} classes with the lowest F1:</p>",
+        _class_table(weakest),
+        f"<details><summary>All {len(rows):,} classes</summary>{_class_table(rows)}</details>",
+    ]
+
+
+def _class_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    heads = ["Class", *(metric.title for metric in OF_A_CLASS), "Records", "Groups"]
+    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
+    body = "".join(
+        f'<tr><th scope="row">{escape(isolated(row["name"]))}</th>'
+        + "".join(_cell(metric, row["estimates"][metric.name]) for metric in OF_A_CLASS)
+        + f"<td>{row['records']:,}</td><td>{row['groups']:,}</td></tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="sheet classes"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
 
@@ -290,11 +254,7 @@ def _facts(report: Mapping[str, Any]) -> str:
         facts["best epoch"] = str(report["best_epoch"])
     facts["expected calibration error"] = f"{report['calibration_error']:.4f}"
     facts["bootstrap"] = f"{report['resamples']:,} resamples of groups, seed {report['seed']}"
-    rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
-        for name, value in facts.items()
-    )
-    return f'<div class="sheet"><table class="facts"><tbody>{rows}</tbody></table></div>'
+    return facts_table(facts)
 
 
 def _figure(name: str, png: bytes) -> str:
@@ -312,12 +272,12 @@ def _threshold_sentence(report: Mapping[str, Any]) -> str:
     """Which thresholds the table shows, and where the chosen one came from."""
     positive = isolated(classes_of(report)[0])
     if report["decisions"]["default"]["threshold"] is None:
-        return "Each record is called its most probable class; averages are over the classes."
+        return "For each record its most probable class is predicted; averages are over the classes."
     if "chosen" not in report["decisions"]:
-        return f"A record is called {positive} where its probability is at least 0.5."
+        return f"A record is predicted as {positive} if its probability is at least 0.5."
     chosen = report["decisions"]["chosen"]["threshold"]
     return (
-        f"A record is called {positive} where its probability is at least the threshold: "
+        f"A record is predicted as {positive} if its probability is at least the threshold: "
         f"{chosen:.4g} ({report['threshold_source']}), or 0.5 for comparison."
     )
 
@@ -340,52 +300,34 @@ def _undefined_notes(decisions: Mapping[str, Any]) -> list[str]:
         for name, estimate in decision["estimates"].items():
             if estimate["undefined"] > 20:
                 notes[name] = (
-                    f"{_NAMES.get(name, name.capitalize())} was undefined in "
-                    f"{estimate['undefined']:,} resamples, for want of a class; its interval "
-                    "leaves them out."
+                    f"{title_of(name)} is undefined in {estimate['undefined']:,} resamples, where a class "
+                    "has no records; its interval leaves them out."
                 )
     return list(notes.values())
 
 
-def _label(report: Mapping[str, Any], name: str) -> str:
-    """The metric's name for people."""
-    macro = len(report["classes"]) > 2 and name not in (
-        "accuracy",
-        "balanced_accuracy",
-        "loss",
-        "brier",
-    )
-    whose = "macro" if macro else class_of(report, name)
-    return _NAMES.get(name, name.capitalize()) + (f" ({whose})" if whose else "")
+def _label(report: Mapping[str, Any], metric: Metric) -> str:
+    """The metric's title, and the class that it describes."""
+    macro = len(report["classes"]) > 2 and metric.averaged
+    whose = "macro" if macro else class_of(report, metric.name)
+    return metric.title + (f" ({whose})" if whose else "")
 
 
-def _meaning(report: Mapping[str, Any], name: str) -> str:
-    """What the metric says, with the positive class's name."""
-    positive, other = classes_of(report)
-    return meaning(
-        name,
-        isolated(positive) if positive else "the class",
-        isolated(other) if other else "the other classes",
-    )
-
-
-def meaning(name: str, positive: str, other: str) -> str:
-    """What a metric says, with the names of the classes."""
-    return _MEANING[name].replace("{positive}", positive).replace("{other}", other)
-
-
-def _number(estimate: Mapping[str, Any]) -> str:
-    """The value in bold, and its interval."""
+def _cell(metric: Metric, estimate: Mapping[str, Any], span: int = 1) -> str:
+    """A table's cell: the value in bold, its interval, and both as a bar."""
     value, _, interval = interval_text(estimate).partition(" ")
-    return f"<b>{value}</b>{interval}"
+    wide = f' colspan="{span}"' * (span > 1)
+    return f'<td class="number"{wide}><b>{value}</b>{interval}{_bar(metric, estimate)}</td>'
 
 
-def _bar(estimate: Mapping[str, Any]) -> str:
-    """The interval as a bar from 0 to 1, with a mark at the value."""
+def _bar(metric: Metric, estimate: Mapping[str, Any]) -> str:
+    """The interval as a bar between the metric's bounds, with a mark at the value; "" without bounds."""
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
-    if value is None or low is None or high is None:
+    if metric.bounds is None or value is None or low is None or high is None:
         return ""
+    least, most = metric.bounds
+    left, at, right = ((x - least) / (most - least) for x in (low, value, high))
     return (
-        f'<span class="bar"><i style="left:{low:.2%};width:{high - low:.2%}"></i>'
-        f'<em style="left:{value:.2%}"></em></span>'
+        f'<span class="bar"><i style="left:{left:.2%};width:{right - left:.2%}"></i>'
+        f'<em style="left:{at:.2%}"></em></span>'
     )

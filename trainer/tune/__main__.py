@@ -58,8 +58,8 @@ _OBJECTIVE = flags.DEFINE_enum(
     "objective",
     _DEFAULT.objective,
     list(OBJECTIVES),
-    "What is searched for: the lowest val_loss, or the highest val_accuracy or val_auc. It is taken in the "
-    "epoch of the lowest validation loss, whose model a run keeps.",
+    "The metric of validation that the search improves: val_loss is made as low as possible, every other one "
+    "as high as possible. It is taken in the epoch of the lowest validation loss, whose model a run keeps.",
 )
 _SPACE = define_path(
     "space",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from trainer.evaluation.figures import BLUE, GREEN, ORANGE
+from trainer.evaluation.drawing import BLUE, FAINT, GREEN, GRID, INK, ORANGE, message, new_figure, style_panel
 from trainer.tune.show.importance import is_log, is_number
 from trainer.tune.show.overview import DONE, FAILED, RUNNING, WAITING, Overview, Parameter, Row, Value
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_INK, _FAINT, _GRID = "#1f2430", "#6b7280", "#e5e7eb"  # as in trainer.evaluation.figures
 _WIDTH: Final = 9.6  # inches
+_PAD: Final = 0.08  # inches around each panel
+_TICK_SIZE: Final = 8.5  # points
 _SLICES_A_ROW: Final = 4
 _MOST_CHOICES: Final = 12  # that are named on an axis
 _STATES: Final = {DONE: BLUE, FAILED: ORANGE, RUNNING: GREEN, WAITING: "#c3c8d0"}
@@ -37,10 +38,10 @@ def best_so_far(overview: Overview) -> "Figure":
     )
     scored = [(place, score) for place, row in enumerate(ended, 1) if (score := _score(row)) is not None]
     if not scored:
-        return _message("No trial is done yet.")
-    figure = _figure(_WIDTH, 3.6)
+        return message("No trial is done yet.")
+    figure = new_figure(_WIDTH, 3.6, pad=_PAD)
     axes = figure.add_subplot()
-    _style(axes, "Best so far", "Trials that have ended", overview.objective)
+    style_panel(axes, "Best so far", "Trials that have ended", overview.objective, tick_size=_TICK_SIZE)
     places, scores = (np.array(some) for some in zip(*scored, strict=True))
     best = (np.minimum if overview.direction == "min" else np.maximum).accumulate(scores)
     axes.plot(places, scores, "o", color=BLUE, markersize=5, alpha=0.6, markeredgewidth=0, label="trial")
@@ -64,10 +65,10 @@ def slices(overview: Overview) -> "Figure":
     """
     rows = [row for row in overview.rows if _score(row) is not None]
     if not rows or not overview.parameters:
-        return _message("No trial is done yet." if overview.parameters else "No parameter is searched.")
+        return message("No trial is done yet." if overview.parameters else "No parameter is searched.")
     columns = min(len(overview.parameters), _SLICES_A_ROW)
     lines = -(-len(overview.parameters) // columns)
-    figure = _figure(max(_WIDTH * columns / _SLICES_A_ROW, 5.0), 2.5 * lines + 0.3)
+    figure = new_figure(max(_WIDTH * columns / _SLICES_A_ROW, 5.0), 2.5 * lines + 0.3, pad=_PAD)
     panels: list[Axes] = []
     for index, parameter in enumerate(overview.parameters):
         sharing = {"sharey": panels[0]} if panels else {}
@@ -75,12 +76,14 @@ def slices(overview: Overview) -> "Figure":
         panels.append(axes)
         points = _slice(axes, overview, parameter, rows)
         first = index % columns == 0
-        _style(axes, "", _short(parameter.name, 26), overview.objective if first else "")
+        style_panel(
+            axes, "", _short(parameter.name, 26), overview.objective if first else "", tick_size=_TICK_SIZE
+        )
         axes.tick_params(labelleft=first)
     _score_axis(panels[0], overview)
     bar = figure.colorbar(points, ax=panels, label="trial", pad=0.015, aspect=18 * lines, fraction=0.05)
     bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=8.5, color=_GRID, labelcolor=_INK)
+    bar.ax.tick_params(labelsize=8.5, color=GRID, labelcolor=INK)
     _whole_numbers(bar.ax, y=True)
     return figure
 
@@ -94,14 +97,20 @@ def importance_bars(shares: Mapping[str, float]) -> "Figure":
     from matplotlib.ticker import PercentFormatter
 
     if not shares:
-        return _message("No parameter is searched.")
+        return message("No parameter is searched.")
     ranked = sorted(shares.items(), key=lambda item: item[1])
-    figure = _figure(_WIDTH, 0.34 * len(ranked) + 1.0)
+    figure = new_figure(_WIDTH, 0.34 * len(ranked) + 1.0, pad=_PAD)
     axes = figure.add_subplot()
-    _style(axes, "Importance", "Share of the explained variance that is lost without the parameter", "")
+    style_panel(
+        axes,
+        "Importance",
+        "Share of the explained variance that is lost without the parameter",
+        "",
+        tick_size=_TICK_SIZE,
+    )
     values = [value for _, value in ranked]
     bars = axes.barh(range(len(ranked)), values, color=BLUE, height=0.62)
-    axes.bar_label(bars, [f"{value:.0%}" for value in values], padding=4, fontsize=9, color=_INK)
+    axes.bar_label(bars, [f"{value:.0%}" for value in values], padding=4, fontsize=9, color=INK)
     axes.set_yticks(range(len(ranked)), [_short(name, 40) for name, _ in ranked], parse_math=False)
     axes.set_xlim(0, max(*values, 0.05) * 1.1)
     axes.xaxis.set_major_formatter(PercentFormatter(1))
@@ -116,14 +125,14 @@ def timeline(overview: Overview) -> "Figure":
     What has not ended reaches to the last moment that is known of the search.
     """
     if not overview.rows:
-        return _message("No trial was created yet.")
+        return message("No trial was created yet.")
     begin = min(row.created for row in overview.rows)
     ends = [row.created + row.seconds if row.ended is None else row.ended for row in overview.rows]
     span = max(max(ends) - begin, 1.0)
     unit, seconds = next((unit, size) for unit, size in _UNITS if span >= 2 * size or size == 1)
-    figure = _figure(_WIDTH, min(1.4 + 0.16 * len(overview.rows), 7.0))
+    figure = new_figure(_WIDTH, min(1.4 + 0.16 * len(overview.rows), 7.0), pad=_PAD)
     axes = figure.add_subplot()
-    _style(axes, "Time", f"{unit.capitalize()} since the first trial", "Trial")
+    style_panel(axes, "Time", f"{unit.capitalize()} since the first trial", "Trial", tick_size=_TICK_SIZE)
     for state, color in _STATES.items():
         rows = [row for row in overview.rows if row.state == state]
         if rows:
@@ -170,7 +179,7 @@ def _slice(axes: "Axes", overview: Overview, parameter: Parameter, rows: Sequenc
             axes.plot(x, row.score, "o", markersize=10, markerfacecolor="none", color=ORANGE, zorder=5)
     if len(active) < len(rows):
         note = f"active in {len(active)} of {len(rows)}"
-        axes.set_title(note, loc="right", fontsize=8.5, color=_FAINT)
+        axes.set_title(note, loc="right", fontsize=8.5, color=FAINT)
     return points
 
 
@@ -230,34 +239,6 @@ def _whole_numbers(axes: "Axes", *, y: bool = False) -> None:
 
 def _plain(value: float, _: float = 0) -> str:
     return f"{value:.6g}"
-
-
-def _figure(width: float, height: float) -> "Figure":
-    """Returns an empty white figure, in inches."""
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)  # inches
-    return Figure(figsize=(width, height), layout=layout, facecolor="white")
-
-
-def _message(text: str) -> "Figure":
-    """Returns a small figure that says why there is nothing to draw."""
-    figure = _figure(6, 1.2)
-    figure.text(0.5, 0.5, text, ha="center", va="center", color=_FAINT, fontsize=11)
-    return figure
-
-
-def _style(axes: "Axes", title: str, x: str, y: str) -> None:
-    """Gives an axes the look that all panels share."""
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)
-    axes.set_xlabel(x, fontsize=9.5, color=_INK, parse_math=False)
-    axes.set_ylabel(y, fontsize=9.5, color=_INK, parse_math=False)
-    axes.tick_params(labelsize=8.5, color=_GRID, labelcolor=_INK, which="both")
-    axes.grid(color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_GRID)
 
 
 def _legend(axes: "Axes") -> None:

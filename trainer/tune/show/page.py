@@ -6,8 +6,8 @@ from html import escape
 from typing import Final
 
 from tfrecords.progress import duration
+from trainer.evaluation.document import document, facts_table
 from trainer.evaluation.figures import png
-from trainer.evaluation.page import CSS
 from trainer.tune.show.figures import best_so_far, importance_bars, slices, timeline
 from trainer.tune.show.importance import LEAST_TRIALS, importance
 from trainer.tune.show.overview import DONE, FAILED, RUNNING, WAITING, Overview, Row
@@ -80,7 +80,7 @@ def render_page(
         *_winner(overview),
         *_final(overview),
         "<h2>The search</h2>",
-        _facts(overview),
+        facts_table(overview.facts),
         "<h2>Scores</h2>",
         *_figures(pictures, ("best_so_far", "slices", "importance")),
         *([] if "importance" in pictures else [_no_importance(shares)]),
@@ -90,15 +90,7 @@ def render_page(
         "<h2>All trials</h2>",
         _trials(overview),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
-        f"<title>{escape(_title(overview))}</title>\n<style>{CSS}{_CSS}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(body)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return document(_title(overview), body, css=_CSS)
 
 
 def _title(overview: Overview) -> str:
@@ -185,14 +177,6 @@ def _final(overview: Overview) -> list[str]:
         f"<p>In {escape(overview.folder)}/final, evaluated once:</p>",
         f"<pre>{escape(overview.final)}</pre>",
     ]
-
-
-def _facts(overview: Overview) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
-        for name, value in overview.facts.items()
-    )
-    return f'<div class="sheet"><table class="facts"><tbody>{rows}</tbody></table></div>'
 
 
 def _figures(pictures: Mapping[str, bytes], names: tuple[str, ...]) -> list[str]:
