@@ -45,13 +45,15 @@ FOLDERS = {
     "data_pipeline.stream": set(),
     "data_pipeline.tiers": {"stream"},
     "data_pipeline.tune": {"tiers"},
-    "trainer": {"classical", "evaluation", "workers"},
+    "trainer": {"callbacks", "classical", "evaluation", "tensorboard", "workers"},
     "trainer.baseline": {"classical", "evaluation"},
+    "trainer.callbacks": {"tensorboard"},
     "trainer.classical": set(),
     "trainer.evaluation": set(),
     "trainer.predict": {"evaluation"},
-    "trainer.tune": {"evaluation", "tune.show"},
-    "trainer.tune.show": {"evaluation"},
+    "trainer.tensorboard": set(),
+    "trainer.tune": {"evaluation", "tensorboard", "tune.show"},
+    "trainer.tune.show": {"evaluation", "tensorboard"},
     "trainer.workers": set(),
 }
 # What stands in a command's folder is that command's; the demo data are made by a conversion, as any others.
@@ -63,7 +65,7 @@ SUBJECTS = {
     "tfrecords/convert": {"crash"},
     "tfrecords/duplicates": {"duplicates"},
     "tfrecords/images": {"fuzz"},
-    "trainer": {"parity", "remote", "service", "stops", "stream"},
+    "trainer": {"parity", "remote", "service", "steps", "stops", "stream"},
     "trainer/tune": {"stops"},
 }
 MAY_TOUCH_FLAGS = {"tfrecords.command", "launch.command", "trainer.flags"}  # aside from the commands

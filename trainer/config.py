@@ -25,6 +25,7 @@ MODELS: Final = tuple(MODEL_ARGS)
 BASELINES: Final = ("pca_svm", "logistic", "random_forest")  # of trainer.baseline
 SCHEDULES: Final = ("constant", "cosine")
 REMOTES: Final = ("fetch", "direct")
+MOST_PROFILED: Final = 1000  # steps
 PRECISIONS: Final = ("auto", "float32", "bfloat16", "float16")
 
 # May differ when a run is continued: how long, and on which devices. All else changes the result's
@@ -32,7 +33,7 @@ PRECISIONS: Final = ("auto", "float32", "bfloat16", "float16")
 FREE_TO_CHANGE: Final = frozenset(
     {
         *("epochs", "patience", "strategy", "devices", "logical_cpus"),
-        *("keep", "checkpoint_steps", "checkpoint_minutes", "max_minutes"),
+        *("keep", "checkpoint_steps", "checkpoint_minutes", "max_minutes", "log_steps", "profile_steps"),
         *("ram_budget", "cache_dir"),  # a run keeps its tier
         *SPEED_ONLY,
         "tuned",
@@ -40,7 +41,11 @@ FREE_TO_CHANGE: Final = frozenset(
         "positive",  # of two classes: the threshold is chosen for it after the training
     }
 )
-_SINCE: Final = {"positive": ""}  # left out of config.json where it is so: files of before stay as they are
+_SINCE: Final = {
+    "positive": "",
+    "log_steps": None,
+    "profile_steps": (),
+}  # left out of config.json where it is so: files of before stay as they are
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,9 @@ class TrainConfig:
         checkpoint_steps: a checkpoint every so many steps, besides that of each epoch; 0: none.
         checkpoint_minutes: a checkpoint when the last is so old; 0: none.
         max_minutes: the run stops, saved, after so many minutes of this start; 0: never.
+        log_steps: progress and scalars are logged every so many steps of an epoch; 0: only after each epoch;
+            None: the length of an epoch decides, see `callbacks.progress.log_steps`.
+        profile_steps: (A, B): training steps A to B - 1 of the run, counted from 0, are profiled; (): none.
         threads_per_process: TensorFlow's threads, on which the bits of the weights depend; 0: as many as the
             cores that may be used at the run's first start, which it keeps.
     """
@@ -126,6 +134,8 @@ class TrainConfig:
     remote: str = "fetch"
     data_service: str = ""
     positive: str = ""
+    log_steps: int | None = None
+    profile_steps: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         choices = {
@@ -156,6 +166,9 @@ class TrainConfig:
         _ = self.pipeline  # validates the rest
 
     def _check_intervals(self) -> None:
+        if self.log_steps is not None and self.log_steps < 0:
+            raise InputError(f"--log_steps={self.log_steps}: must be 0 or more")
+        self._check_profile_steps()
         for name in (
             *("warmup_epochs", "checkpoint_steps", "checkpoint_minutes"),
             *("max_minutes", "threads_per_process"),
@@ -168,6 +181,15 @@ class TrainConfig:
             raise InputError(
                 f"--warmup_epochs={self.warmup_epochs}: must be less than --epochs={self.epochs}"
             )
+
+    def _check_profile_steps(self) -> None:
+        given = f"--profile_steps={','.join(map(str, self.profile_steps))}"
+        if not self.profile_steps:
+            return
+        if len(self.profile_steps) != 2 or not 0 <= self.profile_steps[0] < self.profile_steps[1]:
+            raise InputError(f"{given}: must be two steps A,B with 0 <= A < B, as 100,110")
+        if self.profile_steps[1] - self.profile_steps[0] > MOST_PROFILED:
+            raise InputError(f"{given}: profile {MOST_PROFILED:,} steps at most; the page cannot show more")
 
     @property
     def free_to_change(self) -> frozenset[str]:
@@ -206,6 +228,7 @@ class TrainConfig:
             names = ", ".join(map(repr, unknown))
             raise InputError(f"it has {names}, which this version does not know: to go on without, remove it")
         tuples = {"devices": tuple(values["devices"]), "tuned": tuple(values.get("tuned", ()))}
+        tuples["profile_steps"] = tuple(values.get("profile_steps", ()))
         tuples["model_args"] = parse_model_args(list(filter(None, values.get("model_args", "").split(","))))
         return cls(**{**values, **tuples})
 

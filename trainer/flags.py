@@ -200,6 +200,20 @@ _MAX_MINUTES = flags.DEFINE_float(
     "Stop after so many minutes of this start, save, and leave with exit code 75: the same command goes on. "
     "For a time limit that the batch system does not announce. 0: no limit.",
 )
+_LOG_STEPS = flags.DEFINE_integer(
+    "log_steps",
+    _DEFAULT.log_steps,
+    "Print progress and write TensorBoard's scalars every N steps of an epoch, besides after each epoch. "
+    "0: only after each epoch. Default: the length of an epoch decides: an epoch of 1,000 steps or more is "
+    "logged up to ten times, a shorter one only at its end.",
+    lower_bound=0,
+)
+_PROFILE_STEPS = flags.DEFINE_list(
+    "profile_steps",
+    [],
+    "A,B: profile the training steps A to B - 1 of the run, counted from 0, for TensorBoard's Profile page "
+    "(extra `profile`). The first steps of a start are slower than the others: leave out ten.",
+)
 _THREADS_PER_PROCESS = flags.DEFINE_integer(
     "threads_per_process",
     _DEFAULT.threads_per_process,
@@ -214,8 +228,17 @@ def devices(values: list[str]) -> tuple[int, ...]:
     Raises:
         InputError: one is no whole number.
     """
+    return whole_numbers("devices", values)
+
+
+def whole_numbers(name: str, values: list[str]) -> tuple[int, ...]:
+    """Returns the numbers of a flag that takes a list.
+
+    Raises:
+        InputError: one is no whole number.
+    """
     if not all(value.isdecimal() for value in values):
-        raise InputError(f"--devices={','.join(values)}: must be whole numbers, as 0,1")
+        raise InputError(f"--{name}={','.join(values)}: must be whole numbers, as 0,1")
     return tuple(int(value) for value in values)
 
 
@@ -277,6 +300,8 @@ def config_from_flags(data: Path) -> TrainConfig:
         checkpoint_steps=_CHECKPOINT_STEPS.value,
         checkpoint_minutes=_CHECKPOINT_MINUTES.value,
         max_minutes=_MAX_MINUTES.value,
+        log_steps=_LOG_STEPS.value,
+        profile_steps=whole_numbers("profile_steps", _PROFILE_STEPS.value),
         threads_per_process=_THREADS_PER_PROCESS.value,
         data_url=without_secrets(_DATA.value) if data_is_remote() else "",
         remote=_REMOTE.value,

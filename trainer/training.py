@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,18 +24,22 @@ from tfrecords.demo.dataset import DEMO_NAME
 from tfrecords.errors import EndedEarly
 from tfrecords.manifest import PIPELINE_NAME, Manifest
 from tfrecords.positive import positive_in_words
-from trainer import callbacks
+from trainer.callbacks.history import HistoryFiles
+from trainer.callbacks.progress import log_steps
+from trainer.callbacks.saving import SaveCheckpoints
+from trainer.callbacks.watching import watching
 from trainer.checkpoint import Checkpoints, NotFinite, State, set_callback_state
 from trainer.config import TrainConfig
 from trainer.evaluation.evaluate_run import POSITIVE_FACT, Evaluation
 from trainer.finish import finish, finished, finished_again, lower, positive_of, stored
 from trainer.lock import RunLock
-from trainer.loop import Data, Loop
+from trainer.loop import Cuts, Data, Loop
 from trainer.models import build_model, learning_rate
 from trainer.precision import POLICIES, Precision, choose_precision, cpu_flags, gpu_capabilities
 from trainer.run import DataFacts, Run
 from trainer.stopping import FIRST_BLOCK, Pause, Stopping
 from trainer.strategy import describe, make_strategy
+from trainer.tensorboard.hparams import write_session_end
 from trainer.tiers import choose_train_tier, run_data
 from trainer.workers.agreement import Sum, check_agreement, sum_over_workers
 from trainer.workers.cluster import Cluster, cluster_of
@@ -48,7 +52,7 @@ _OWN_TO_A_WORKER: Final = frozenset(
     {
         *("data", "data_url", "data_service", "run_dir", "cache", "cache_dir", "ram_budget", "tuned"),
         *("devices", "prefetch", "parallel_reads", "threads", "threads_per_process"),
-        *("keep", "checkpoint_steps", "checkpoint_minutes", "max_minutes"),
+        *("keep", "checkpoint_steps", "checkpoint_minutes", "max_minutes", "log_steps", "profile_steps"),
     }
 )
 
@@ -59,6 +63,7 @@ def train(
     *,
     evaluate: bool = True,
     chosen: str = "",
+    compare: bool = True,
 ) -> Evaluation | None:
     """Trains, or goes on training, and evaluates; returns the evaluation, None on a helping worker.
 
@@ -67,6 +72,7 @@ def train(
         log: told what it does.
         evaluate: whether to evaluate at the end; without, the test split is never read and None is returned.
         chosen: how the configuration was chosen, for the report.
+        compare: whether TensorBoard's HParams page is to show the run; a search shows its runs itself.
 
     Raises:
         InputError: data, devices or the run directory cannot be used.
@@ -99,7 +105,7 @@ def train(
                 return finished_again(there, manifest, log, evaluate=evaluate)
             raise
         with naming_lost_workers(cluster):
-            start = _Start(common["threads"], began, evaluate, chosen)
+            start = _Start(common["threads"], began, evaluate, chosen, compare)
             return _train(config, manifest, cluster, lock, start, log)
 
 
@@ -112,12 +118,14 @@ class _Start:
         began: by the clock.
         evaluate: see `train`.
         chosen: see `train`.
+        compare: see `train`.
     """
 
     threads: int
     began: float
     evaluate: bool
     chosen: str
+    compare: bool
 
 
 def _train(
@@ -195,7 +203,7 @@ def _train(
         log(_resuming(resumed, config, data.steps_per_epoch))
     stopping = Stopping(add, max_minutes=config.max_minutes, began=start.began)
     return _fit_and_finish(
-        _Work(config, manifest, cluster, run, data, loop, checkpoints, stopping, lock, log, start.evaluate),
+        _Work(config, manifest, cluster, run, data, loop, checkpoints, stopping, lock, log, start),
         resumed,
     )
 
@@ -214,7 +222,7 @@ class _Work:
     stopping: Stopping
     lock: RunLock
     log: Callable[[str], None]
-    evaluate: bool
+    start: _Start
 
 
 def _fit_and_finish(work: _Work, resumed: State | None) -> Evaluation | None:
@@ -237,8 +245,10 @@ def _fit_and_finish(work: _Work, resumed: State | None) -> Evaluation | None:
                 check=work.lock.check,
                 tick=work.stopping.now_and_then(_TRAINED),
                 log=work.log,
-                evaluate=work.evaluate,
+                evaluate=work.start.evaluate,
             )
+            if work.start.compare:
+                write_session_end(work.run.tensorboard, success=diverged is None)
         if diverged:
             _note_divergence(work, diverged)
         # All leave together: a worker that leaves while others still work would count as lost.
@@ -270,17 +280,17 @@ def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:
     early = keras.callbacks.EarlyStopping(
         monitor="val_loss", min_delta=config.min_delta, patience=config.patience
     )
-    history = callbacks.HistoryFiles(run.folder if chief else None, resumed.history if resumed else ())
+    history = HistoryFiles(run.folder if chief else None, resumed.history if resumed else ())
     calls: list[Any] = [early, history]
-    if chief:
-        callbacks.write_config_text(run.tensorboard, _markdown(run.facts))
-        calls += [
-            callbacks.tensorboard_callback(run.tensorboard),
-            callbacks.ProgressLine(config.epochs, data.steps_per_epoch),
-        ]
     # The chief's: workers that cut their blocks elsewhere would wait for each other for ever.
-    every_steps = work.stopping.look(config.checkpoint_steps * chief)[2][0]
-    saver = callbacks.SaveCheckpoints(
+    within = log_steps(config.log_steps, data.steps_per_epoch)
+    profiled = config.profile_steps or (0, 0)
+    asked = (config.checkpoint_steps, within, *profiled)
+    every_steps, within, *profiled = work.stopping.look(*(number * chief for number in asked))[2]
+    cuts = Cuts(of_run=every_steps, of_epoch=within, single=(profiled[0], profiled[1]))
+    if chief:
+        calls = [*watching(run, data, resumed, cuts, work.log, compare=work.start.compare), *calls]
+    saver = SaveCheckpoints(
         work.checkpoints,
         history,
         [early],
@@ -306,7 +316,7 @@ def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:
             calls,
             epochs=config.epochs,
             start=start,
-            cut_every=every_steps,
+            cuts=cuts,
             pause=Pause(saver, work.stopping, chief=chief, steps_per_epoch=data.steps_per_epoch),
             first_block=FIRST_BLOCK,
             on_begin=on_begin,
@@ -386,7 +396,3 @@ def _facts(
         "run": config.run_dir,
         "versions": f"tensorflow {tf.__version__}, keras {keras.__version__}",
     }
-
-
-def _markdown(facts: Mapping[str, str]) -> str:
-    return "| | |\n|-|-|\n" + "\n".join(f"| {name} | {value} |" for name, value in facts.items())
