@@ -54,6 +54,11 @@ def config(**changes):
         ({"last_batch": "pad"}, "--last_batch=pad: must be one of wrap, drop"),
         ({"seed": -1}, "--seed=-1: must be 0 or more"),
         ({"ram_budget": -1}, "--ram_budget=-1: must be 0 or more"),
+        ({"log_steps": -1}, "--log_steps=-1: must be 0 or more"),
+        ({"profile_steps": (3,)}, "--profile_steps=3: must be two steps A,B"),
+        ({"profile_steps": (3, 4, 5)}, "--profile_steps=3,4,5: must be two steps A,B"),
+        ({"profile_steps": (4, 4)}, "--profile_steps=4,4: must be two steps A,B"),
+        ({"profile_steps": (0, 1001)}, "--profile_steps=0,1001: profile 1,000 steps at most"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_named_with_what_is(changes, message, facts):
@@ -123,10 +128,13 @@ def test_arguments_of_a_model_that_are_refused(texts, said):
     assert said in str(error.value)
 
 
-def test_a_positive_class_is_kept_only_where_it_was_chosen():
+@pytest.mark.parametrize(
+    ("name", "value"), [("positive", "COVID"), ("log_steps", 0), ("log_steps", 50), ("profile_steps", (3, 9))]
+)
+def test_what_came_later_is_kept_only_where_it_was_chosen(name, value):
     """So that the files of runs and searches of before stay as they are."""
-    assert "positive" not in config().to_stored()
-    chosen = config(positive="COVID")
-    assert chosen.to_stored() == chosen.to_json()
+    assert name not in config().to_stored()
+    chosen = config(**{name: value})
+    assert chosen.to_stored() == {**config().to_stored(), name: value}
     for each in (config(), chosen):
         assert TrainConfig.from_json(json.loads(json.dumps(each.to_stored()))) == each

@@ -67,6 +67,8 @@ def test_every_flag_reaches_the_configuration(parse, converted):
         "--checkpoint_steps=70",
         "--checkpoint_minutes=2.5",
         "--positive=NORMAL",
+        "--log_steps=25",
+        "--profile_steps=20,30",
     )
     assert found == TrainConfig(
         data=str(converted),
@@ -95,6 +97,8 @@ def test_every_flag_reaches_the_configuration(parse, converted):
         checkpoint_steps=70,
         checkpoint_minutes=2.5,
         positive="NORMAL",
+        log_steps=25,
+        profile_steps=(20, 30),
     )
 
 

@@ -74,6 +74,6 @@ class Profile(keras.callbacks.Callback):
         tf.profiler.experimental.stop()
         self._log(
             f"profiled steps {self._from:,} to {(self._next or 0) - 1:,}: the Profile page of tensorboard "
-            f"--logdir={self._folder} shows them (pip install xprof)"
+            f"--logdir={self._folder.parent} shows them (pip install xprof)"
         )
         self._from = None

@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from trainer.config import MODEL_ARGS, TrainConfig
 from trainer.tensorboard import hparams
-from trainer.tensorboard.hparams import OfType, Value
+from trainer.tensorboard.hparams import Value
 
-# The flags that make a run what it is. The page shows the first five at first, so those come first that are
-# changed most often.
+# The flags that make a run what it is. At first the page shows five: those that are changed most often.
+_SHOWN: Final = ("model", "learning_rate", "global_batch_size", "augment", "seed")
 _FLAGS: Final = (
-    *("model", "learning_rate", "global_batch_size", "augment", "seed"),
+    *_SHOWN,
     *("copies", "class_weights", "schedule", "warmup_epochs", "epochs", "patience", "min_delta"),
     *("last_batch", "deterministic"),
 )
@@ -39,7 +39,7 @@ def write_run(folder: Path, config: TrainConfig, data: str, precision: str) -> N
     Raises:
         InputError: they cannot be written.
     """
-    hparams.write_experiment(folder, _columns(), METRICS)
+    hparams.write_experiment(folder, _columns(), METRICS, first=_SHOWN)
     hparams.write_session(folder, config.run_dir, values_of(config, data, precision))
 
 
@@ -59,10 +59,8 @@ def _columns() -> dict[str, Any]:
     values: dict[str, Value] = {}
     for model in MODEL_ARGS:
         values |= values_of(TrainConfig(data="", run_dir="", model=model), "", "")
-    return {name: OfType(_type(value)) for name, value in values.items()}
+    return {name: _type(value) for name, value in values.items()}
 
 
-def _type(value: Value) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    return "string" if isinstance(value, str) else "float64"
+def _type(value: Value) -> type:
+    return float if type(value) is int else type(value)

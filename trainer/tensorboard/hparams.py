@@ -4,7 +4,7 @@ The files are written with the plugin's own messages; see `events` for why not w
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,35 +26,49 @@ _TIMES: Final = {  # the field of each message that says when it was made
 }
 
 
-class OfType:
-    """The domain of a parameter of which only the type is known: "string", "bool" or "float64"."""
-
-    def __init__(self, kind: str) -> None:
-        self._type = api_pb2.DataType.Value(f"DATA_TYPE_{kind.upper()}")
-
-    def update_hparam_info(self, info: Any) -> None:
-        """Is what `summary_v2.HParam` asks of a domain."""
-        info.type = self._type
+_TYPES: Final = {
+    bool: api_pb2.DATA_TYPE_BOOL,
+    float: api_pb2.DATA_TYPE_FLOAT64,
+    str: api_pb2.DATA_TYPE_STRING,
+}
 
 
-def write_experiment(folder: Path, parameters: Mapping[str, Any], metrics: Metrics) -> None:
+def write_experiment(
+    folder: Path, parameters: Mapping[str, Any], metrics: Metrics, *, first: Collection[str] = ()
+) -> None:
     """Writes the columns of the page; does nothing if the same are there.
 
     TensorBoard takes the columns of the first experiment that it finds below its --logdir.
 
     Args:
         folder: the folder of the sessions, or one above; need not be there.
-        parameters: the domain of each, by name: one of `summary_v2`, an `OfType`, or None.
+        parameters: which values each may have, by name: a domain of `summary_v2`; or bool, float or str for
+            all values of that type (float for whole numbers too); None: values of several types.
         metrics: what sessions are compared by.
+        first: parameters that come before the others; TensorBoard sorts both by name.
 
     Raises:
         InputError: it cannot be written.
     """
-    columns = [summary_v2.HParam(name, domain) for name, domain in parameters.items()]
-    judged = [
-        summary_v2.Metric(tag, group=group, display_name=name) for name, (group, tag) in metrics.items()
-    ]
-    write_summary(folder, _EXPERIMENT, summary_v2.hparams_config_pb(columns, judged, time.time()), _content)
+    experiment = api_pb2.Experiment(
+        hparam_infos=[_column(name, domain, name in first) for name, domain in parameters.items()],
+        metric_infos=[
+            api_pb2.MetricInfo(name=api_pb2.MetricName(group=group, tag=tag), display_name=name)
+            for name, (group, tag) in metrics.items()
+        ],
+        time_created_secs=time.time(),
+    )
+    summary = _summary(metadata.EXPERIMENT_TAG, experiment=experiment)
+    write_summary(folder, _EXPERIMENT, summary, _content)
+
+
+def _column(name: str, domain: Any, first: bool) -> Any:
+    info = api_pb2.HParamInfo(name=name, differs=first)
+    if isinstance(domain, type):
+        info.type = _TYPES[domain]
+    elif domain is not None:
+        domain.update_hparam_info(info)
+    return info
 
 
 def write_session(folder: Path, name: str, values: Mapping[str, Value]) -> None:
@@ -83,14 +97,18 @@ def write_session_end(folder: Path, success: bool) -> None:
     """
     status = api_pb2.STATUS_SUCCESS if success else api_pb2.STATUS_FAILURE
     ended = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
-    # TensorBoard has a function for this, in a module that imports TensorFlow.
+    write_summary(folder, _END, _summary(metadata.SESSION_END_INFO_TAG, session_end_info=ended), _content)
+
+
+def _summary(tag: str, **message: Any) -> Any:
+    """Returns a summary that holds one message; TensorBoard's own function for this imports TensorFlow."""
     summary = event_pb2.Event().summary
     summary.value.add(
-        tag=metadata.SESSION_END_INFO_TAG,
-        metadata=metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=ended)),
+        tag=tag,
+        metadata=metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(**message)),
         tensor=metadata.NULL_TENSOR,
     )
-    write_summary(folder, _END, summary, _content)
+    return summary
 
 
 def _content(summary: Any) -> Any:

@@ -1,7 +1,7 @@
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
+import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import TENSORS, EventAccumulator
 from tensorboard.util import tensor_util
 
@@ -34,7 +34,7 @@ def callback(folder, *, start=(0, 0), every=EVERY, clock=lambda: 0.0):
         history=history,
         clock=clock,
     )
-    made.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=np.float32(0.5))))
+    made.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=tf.constant(0.5))))
     made.on_train_begin()
     return made
 
@@ -114,6 +114,7 @@ def test_a_killed_run_that_is_resumed_has_the_points_of_one_that_was_not(tmp_pat
     drive(killed, 0, killed_at)
     if killed_at == 4 * STEPS:
         finish(killed, 3)
+    killed.on_train_end()
     for file in (tmp_path / "killed").rglob("events*"):
         with file.open("ab") as stream:
             stream.write(b"half a frame")

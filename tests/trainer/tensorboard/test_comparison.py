@@ -34,7 +34,7 @@ def test_runs_are_compared(tmp_path):
         curve(folder / "report", "test/report/auroc", [0.875])
     experiment, groups = read(tmp_path)
     columns = [info.name for info in experiment.hparam_infos]
-    assert columns[:5] == ["model", "learning_rate", "global_batch_size", "augment", "seed"]
+    assert columns[:5] == ["augment", "global_batch_size", "learning_rate", "model", "seed"]
     assert {info.name.tag for info in experiment.metric_infos} == {tag for _, tag in METRICS.values()}
     assert set(groups) == {"runs/a", "runs/b"}
     values = {name: groups["runs/a"].hparams[name] for name in groups["runs/a"].hparams}

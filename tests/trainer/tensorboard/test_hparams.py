@@ -4,27 +4,27 @@ from tensorboard.plugins.hparams import api_pb2, summary_v2
 
 from tfrecords.errors import InputError
 from trainer.tensorboard.events import event_files
-from trainer.tensorboard.hparams import OfType, write_experiment, write_session, write_session_end
+from trainer.tensorboard.hparams import write_experiment, write_session, write_session_end
 
 METRICS = {"validation loss": ("validation", "epoch_loss")}
 PARAMETERS = {
-    "rate": OfType("float64"),
-    "model": OfType("string"),
-    "flag": OfType("bool"),
+    "rate": float,
+    "model": str,
+    "flag": bool,
     "any": None,
     "units": summary_v2.Discrete([1, 2]),
 }
 
 
-def test_columns_have_types_in_the_order_given(tmp_path):
-    write_experiment(tmp_path, PARAMETERS, METRICS)
+def test_columns_have_types_and_some_come_first(tmp_path):
+    write_experiment(tmp_path, PARAMETERS, METRICS, first=["model"])
     experiment, _ = read(tmp_path)
     found = [(info.name, api_pb2.DataType.Name(info.type)) for info in experiment.hparam_infos]
     assert found == [
-        ("rate", "DATA_TYPE_FLOAT64"),
         ("model", "DATA_TYPE_STRING"),
-        ("flag", "DATA_TYPE_BOOL"),
         ("any", "DATA_TYPE_UNSET"),
+        ("flag", "DATA_TYPE_BOOL"),
+        ("rate", "DATA_TYPE_FLOAT64"),
         ("units", "DATA_TYPE_FLOAT64"),
     ]
     (metric,) = experiment.metric_infos
@@ -36,11 +36,13 @@ def test_columns_have_types_in_the_order_given(tmp_path):
 
 
 def test_what_is_there_is_not_written_again_and_what_differs_replaces_it(tmp_path):
+    run = tmp_path / "run" / "tensorboard"
+
     def written(rate, success):
-        write_experiment(tmp_path, PARAMETERS, METRICS)
-        write_session(tmp_path, "run", {"rate": rate})
-        write_session_end(tmp_path, success)
-        return event_files(tmp_path)
+        write_experiment(run, PARAMETERS, METRICS)
+        write_session(run, "run", {"rate": rate})
+        write_session_end(run, success)
+        return event_files(run)
 
     first = written(0.5, True)
     assert len(first) == 3
@@ -48,7 +50,7 @@ def test_what_is_there_is_not_written_again_and_what_differs_replaces_it(tmp_pat
     again = written(0.25, False)  # as when a run whose loss was not finite goes on
     assert len(again) == 3
     assert len(set(again) & set(first)) == 1  # the columns
-    curve(tmp_path / "validation", "epoch_loss", [0.5, 0.125])
+    curve(run / "validation", "epoch_loss", [0.5, 0.125])
     _, groups = read(tmp_path)
     (session,) = groups["run"].sessions
     assert groups["run"].hparams["rate"].number_value == 0.25
