@@ -148,18 +148,18 @@ def test_a_run_killed_within_an_epoch_has_the_points_of_one_that_was_not(train, 
     """It has written points after its last checkpoint, of which none may be there twice."""
     folder = tmp_path / "run"
     epoch = steps(whole(train, "one_device"))[-1] // 3
-    killed = train(folder, "one_device", f"SIGKILL@{epoch + 6}", "--checkpoint_steps=4")
+    killed = train(folder, "one_device", f"SIGKILL@{epoch + 6}", "--checkpoint_steps=5")
     assert killed.returncode == -signal.SIGKILL
     last = steps(folder)[-1]
     assert epoch < last < epoch + 6
     before = {step for run, tag, step, _ in scalars(folder) if tag == "steps/loss"}
     assert max(before) == epoch + 6 > last
-    done = train(folder, "one_device", "none", "--checkpoint_steps=4")
+    done = train(folder, "one_device", "none", "--checkpoint_steps=5")
     assert done.returncode == 0, done.stderr
     assert f"resuming after epoch 1 and {last - epoch} of" in done.stdout
     refuse_other(folder, whole(train, "one_device"))
     lines = [line for line in done.stdout.splitlines() if " step " in line and line.startswith("epoch ")]
-    assert lines[0].startswith(f"epoch   2/3  step 6 of {epoch} (")
+    assert lines[0].startswith(f"epoch   2/3  step 3 of {epoch} (")
     expected = {epoch * number + step for number in range(3) for step in (*range(3, epoch, 3), epoch)}
     assert {
         step for run, tag, step, _ in scalars(folder) if (run, tag) == ("train", "steps/loss")

@@ -21,7 +21,7 @@ def log_steps(asked: int | None, steps_per_epoch: int) -> int:
 
     Args:
         asked: what --log_steps says; None: the length of an epoch decides. Epochs of fewer than 1,000 steps
-            log nothing within. Longer ones log at most ten times, every 1, 2 or 5 times a power of ten steps.
+            log nothing within. Longer ones log at most ten times, after a round number of steps.
         steps_per_epoch: training steps of one epoch.
     """
     if asked is not None:
@@ -30,7 +30,7 @@ def log_steps(asked: int | None, steps_per_epoch: int) -> int:
         return 0
     least = math.ceil(steps_per_epoch / _MOST_LOGS)
     power = 10 ** (len(str(least)) - 1)
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
+    return next(int(factor * power) for factor in (1, 2, 2.5, 5, 10) if factor * power >= least)
 
 
 class ProgressLine(keras.callbacks.Callback):
