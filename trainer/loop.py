@@ -54,12 +54,16 @@ class Cuts:
         of_run: at each multiple of this step, counted from the run's start; 0: at none.
         of_epoch: at each multiple of this step, counted from the epoch's start; 0: at none.
         single: (first, end): each step from `first` to before `end`, counted from the run's start, is a block
-            of its own.
+            of its own, without a loop in its graph: a profile takes the turns of such a loop for the steps.
     """
 
     of_run: int = 0
     of_epoch: int = 0
     single: tuple[int, int] = (0, 0)
+
+    def alone(self, step: int) -> bool:
+        """Returns whether the step that comes after `step` steps of the run is a block of its own."""
+        return self.single[0] <= step < self.single[1]
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,8 @@ class Loop:
         # The optimizer is where Keras callbacks look for it; fit() itself is not used.
         self.model.compile(optimizer=self.optimizer, loss=self._loss, auto_scale_loss=False)
         self._class_weights = tf.constant(class_weights or [1.0] * classes, tf.float32)
-        self._train_block = tf.function(self._make_train_block())
+        self._train_block = tf.function(self._steps)
+        self._train_alone = tf.function(self._one_step)
         self._val_block = tf.function(self._make_val_block())
         self._length = LONGEST_BLOCK
         self._gathered_meters = tf.function(self._make_gathered_meters())
@@ -244,7 +249,10 @@ class Loop:
             end = block_end(epoch, done, self._length, data.steps_per_epoch, cuts)
             calls.on_train_batch_begin(done)
             block_began = clock()
-            waited += float(self._train_block(batches, tf.constant(end - done), table))
+            if cuts.alone(epoch * data.steps_per_epoch + done):
+                waited += float(self._train_alone(batches, table))
+            else:
+                waited += float(self._train_block(batches, tf.constant(end - done), table))
             logs = self._train_meters.take()
             calls.on_train_batch_end(end - 1, logs)
             ended(Block("train", epoch, end, end - done, clock() - block_began, logs["loss"]))
@@ -310,22 +318,24 @@ class Loop:
         losses = self._loss(batch["label"], logits)
         self._val_meters.update(batch["label"], logits, losses, batch["weight"])
 
-    def _make_train_block(self) -> Callable[[Any, Any, Any], Any]:
-        def block(batches: Any, count: Any, table: Any) -> Any:
-            """Runs `count` steps; returns the seconds spent waiting for batches, float64."""
-            now = _deterministic_now if self._deterministic else tf.timestamp
-            waited = tf.constant(0.0, tf.float64)
-            for _ in tf.range(count):
-                asked = now()
-                with tf.control_dependencies([asked]):
-                    batch = next(batches)
-                got = self.strategy.experimental_local_results(batch)
-                with tf.control_dependencies(tf.nest.flatten(got)):
-                    waited += now() - asked
-                self.strategy.run(self._train_step, args=(batch, table))
-            return waited
+    def _steps(self, batches: Any, count: Any, table: Any) -> Any:
+        """Runs `count` steps; returns the seconds spent waiting for batches, float64."""
+        waited = tf.constant(0.0, tf.float64)
+        for _ in tf.range(count):
+            waited += self._one_step(batches, table)
+        return waited
 
-        return block
+    def _one_step(self, batches: Any, table: Any) -> Any:
+        """Runs one step on all replicas; returns the seconds spent waiting for its batch, float64."""
+        now = _deterministic_now if self._deterministic else tf.timestamp
+        asked = now()
+        with tf.control_dependencies([asked]):
+            batch = next(batches)
+        got = self.strategy.experimental_local_results(batch)
+        with tf.control_dependencies(tf.nest.flatten(got)):
+            waited = now() - asked
+        self.strategy.run(self._train_step, args=(batch, table))
+        return waited
 
     def _make_gathered_meters(self) -> Callable[[], Any]:
         def own() -> Any:

@@ -287,7 +287,8 @@ def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:
     profiled = config.profile_steps or (0, 0)
     asked = (config.checkpoint_steps, within, *profiled)
     every_steps, within, *profiled = work.stopping.look(*(number * chief for number in asked))[2]
-    cuts = Cuts(of_run=every_steps, of_epoch=within, single=(profiled[0], profiled[1]))
+    # A step alone has a graph of its own, which is made at the first of them: one before the profile.
+    cuts = Cuts(of_run=every_steps, of_epoch=within, single=(max(0, profiled[0] - 1), profiled[1]))
     if chief:
         calls = [*watching(run, data, resumed, cuts, work.log, compare=work.start.compare), *calls]
     saver = SaveCheckpoints(

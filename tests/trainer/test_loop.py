@@ -81,6 +81,23 @@ def test_where_blocks_end(epoch, steps, done, length, cuts, ends):
     assert found == ends
 
 
+@pytest.mark.slow
+def test_steps_that_are_blocks_of_their_own_change_no_weight():
+    weights, ends = [], []
+    for cuts in (None, Cuts(single=(3, 12))):
+        loop = make_loop()
+        loop.run(
+            data(loop, drawn(80), drawn(40), 8),
+            [keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ends.append(batch + 1))],
+            epochs=2,
+            cuts=cuts,
+        )
+        weights.append(loop.model.get_weights())
+    assert ends == [10, 10, *range(3, 11), 1, 2, 10]
+    for mine, its in zip(*weights, strict=True):
+        assert np.array_equal(mine, its)
+
+
 def test_what_comes_after_each_block_says_how_long_the_next_one_is():
     loop, blocks = make_loop(), []
     ticks = count(step=1.0)

@@ -22,7 +22,7 @@ def watching(
         run: the run; only its chief calls this.
         data: what it reads.
         resumed: the state that it goes on from, if it was resumed.
-        cuts: where blocks end: `of_epoch` says where to log, `single` what to profile.
+        cuts: where blocks end: `of_epoch` says where to log.
         log: told what is profiled.
         compare: whether the HParams page is to show the run.
 
@@ -42,10 +42,9 @@ def watching(
         history=resumed.history if resumed else (),
     )
     line = ProgressLine(config.epochs, data.steps_per_epoch, data.global_batch_size, cuts.of_epoch)
-    first, end = cuts.single
-    if not end:
+    if not config.profile_steps:
         return [scalars, line]
-    profile = Profile(folder, first, end, steps_per_epoch=data.steps_per_epoch, log=log)
+    profile = Profile(folder, *config.profile_steps, steps_per_epoch=data.steps_per_epoch, log=log)
     return [profile, scalars, line]
 
 
