@@ -283,12 +283,11 @@ def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:
     history = HistoryFiles(run.folder if chief else None, resumed.history if resumed else ())
     calls: list[Any] = [early, history]
     # The chief's: workers that cut their blocks elsewhere would wait for each other for ever.
-    within = log_steps(config.log_steps, data.steps_per_epoch)
-    profiled = config.profile_steps or (0, 0)
+    within, profiled = log_steps(config.log_steps, data.steps_per_epoch), config.profile_steps or (0, 0)
     asked = (config.checkpoint_steps, within, *profiled)
-    every_steps, within, *profiled = work.stopping.look(*(number * chief for number in asked))[2]
+    every_steps, within, first, end = work.stopping.look(*(number * chief for number in asked))[2]
     # A step alone has a graph of its own, which is made at the first of them: one before the profile.
-    cuts = Cuts(of_run=every_steps, of_epoch=within, single=(max(0, profiled[0] - 1), profiled[1]))
+    cuts = Cuts(of_run=every_steps, of_epoch=within, single=(max(0, first - 1), end))
     if chief:
         calls = [*watching(run, data, resumed, cuts, work.log, compare=work.start.compare), *calls]
     saver = SaveCheckpoints(

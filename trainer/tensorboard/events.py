@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from google.protobuf.message import DecodeError
 from tensorboard.compat.proto import event_pb2
 from tensorboard.plugins.scalar import summary_v2
 from tensorboard.plugins.text import summary_v2 as text_summary
@@ -132,7 +131,7 @@ def read_events(path: Path) -> Iterator[Any]:
     try:
         for record in read_records(path):
             yield event_pb2.Event.FromString(record)
-    except (InputError, DecodeError):
+    except InputError:
         return
 
 
