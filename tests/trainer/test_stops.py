@@ -159,7 +159,7 @@ def test_a_run_killed_within_an_epoch_has_the_points_of_one_that_was_not(train, 
     assert f"resuming after epoch 1 and {last - epoch} of" in done.stdout
     refuse_other(folder, whole(train, "one_device"))
     lines = [line for line in done.stdout.splitlines() if " step " in line and line.startswith("epoch ")]
-    assert lines[0].startswith(f"epoch   2/3  step 3 of {epoch} (")
+    assert lines[0].startswith(f"epoch   2/3  step 3 of {epoch}, ")
     expected = {epoch * number + step for number in range(3) for step in (*range(3, epoch, 3), epoch)}
     assert {
         step for run, tag, step, _ in scalars(folder) if (run, tag) == ("train", "steps/loss")

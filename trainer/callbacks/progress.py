@@ -1,6 +1,7 @@
 """The progress line: one line for each epoch, and how far a long epoch is."""
 
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -81,21 +82,20 @@ class ProgressLine(keras.callbacks.Callback):
         due = self._log_steps and done % self._log_steps == 0 and done < self._steps
         if self._terminal or due:
             text = self._line_within(done, logs or {})
-            start, end = ("\r", "\033[K") if self._terminal else ("", "\n")
-            print(start + text, end=end, file=self._out, flush=True)
+            if self._terminal:  # a line that is longer than the terminal is wide could not be rewritten
+                width = shutil.get_terminal_size().columns
+                print(f"\r{text[: width - 1]}\033[K", end="", file=self._out, flush=True)
+            else:
+                print(text, file=self._out, flush=True)
 
     def _line_within(self, done: int, logs: dict[str, float]) -> str:
         assert self._epoch_began is not None
         first, began = self._epoch_began
         seconds = max(self._clock() - began, 1e-9) / (done - first)  # of a step
-        share = done / self._steps
-        parts = [
-            f"epoch {self._epoch + 1:3d}/{self._epochs}  step {done:,} of {self._steps:,} ({share:.0%})",
-            f"{_metrics(logs)}",
-            f"{self._images_per_step / seconds:,.0f} images/s",
-            f"{duration(seconds * (self._steps - done))} left of the epoch's training",
-        ]
-        return " | ".join(parts)
+        left = duration(seconds * (self._steps - done))
+        where = f"epoch {self._epoch + 1:3d}/{self._epochs}  step {done:,} of {self._steps:,}"
+        speed = f"{self._images_per_step / seconds:,.0f} images/s"
+        return f"{where}, {left} left in epoch | {_metrics(logs)} | {speed}"
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Prints the epoch's line."""

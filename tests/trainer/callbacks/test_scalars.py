@@ -136,3 +136,18 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(InputError, match=str(tmp_path / "validation")):
         finish(made, 0)
     made.on_train_end()
+
+
+def test_points_of_an_earlier_version_are_removed_too(tmp_path):
+    """Keras' own callback wrote them, with TensorFlow's writer."""
+    with tf.summary.create_file_writer(str(tmp_path / "validation")).as_default():
+        for epoch in range(3):
+            tf.summary.scalar("epoch_loss", LOSSES[epoch], step=epoch)
+            tf.summary.scalar("evaluation_loss_vs_iterations", LOSSES[epoch], step=(epoch + 1) * STEPS)
+    callback(tmp_path, start=(2, 2 * STEPS)).on_train_end()
+    assert points(tmp_path / "validation") == {
+        ("epoch_loss", 0): [0.5],
+        ("epoch_loss", 1): [0.75],
+        ("evaluation_loss_vs_iterations", STEPS): [0.5],
+        ("evaluation_loss_vs_iterations", 2 * STEPS): [0.75],
+    }
