@@ -52,15 +52,17 @@ FOLDERS = {
     "data_pipeline.stream": set(),
     "data_pipeline.tiers": {"stream"},
     "data_pipeline.tune": {"tiers"},
-    "trainer": {"classical", "devices", "evaluation", "flags", "workers"},
+    "trainer": {"callbacks", "classical", "devices", "evaluation", "flags", "tensorboard", "workers"},
     "trainer.baseline": {"classical", "evaluation"},
+    "trainer.callbacks": {"tensorboard"},
     "trainer.classical": set(),
     "trainer.devices": {"workers"},
     "trainer.evaluation": set(),
     "trainer.flags": set(),
     "trainer.predict": {"evaluation"},
-    "trainer.tune": {"devices", "evaluation", "flags", "tune.show"},
-    "trainer.tune.show": {"evaluation"},
+    "trainer.tensorboard": set(),
+    "trainer.tune": {"devices", "evaluation", "flags", "tensorboard", "tune.show"},
+    "trainer.tune.show": {"evaluation", "tensorboard"},
     "trainer.workers": set(),
 }
 # What stands in a command's folder is that command's; the demo data are made by a conversion, as any others.
@@ -72,7 +74,7 @@ SUBJECTS = {
     "tfrecords/convert": {"crash", "earlier", "rejects", "stops"},
     "tfrecords/duplicates": {"duplicates"},
     "tfrecords/images": {"fuzz"},
-    "trainer": {"parity", "remote", "service", "stops", "stream"},
+    "trainer": {"parity", "remote", "service", "steps", "stops", "stream"},
     "trainer/tune": {"stops"},
 }
 MAY_TOUCH_FLAGS = {"tfrecords.command", "launch.command"}  # aside from the commands and the folder of flags

@@ -12,6 +12,7 @@ STRATEGIES: Final = ("one_device", "mirrored", "multi_worker")
 BASELINES: Final = ("pca_svm", "logistic", "random_forest")  # of trainer.baseline
 SCHEDULES: Final = ("constant", "cosine")
 REMOTES: Final = ("fetch", "direct")
+MOST_PROFILED: Final = 1000  # steps
 PRECISIONS: Final = ("auto", "float32", "bfloat16", "float16")
 
 # What may differ when a run is resumed: how long it trains, and on which devices. These values change the
@@ -19,7 +20,7 @@ PRECISIONS: Final = ("auto", "float32", "bfloat16", "float16")
 FREE_TO_CHANGE: Final = frozenset(
     {
         *("epochs", "patience", "strategy", "devices", "logical_cpus"),
-        *("keep", "checkpoint_steps", "checkpoint_minutes", "max_minutes"),
+        *("keep", "checkpoint_steps", "checkpoint_minutes", "max_minutes", "log_steps", "profile_steps"),
         *("ram_budget", "cache_dir"),  # a run keeps its tier
         *SPEED_ONLY,
         "tuned",
@@ -29,7 +30,12 @@ FREE_TO_CHANGE: Final = frozenset(
 )
 # Fields that came later, with their defaults. A file leaves them out where they have the default, so that the
 # files of earlier versions stay as they are.
-_LATER: Final[Mapping[str, Any]] = {"positive": "", "shuffle_window": PipelineOptions.shuffle_window}
+_LATER: Final[Mapping[str, Any]] = {
+    "positive": "",
+    "shuffle_window": PipelineOptions.shuffle_window,
+    "log_steps": None,
+    "profile_steps": (),
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,9 @@ class TrainConfig:
         checkpoint_steps: steps between checkpoints, besides the one of each epoch; 0: none.
         checkpoint_minutes: a checkpoint is due when the last is so many minutes old; 0: never.
         max_minutes: minutes of this start after which the run saves and stops; 0: no limit.
+        log_steps: progress and scalars are logged every so many steps of an epoch; 0: only after each epoch;
+            None: the length of an epoch decides, see `callbacks.progress.log_steps`.
+        profile_steps: (A, B): training steps A to B - 1 of the run, counted from 0, are profiled; (): none.
         threads_per_process: TensorFlow's threads, on which the bits of the weights depend; 0: as many as the
             cores that may be used at the run's first start. The run keeps that number.
     """
@@ -95,6 +104,8 @@ class TrainConfig:
     data_url: str = ""
     remote: str = "fetch"
     positive: str = ""
+    log_steps: int | None = None
+    profile_steps: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         choices = {
@@ -115,11 +126,14 @@ class TrainConfig:
         self._check_not_negative()
         self._check_devices()
         self._check_schedule()
+        self._check_profile_steps()
         check_model_args(self.model, self.model_args)
         if self.pipeline.shards_at != _shards_at(self.data_url, self.remote):
             raise ValueError(f"shards_at={self.pipeline.shards_at} does not follow from data_url and remote")
 
     def _check_not_negative(self) -> None:
+        if self.log_steps is not None and self.log_steps < 0:
+            raise InputError(f"--log_steps={self.log_steps}: must be 0 or more")
         for name in (
             *("logical_cpus", "min_delta", "warmup_epochs", "checkpoint_steps", "checkpoint_minutes"),
             *("max_minutes", "threads_per_process"),
@@ -146,6 +160,15 @@ class TrainConfig:
             raise InputError(
                 f"--warmup_epochs={self.warmup_epochs}: must be less than --epochs={self.epochs}"
             )
+
+    def _check_profile_steps(self) -> None:
+        given = f"--profile_steps={','.join(map(str, self.profile_steps))}"
+        if not self.profile_steps:
+            return
+        if len(self.profile_steps) != 2 or not 0 <= self.profile_steps[0] < self.profile_steps[1]:
+            raise InputError(f"{given}: must be two steps A,B with 0 <= A < B, as 100,110")
+        if self.profile_steps[1] - self.profile_steps[0] > MOST_PROFILED:
+            raise InputError(f"{given}: profile {MOST_PROFILED:,} steps at most; the page cannot show more")
 
     @property
     def free_to_change(self) -> frozenset[str]:
@@ -207,6 +230,7 @@ class TrainConfig:
             names = ", ".join(map(repr, unknown))
             raise InputError(f"it has {names}, which this version does not know; remove it to go on without")
         tuples = {"devices": tuple(values["devices"]), "tuned": tuple(values.get("tuned", ()))}
+        tuples["profile_steps"] = tuple(values.get("profile_steps", ()))
         tuples["model_args"] = parse_model_args(list(filter(None, values.get("model_args", "").split(","))))
         return cls.of(**values | tuples)
 

@@ -1,7 +1,7 @@
-"""The training loop: blocks of steps inside one `tf.function`, Keras callbacks between them.
+"""The training loop: blocks of steps inside one `tf.function`, with Keras callbacks between the blocks.
 
-It owns no policy. Stopping, saving and logging are callbacks; what comes next is the dataset's.
-Keras' own `fit` cannot be used: it fails under multi-worker strategies and cannot start in mid-run.
+It decides nothing. Callbacks stop, save and log; the dataset says which records come next. Keras' own `fit`
+cannot be used: it fails under multi-worker strategies and cannot start in the middle of a run.
 """
 
 import math
@@ -21,7 +21,9 @@ from tfrecords.errors import EndedEarly
 from trainer.evaluation.epoch_metrics import EpochMetrics, Logs
 from trainer.seeds import decorrelate_replicas
 
-LONGEST_BLOCK: Final = 50  # steps inside one call: Python and callbacks run between, at a step's cost or less
+LONGEST_BLOCK: Final = (
+    50  # steps: Python and the callbacks between two blocks cost at most as much as one step
+)
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,10 @@ class Block:
     Attributes:
         phase: training or validation.
         epoch: epochs done before this one.
-        end: steps done in the epoch's phase.
-        steps: of them in this block.
-        seconds: it took.
-        loss: mean of the phase so far.
+        end: steps of the epoch's phase that are done.
+        steps: steps of this block.
+        seconds: how long the block took.
+        loss: mean loss of the phase so far.
     """
 
     phase: Literal["train", "val"]
@@ -46,17 +48,37 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Cuts:
+    """Steps after which a block of training ends, however long it is. All workers must be given the same.
+
+    Attributes:
+        of_run: at each multiple of this step, counted from the run's start; 0: at none.
+        of_epoch: at each multiple of this step, counted from the epoch's start; 0: at none.
+        single: (first, end): each step from `first` to before `end`, counted from the run's start, is a block
+            of its own, without a loop in its graph: a profile takes the turns of such a loop for the steps.
+    """
+
+    of_run: int = 0
+    of_epoch: int = 0
+    single: tuple[int, int] = (0, 0)
+
+    def alone(self, step: int) -> bool:
+        """Returns whether the step that comes after `step` steps of the run is a block of its own."""
+        return self.single[0] <= step < self.single[1]
+
+
+@dataclass(frozen=True)
 class Data:
     """What a run reads.
 
     Attributes:
-        train: step since the run's start -> an endless distributed dataset of batches from there.
-        val: () -> padded passes over validation, one after the other, without end.
-        steps_per_epoch: of train.
-        val_steps: of validation.
-        global_batch_size: records a step.
-        table: () -> the train split in the memory of each replica's device, by which the batches' indices
-            are looked up; or None if the batches are complete.
+        train: step since the run's start -> an endless distributed dataset of batches from that step on.
+        val: () -> an endless dataset of passes over validation, each padded to full batches.
+        steps_per_epoch: training steps of one epoch.
+        val_steps: steps of one validation.
+        global_batch_size: records of one step, over all replicas.
+        table: () -> the train split in the memory of each replica's device, in which a step looks up the
+            records of its batch by index; None if batches hold the records themselves.
     """
 
     train: Callable[[int], Any]
@@ -74,14 +96,14 @@ class Loop:
         strategy: a `tf.distribute` strategy.
         build: () -> (model, optimizer), called in the strategy's scope.
         classes: number of classes.
-        class_weights: the weight of each class in the loss that training minimises; None: all 1. The metrics
-            are those of the records as they are, in training as in validation.
+        class_weights: the weight of each class in the loss that training minimises; None: all 1. They
+            change no metric: metrics count each record once, in training and in validation.
         deterministic: whether `enable_op_determinism` is on, which forbids `tf.timestamp`.
         augment: (images, keys) -> images, for training; see `data_pipeline.augment`.
 
     Attributes:
-        kept_meters: float32 [replicas, n], the training meters as `keep_meters` found them, for a
-            checkpoint in mid-epoch; of each replica its own, for a sum of sums is rounded otherwise.
+        kept_meters: float32 [replicas, n], the training metrics' sums when `keep_meters` was called, for a
+            checkpoint within an epoch. Each replica has its own row: their sum would be rounded differently.
     """
 
     def __init__(
@@ -108,17 +130,18 @@ class Loop:
         # The optimizer is where Keras callbacks look for it; fit() itself is not used.
         self.model.compile(optimizer=self.optimizer, loss=self._loss, auto_scale_loss=False)
         self._class_weights = tf.constant(class_weights or [1.0] * classes, tf.float32)
-        self._train_block = tf.function(self._make_train_block())
+        self._train_block = tf.function(self._steps)
+        self._train_alone = tf.function(self._one_step)
         self._val_block = tf.function(self._make_val_block())
         self._length = LONGEST_BLOCK
         self._gathered_meters = tf.function(self._make_gathered_meters())
 
     def keep_meters(self) -> None:
-        """Puts the training meters into `kept_meters`; every worker must call it."""
+        """Copies the sums of the training metrics into `kept_meters`; every worker must call it."""
         self.kept_meters.assign(self._gathered_meters())
 
     def _load_meters(self) -> None:
-        """Sets the training meters from `kept_meters`; for another number of replicas, from their sum."""
+        """Sets the training metrics from `kept_meters`; for another number of replicas, from their sum."""
         replicas, kept = self.strategy.num_replicas_in_sync, self.kept_meters.numpy()
         if len(kept) != replicas:
             kept = np.concatenate(
@@ -142,36 +165,36 @@ class Loop:
         *,
         epochs: int,
         start: tuple[int, int] = (0, 0),
-        cut_every: int = 0,
+        cuts: Cuts | None = None,
         pause: Callable[[Block], int] = lambda _: LONGEST_BLOCK,
         first_block: int = LONGEST_BLOCK,
         on_begin: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Trains until `epochs` or until a callback sets `model.stop_training`.
+        """Trains until `epochs` are done or a callback sets `model.stop_training`.
 
-        Callbacks get Keras' calls and logs: `on_train_batch_end` once a block, and at the end of an
-        epoch loss, accuracy, auc, the same with `val_`, learning_rate, images_per_second (of training)
-        and input_wait (the share of training time spent waiting for a batch); with class weights also
-        weighted_loss, which training minimises. images_per_second and input_wait are of what this call
-        trained: of an epoch that it started in the middle, of the rest; 0 if that is nothing.
+        Callbacks get Keras' calls and logs. `on_train_batch_end` comes once for each block, with the means of
+        the epoch so far. The logs of an epoch are loss, accuracy and auc, the same with `val_`,
+        learning_rate, images_per_second (of training) and input_wait (the share of training time spent
+        waiting for a batch); with class weights also weighted_loss, which training minimises.
+        images_per_second and input_wait count only what this call has trained of the epoch; they are 0 if
+        that is nothing.
 
         Args:
             data: what to read.
             callbacks: Keras callbacks.
             epochs: at most, counted from the run's start.
-            start: epochs done before, validation included, and steps done in the next one, of which
-                `kept_meters` must be the meters.
-            cut_every: blocks end at multiples of this step too, counted from the run's start; 0: no such.
-            pause: called after each block; returns how many steps the next one has at most, which changes
-                no result. What it raises ends the training, after the callbacks' `on_train_end`.
-            first_block: steps of the first one.
-            on_begin: called when the data are open, after the callbacks' own `on_train_begin`, which resets
-                them.
-            clock: seconds.
+            start: epochs done before, validation included, and steps done of the next one. `kept_meters`
+                must hold the sums of these steps.
+            cuts: where blocks end besides; None: nowhere.
+            pause: called after each block; returns the most steps of the next block, which change no
+                result. An EndedEarly from it ends the training, after the callbacks' `on_train_end`.
+            first_block: the most steps of the first block.
+            on_begin: called when the data are open, after the callbacks' `on_train_begin`, which resets them.
+            clock: returns seconds.
 
         Raises:
-            EndedEarly: by `pause`.
+            EndedEarly: `pause` raised it.
         """
         first_epoch, skipped = start
         table = data.table()
@@ -194,13 +217,15 @@ class Loop:
                     break
                 calls.on_epoch_begin(epoch)
                 done = skipped if epoch == first_epoch else 0
-                logs = self._train_epoch(batches, table, data, (epoch, done, cut_every), calls, ended, clock)
+                logs = self._train_epoch(
+                    batches, table, data, (epoch, done, cuts or Cuts()), calls, ended, clock
+                )
                 found = self._evaluate(val, data, epoch, calls, ended, clock)
                 logs |= {f"val_{name}": value for name, value in found.items()}
                 logs["learning_rate"] = float(self.optimizer.learning_rate.numpy())
                 calls.on_epoch_end(epoch, logs)
         except EndedEarly:
-            calls.on_train_end(logs)  # TensorBoard's files are closed
+            calls.on_train_end(logs)  # callbacks close their files
             raise
         calls.on_train_end(logs)
 
@@ -209,12 +234,12 @@ class Loop:
         batches: Any,
         table: Any,
         data: Data,
-        where: tuple[int, int, int],
+        where: tuple[int, int, Cuts],
         calls: Any,
         ended: Callable[[Block], None],
         clock: Callable[[], float],
     ) -> Logs:
-        epoch, skipped, cut_every = where
+        epoch, skipped, cuts = where
         if skipped:
             self._load_meters()
         else:
@@ -222,10 +247,13 @@ class Loop:
         began, waited, done = clock(), 0.0, skipped
         logs = self._train_meters.take() if skipped == data.steps_per_epoch else {}
         while done < data.steps_per_epoch:
-            end = block_end(epoch, done, self._length, data.steps_per_epoch, cut_every)
+            end = block_end(epoch, done, self._length, data.steps_per_epoch, cuts)
             calls.on_train_batch_begin(done)
             block_began = clock()
-            waited += float(self._train_block(batches, tf.constant(end - done), table))
+            if cuts.alone(epoch * data.steps_per_epoch + done):
+                waited += float(self._train_alone(batches, table))
+            else:
+                waited += float(self._train_block(batches, tf.constant(end - done), table))
             logs = self._train_meters.take()
             calls.on_train_batch_end(end - 1, logs)
             ended(Block("train", epoch, end, end - done, clock() - block_began, logs["loss"]))
@@ -268,12 +296,12 @@ class Loop:
             self._share_statistics(context)
 
     def _share_statistics(self, context: Any) -> None:
-        """Gives all replicas one state of what layers keep by themselves (BatchNormalization): the mean.
+        """Sets what layers keep besides weights (BatchNormalization) to its mean over all replicas.
 
-        Each would keep that of its own records, and a checkpoint holds but one replica's.
+        Otherwise each replica would keep that of its own records, and a checkpoint holds one replica's.
         """
         kept = [each for each in self.model.non_trainable_weights if each.dtype.startswith("float")]
-        values = [tf.identity(each) for each in kept]  # copies on the replica's device: a read may name none
+        values = [tf.identity(each) for each in kept]  # a copy is on the replica's device; a read need not be
         if values:
             means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
             for each, mean in zip(kept, means, strict=True):
@@ -284,22 +312,24 @@ class Loop:
         losses = self._loss(batch["label"], logits)
         self._val_meters.update(batch["label"], logits, losses, batch["weight"])
 
-    def _make_train_block(self) -> Callable[[Any, Any, Any], Any]:
-        def block(batches: Any, count: Any, table: Any) -> Any:
-            """Runs `count` steps; returns the seconds spent waiting for batches, float64."""
-            now = _deterministic_now if self._deterministic else tf.timestamp
-            waited = tf.constant(0.0, tf.float64)
-            for _ in tf.range(count):
-                asked = now()
-                with tf.control_dependencies([asked]):
-                    batch = next(batches)
-                got = self.strategy.experimental_local_results(batch)
-                with tf.control_dependencies(tf.nest.flatten(got)):
-                    waited += now() - asked
-                self.strategy.run(self._train_step, args=(batch, table))
-            return waited
+    def _steps(self, batches: Any, count: Any, table: Any) -> Any:
+        """Runs `count` steps; returns the seconds spent waiting for batches, float64."""
+        waited = tf.constant(0.0, tf.float64)
+        for _ in tf.range(count):
+            waited += self._one_step(batches, table)
+        return waited
 
-        return block
+    def _one_step(self, batches: Any, table: Any) -> Any:
+        """Runs one step on all replicas; returns the seconds spent waiting for its batch, float64."""
+        now = _deterministic_now if self._deterministic else tf.timestamp
+        asked = now()
+        with tf.control_dependencies([asked]):
+            batch = next(batches)
+        got = self.strategy.experimental_local_results(batch)
+        with tf.control_dependencies(tf.nest.flatten(got)):
+            waited = now() - asked
+        self.strategy.run(self._train_step, args=(batch, table))
+        return waited
 
     def _make_gathered_meters(self) -> Callable[[], Any]:
         def own() -> Any:
@@ -315,23 +345,28 @@ class Loop:
         return block
 
 
-def block_end(epoch: int, done: int, length: int, steps_per_epoch: int, cut_every: int = 0) -> int:
-    """Returns the step, counted from the epoch's start, at which the next block ends.
+def block_end(epoch: int, done: int, length: int, steps_per_epoch: int, cuts: Cuts) -> int:
+    """Returns the step at which the next block ends, counted from the epoch's start.
 
     Args:
         epoch: epochs before this one.
-        done: steps of this one that are done.
-        length: steps of the block, at most.
-        steps_per_epoch: steps of each.
-        cut_every: a block ends at each multiple of this step, counted from the run's start; 0: no such.
+        done: steps of this epoch that are done.
+        length: the most steps of the block.
+        steps_per_epoch: training steps of one epoch.
+        cuts: where blocks end besides.
     """
     ends = [done + length, steps_per_epoch]
-    if cut_every:
-        of_run = epoch * steps_per_epoch + done
-        ends.append(done + cut_every - of_run % cut_every)
+    of_run = epoch * steps_per_epoch + done
+    if cuts.of_run:
+        ends.append(done + cuts.of_run - of_run % cuts.of_run)
+    if cuts.of_epoch:
+        ends.append(done + cuts.of_epoch - done % cuts.of_epoch)
+    first, end = cuts.single
+    if of_run < end:
+        ends.append(done + max(1, first - of_run))
     return min(ends)
 
 
 def _deterministic_now() -> Any:
-    """Returns the seconds since the epoch, float64, read when the graph comes to it."""
+    """Returns the time in seconds, float64, read when the graph runs this op."""
     return tf.ensure_shape(tf.numpy_function(time.time, [], tf.float64), [])

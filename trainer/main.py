@@ -58,7 +58,7 @@ def main(_: list[str]) -> None:
             f"\n{evaluation.text}\n\n"
             f"model:  {Path(config.run_dir) / 'model.keras'}\n"
             f"report: {evaluation.page}\n"
-            f"Next:\n  tensorboard --logdir={config.run_dir}/tensorboard\n"
+            f"Next:\n  tensorboard --logdir={config.run_dir}\n"
             f"  python -m trainer.predict --run_dir={config.run_dir} IMAGE_OR_FOLDER"
         )
     end_process()  # TensorFlow's own end waits for threads and for other workers, sometimes for long

@@ -9,7 +9,7 @@ from typing import Final
 from tfrecords import signals
 from tfrecords.command import INTERRUPTED, STOPPED
 from tfrecords.errors import EndedEarly
-from trainer.callbacks import SaveCheckpoints
+from trainer.callbacks.saving import SaveCheckpoints
 from trainer.checkpoint import NotFinite
 from trainer.loop import LONGEST_BLOCK, Block
 from trainer.workers.agreement import Sum, synchronise_before_exit

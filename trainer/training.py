@@ -19,20 +19,24 @@ from tfrecords import signals
 from tfrecords.command import NOT_FINITE
 from tfrecords.errors import EndedEarly
 from tfrecords.manifest import Manifest
-from trainer import callbacks
+from trainer.callbacks.history import HistoryFiles
+from trainer.callbacks.progress import log_steps
+from trainer.callbacks.saving import SaveCheckpoints
+from trainer.callbacks.watching import watching
 from trainer.checkpoint import Checkpoints, NotFinite, State, set_callback_state
 from trainer.config import TrainConfig
 from trainer.devices.precision import POLICIES, Precision, choose_precision, cpu_flags, gpu_capabilities
 from trainer.devices.strategy import make_strategy
 from trainer.evaluation.evaluate_run import Evaluation
-from trainer.facts import markdown, run_facts
+from trainer.facts import run_facts
 from trainer.finish import finish, finished, finished_again, lower, positive_of, stored
 from trainer.lock import RunLock
-from trainer.loop import Data, Loop
+from trainer.loop import Cuts, Data, Loop
 from trainer.models import build_model
 from trainer.optimizer import learning_rate, make_optimizer
 from trainer.run import DataFacts, Run
 from trainer.stopping import FIRST_BLOCK, Pause, Stopping
+from trainer.tensorboard.hparams import write_session_end
 from trainer.tiers import choose_train_tier, run_data
 from trainer.workers.agreement import Sum, check_agreement, sum_over_workers
 from trainer.workers.cluster import Cluster, cluster_of
@@ -45,7 +49,7 @@ _OWN_TO_A_WORKER: Final = frozenset(
     {
         *("data", "data_url", "data_service", "run_dir", "cache", "cache_dir", "ram_budget", "tuned"),
         *("devices", "prefetch", "parallel_reads", "threads", "threads_per_process"),
-        *("keep", "checkpoint_steps", "checkpoint_minutes", "max_minutes"),
+        *("keep", "checkpoint_steps", "checkpoint_minutes", "max_minutes", "log_steps", "profile_steps"),
     }
 )
 
@@ -57,6 +61,7 @@ def train(
     manifest: Manifest | None = None,
     evaluate: bool = True,
     chosen: str = "",
+    compare: bool = True,
 ) -> Evaluation | None:
     """Trains or resumes a run and evaluates it; returns None on a worker that is not the chief.
 
@@ -66,6 +71,7 @@ def train(
         manifest: of its data; None: it is read here.
         evaluate: whether to evaluate at the end; if not, the test split is never read, and None is returned.
         chosen: how the configuration was chosen, for the report.
+        compare: whether TensorBoard's HParams page is to show the run; a search shows its runs itself.
 
     Raises:
         InputError: data, devices or the run directory cannot be used.
@@ -105,7 +111,7 @@ def train(
         if not cluster.chief:  # read again, as the chief has: it writes only when all have read
             there, config = _opened(config, data)
         with naming_lost_workers(cluster):
-            start = _Start(common["threads"], began, evaluate, chosen)
+            start = _Start(common["threads"], began, evaluate, chosen, compare)
             return _train(config, data, there, cluster, lock, start, log)
 
 
@@ -124,12 +130,14 @@ class _Start:
         began: when it started, in seconds of `time.monotonic`.
         evaluate: see `train`.
         chosen: see `train`.
+        compare: see `train`.
     """
 
     threads: int
     began: float
     evaluate: bool
     chosen: str
+    compare: bool
 
 
 def _train(
@@ -205,7 +213,7 @@ def _train(
         log(_resuming(resumed, config, data.steps_per_epoch))
     stopping = Stopping(add, max_minutes=config.max_minutes, began=start.began)
     return _fit_and_finish(
-        _Work(config, manifest, cluster, run, data, loop, checkpoints, stopping, lock, log, start.evaluate),
+        _Work(config, manifest, cluster, run, data, loop, checkpoints, stopping, lock, log, start),
         resumed,
     )
 
@@ -224,7 +232,7 @@ class _Work:
     stopping: Stopping
     lock: RunLock
     log: Callable[[str], None]
-    evaluate: bool
+    start: _Start
 
 
 def _fit_and_finish(work: _Work, resumed: State | None) -> Evaluation | None:
@@ -247,8 +255,10 @@ def _fit_and_finish(work: _Work, resumed: State | None) -> Evaluation | None:
                 check=work.lock.check,
                 tick=work.stopping.now_and_then(_TRAINED),
                 log=work.log,
-                evaluate=work.evaluate,
+                evaluate=work.start.evaluate,
             )
+            if work.start.compare:
+                write_session_end(work.run.tensorboard, success=diverged is None)
         if diverged:
             _note_divergence(work, diverged)
         # All workers synchronise before they exit: one that exits while others work would count as lost.
@@ -282,17 +292,17 @@ def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:
     early = keras.callbacks.EarlyStopping(
         monitor="val_loss", min_delta=config.min_delta, patience=config.patience
     )
-    history = callbacks.HistoryFiles(run.folder if chief else None, resumed.history if resumed else ())
+    history = HistoryFiles(run.folder if chief else None, resumed.history if resumed else ())
     calls: list[Any] = [early, history]
+    # The chief's values for all: workers whose blocks end at other steps would wait for each other for ever.
+    within, profiled = log_steps(config.log_steps, data.steps_per_epoch), config.profile_steps or (0, 0)
+    asked = (config.checkpoint_steps, within, *profiled)
+    every_steps, within, first, end = work.stopping.look(*(number * chief for number in asked))[2]
+    # A step alone has a graph of its own, which is made at the first of them: one before the profile.
+    cuts = Cuts(of_run=every_steps, of_epoch=within, single=(max(0, first - 1), end))
     if chief:
-        callbacks.write_config_text(run.tensorboard, markdown(run.facts))
-        calls += [
-            callbacks.tensorboard_callback(run.tensorboard),
-            callbacks.ProgressLine(config.epochs, data.steps_per_epoch),
-        ]
-    # The chief's value for all: workers whose blocks end at other steps would wait for each other for ever.
-    every_steps = work.stopping.look(config.checkpoint_steps * chief)[2][0]
-    saver = callbacks.SaveCheckpoints(
+        calls = [*watching(run, data, resumed, cuts, work.log, compare=work.start.compare), *calls]
+    saver = SaveCheckpoints(
         work.checkpoints,
         history,
         [early],
@@ -320,7 +330,7 @@ def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:
             calls,
             epochs=config.epochs,
             start=start,
-            cut_every=every_steps,
+            cuts=cuts,
             pause=Pause(saver, work.stopping, chief=chief, steps_per_epoch=data.steps_per_epoch),
             first_block=FIRST_BLOCK,
             on_begin=on_begin,

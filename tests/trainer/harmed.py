@@ -2,10 +2,10 @@
 
     python harmed.py HARM[,HARM] -- FLAGS OF trainer.main...
 
-HARM is `none`, `SIGNAL@PLACE`, sent to the process itself when it comes there (load, train, val, threshold,
-report, publish: between the two files of a result), `SIGNAL@PLACE#RANK` for one worker alone, or
-`diverge@STEP`. With the environment variable HARM_ONCE, a file that does not exist yet, it is done once in
-several starts.
+HARM is `none`; `SIGNAL@PLACE`, sent to the process itself when it comes there; `SIGNAL@PLACE#RANK` for one
+worker alone; or `diverge@STEP`. A place is load, train, val, threshold, report, publish (between the two
+files of a result), or a number: when so many steps of the run are done, and saved if they are to be. With
+the environment variable HARM_ONCE, a file that does not exist yet, it is done once in several starts.
 """
 
 import json
@@ -68,6 +68,16 @@ def harm(text: str) -> None:
             return real(self, block)
 
         stopping.Pause.__call__ = pause
+    elif place.isdecimal():
+        real = stopping.Pause.__call__
+
+        def after(self: stopping.Pause, block: Any) -> int:
+            length = real(self, block)
+            if block.phase == "train" and block.epoch * self._steps_per_epoch + block.end >= int(place):
+                send()
+            return length
+
+        stopping.Pause.__call__ = after
     elif place == "load":
         before(decoding, "load")
         before(decoded_file, "load")

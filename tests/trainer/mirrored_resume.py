@@ -14,11 +14,12 @@ import numpy as np
 import tensorflow as tf
 
 from data_pipeline.fetch import end_process
-from trainer.callbacks import HistoryFiles, SaveCheckpoints
+from trainer.callbacks.history import HistoryFiles
+from trainer.callbacks.saving import SaveCheckpoints
 from trainer.checkpoint import Checkpoints
 from trainer.config import TrainConfig
 from trainer.devices.strategy import make_strategy
-from trainer.loop import Data, Loop
+from trainer.loop import Cuts, Data, Loop
 from trainer.models import build_model
 from trainer.stopping import Pause, Stopping
 
@@ -78,7 +79,7 @@ def main(folder: Path) -> None:
             [history, saver],
             epochs=2,
             start=divmod(start, STEPS),
-            cut_every=5,
+            cuts=Cuts(of_run=5),
             pause=Pause(saver, stopping, chief=True, steps_per_epoch=STEPS),
         )
         rows = [{k: v for k, v in row.items() if k[:6] not in ("images", "input_")} for row in history.rows]

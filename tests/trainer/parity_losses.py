@@ -19,7 +19,7 @@ from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
 from trainer.devices.strategy import describe, make_strategy
-from trainer.loop import Data, Loop
+from trainer.loop import Cuts, Data, Loop
 from trainer.models import build_model
 from trainer.workers.agreement import check_agreement, sum_over_workers
 from trainer.workers.cluster import cluster_of
@@ -63,7 +63,7 @@ def losses(directory: Path, steps: int, name: str) -> dict:
         ),
         [keras.callbacks.LambdaCallback(on_train_batch_end=lambda step, logs: found.append(logs["loss"]))],
         epochs=1,
-        cut_every=1,
+        cuts=Cuts(of_run=1),
     )
     weights = [float(tf.reduce_sum(tf.abs(variable.value))) for variable in loop.model.weights]
     check_agreement(strategy, 4, "what is the same")

@@ -55,6 +55,11 @@ def config(**changes):
         ({"last_batch": "pad"}, "--last_batch=pad: must be one of wrap, drop"),
         ({"seed": -1}, "--seed=-1: must be 0 or more"),
         ({"ram_budget": -1}, "--ram_budget=-1: must be 0 or more"),
+        ({"log_steps": -1}, "--log_steps=-1: must be 0 or more"),
+        ({"profile_steps": (3,)}, "--profile_steps=3: must be two steps A,B"),
+        ({"profile_steps": (3, 4, 5)}, "--profile_steps=3,4,5: must be two steps A,B"),
+        ({"profile_steps": (4, 4)}, "--profile_steps=4,4: must be two steps A,B"),
+        ({"profile_steps": (0, 1001)}, "--profile_steps=0,1001: profile 1,000 steps at most"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_named_with_what_is(changes, message, facts):
@@ -124,11 +129,21 @@ def test_arguments_of_a_model_that_are_refused(texts, said):
     assert said in str(error.value)
 
 
-def test_later_fields_are_kept_only_where_they_are_no_default():
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("positive", "COVID"),
+        ("shuffle_window", 1 << 20),
+        ("log_steps", 0),
+        ("log_steps", 50),
+        ("profile_steps", (3, 9)),
+    ],
+)
+def test_later_fields_are_kept_only_where_they_are_no_default(name, value):
     """So that the files of earlier runs and searches stay as they are."""
-    assert not {"positive", "shuffle_window"} & config().to_stored().keys()
-    chosen = config(positive="COVID", shuffle_window=1 << 20)
-    assert chosen.to_stored() == chosen.to_json()
+    assert name not in config().to_stored()
+    chosen = config(**{name: value})
+    assert chosen.to_stored() == {**config().to_stored(), name: value}
     for each in (config(), chosen):
         assert TrainConfig.from_json(json.loads(json.dumps(each.to_stored()))) == each
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import TENSORS, EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
 
 from tfrecords.manifest import Manifest
 
@@ -26,6 +27,7 @@ FLAGS = (
     "--checkpoint_minutes=0",
     "--threads_per_process=2",
     "--cache=memory",
+    "--log_steps=3",
 )
 STRATEGIES = {
     "one_device": ("--strategy=one_device",),
@@ -77,7 +79,7 @@ def weights(folder):
 
 
 def refuse_other(folder, other):
-    """The weights, the history and the predictions are the same, to the bit."""
+    """The weights, the history, the predictions and what TensorBoard shows are the same, to the bit."""
     for mine, its in zip(weights(folder), weights(other), strict=True):
         assert np.array_equal(mine, its)
     mine, its = (json.loads((each / "history.json").read_text()) for each in (folder, other))
@@ -87,6 +89,21 @@ def refuse_other(folder, other):
     assert mine == its
     predictions = [(each / "report/test/predictions.csv").read_bytes() for each in (folder, other)]
     assert predictions[0] == predictions[1]
+    assert scalars(folder) == scalars(other)
+
+
+def scalars(folder):
+    """(run, tag, step, value) of all points by epoch and by step, in order; no value that the clock gave."""
+    found = []
+    for run in ("train", "validation"):
+        options = {"size_guidance": {TENSORS: 0}, "purge_orphaned_data": False}
+        events = EventAccumulator(str(folder / "tensorboard" / run), **options).Reload()
+        for tag in events.Tags()["tensors"]:
+            timed = tag.endswith(("images_per_second", "input_wait"))
+            for event in events.Tensors(tag):
+                value = make_ndarray(event.tensor_proto).item()
+                found.append((run, tag, event.step, "by the clock" if timed else value))
+    return sorted(found)
 
 
 def steps(folder):
@@ -126,6 +143,31 @@ def test_stopped_again_and_again(train, whole, converted, tmp_path, strategy):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "finished after epoch 3 of at most 3" in done.stdout
     assert "\nepoch" not in done.stdout
+
+
+def test_a_run_killed_within_an_epoch_has_the_points_of_one_that_was_not(train, whole, tmp_path):
+    """It has written points after its last checkpoint, of which none may be there twice."""
+    folder = tmp_path / "run"
+    epoch = steps(whole(train, "one_device"))[-1] // 3
+    killed = train(folder, "one_device", f"SIGKILL@{epoch + 6}", "--checkpoint_steps=5")
+    assert killed.returncode == -signal.SIGKILL
+    last = steps(folder)[-1]
+    assert epoch < last < epoch + 6
+    before = {step for run, tag, step, _ in scalars(folder) if tag == "steps/loss"}
+    assert max(before) == epoch + 6 > last
+    done = train(folder, "one_device", "none", "--checkpoint_steps=5")
+    assert done.returncode == 0, done.stderr
+    assert f"resuming after epoch 1 and {last - epoch} of" in done.stdout
+    refuse_other(folder, whole(train, "one_device"))
+    lines = [line for line in done.stdout.splitlines() if " step " in line and line.startswith("epoch ")]
+    assert lines[0].startswith(f"epoch   2/3  step 3 of {epoch}, ")
+    expected = {epoch * number + step for number in range(3) for step in (*range(3, epoch, 3), epoch)}
+    assert {
+        step for run, tag, step, _ in scalars(folder) if (run, tag) == ("train", "steps/loss")
+    } == expected
+    # What the run is stands there once.
+    names = [path.name.rpartition(".")[2] for path in (folder / "tensorboard").glob("events*")]
+    assert sorted(names) == ["hparams_end", "hparams_experiment", "hparams_start"]
 
 
 def test_a_run_goes_on_with_fewer_and_with_more_workers(train, whole, tmp_path):

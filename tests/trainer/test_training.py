@@ -97,7 +97,7 @@ def test_what_is_printed(trained):
         f"model:  {trained.folder}/model.keras",
         f"report: {trained.folder}/report/test/report.html",
         "Next:",
-        f"  tensorboard --logdir={trained.folder}/tensorboard",
+        f"  tensorboard --logdir={trained.folder}",
         f"  python -m trainer.predict --run_dir={trained.folder} IMAGE_OR_FOLDER",
     ]
 

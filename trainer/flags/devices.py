@@ -53,14 +53,19 @@ def values() -> dict[str, Any]:
     """
     return {
         "strategy": _STRATEGY.value,
-        "devices": _indices(_DEVICES.value),
+        "devices": whole_numbers("devices", _DEVICES.value),
         "logical_cpus": _LOGICAL_CPUS.value,
         "precision": _PRECISION.value,
         "threads_per_process": _THREADS_PER_PROCESS.value,
     }
 
 
-def _indices(texts: list[str]) -> tuple[int, ...]:
-    if not all(text.isdecimal() for text in texts):
-        raise InputError(f"--devices={','.join(texts)}: must be whole numbers, as 0,1")
-    return tuple(int(text) for text in texts)
+def whole_numbers(name: str, values: list[str]) -> tuple[int, ...]:
+    """Returns the numbers of a flag that takes a list.
+
+    Raises:
+        InputError: one is not a whole number.
+    """
+    if not all(value.isdecimal() for value in values):
+        raise InputError(f"--{name}={','.join(values)}: must be whole numbers, as 0,1")
+    return tuple(int(value) for value in values)

@@ -10,6 +10,7 @@ from absl import flags
 from data_pipeline.options import PipelineOptions
 from tfrecords.command import define_path
 from trainer.config import TrainConfig
+from trainer.flags.devices import whole_numbers
 
 RUN_DIR = define_path(
     "run_dir", None, "The folder of the run. The same command again resumes it. Default: runs/DATA-MODEL."
@@ -47,6 +48,20 @@ _MAX_MINUTES = flags.DEFINE_float(
     "Save and stop this number of minutes after this start, with exit code 75; the same command goes on. It "
     "is for a batch system that does not announce its time limit. 0: no limit.",
 )
+_LOG_STEPS = flags.DEFINE_integer(
+    "log_steps",
+    TrainConfig.log_steps,
+    "Print progress and write TensorBoard's scalars every N steps of an epoch, besides after each epoch. "
+    "0: only after each epoch. Default: the length of an epoch decides: an epoch of 1,000 steps or more is "
+    "logged up to ten times, a shorter one only at its end.",
+    lower_bound=0,
+)
+_PROFILE_STEPS = flags.DEFINE_list(
+    "profile_steps",
+    [],
+    "A,B: profile the training steps A to B - 1 of the run, counted from 0, for TensorBoard's Profile page "
+    "(extra `profile`). The first steps of a start are slower than the others: leave out ten.",
+)
 
 
 def values() -> dict[str, Any]:
@@ -58,4 +73,6 @@ def values() -> dict[str, Any]:
         "checkpoint_steps": _CHECKPOINT_STEPS.value,
         "checkpoint_minutes": _CHECKPOINT_MINUTES.value,
         "max_minutes": _MAX_MINUTES.value,
+        "log_steps": _LOG_STEPS.value,
+        "profile_steps": whole_numbers("profile_steps", _PROFILE_STEPS.value),
     }

@@ -83,8 +83,8 @@ def end_with(parent: int, number: signal.Signals) -> None:
 
 
 def _execution(search: Search, number: int, execution: int, seconds_before: float) -> None:
+    from trainer.tensorboard.hparams import write_session, write_session_end
     from trainer.training import train
-    from trainer.tune.show.hparams import write_session, write_session_end
 
     began = time.monotonic()
     trial = search.order(search.journal.read()).trials[number]
@@ -92,7 +92,7 @@ def _execution(search: Search, number: int, execution: int, seconds_before: floa
     trials.take_over(search, trial, execution)
     board = Path(config.run_dir) / "tensorboard"
     name = f"{number:04d}" if search.options.executions_per_trial == 1 else f"{number:04d}-{execution}"
-    train(config, evaluate=False)
+    train(config, evaluate=False, compare=False)
     write_session(board, name, trial.values)
     write_session_end(board, success=True)
     end = trials.end_of(search, trial, execution, seconds_before + time.monotonic() - began)
@@ -179,7 +179,7 @@ def _final(search: Search, best: Trial, chosen: str) -> str:
             seed=search.options.seed,
             epochs=search.config.epochs,
         )
-        evaluation = train(config, chosen=chosen)
+        evaluation = train(config, chosen=chosen, compare=False)
         return evaluation.text if evaluation else ""
     trials.copy_run(trials.run_dir(search, best.number, trials.best_execution(search, best)), folder)
     there = Run.load(folder)

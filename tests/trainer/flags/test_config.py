@@ -69,6 +69,8 @@ def test_every_flag_reaches_the_configuration(parse, converted):
         "--checkpoint_steps=70",
         "--checkpoint_minutes=2.5",
         "--positive=NORMAL",
+        "--log_steps=25",
+        "--profile_steps=20,30",
     )
     assert found == TrainConfig.of(
         data=str(converted),
@@ -97,6 +99,8 @@ def test_every_flag_reaches_the_configuration(parse, converted):
         checkpoint_steps=70,
         checkpoint_minutes=2.5,
         positive="NORMAL",
+        log_steps=25,
+        profile_steps=(20, 30),
     )
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 
 import pytest
+from sessions import read
 
 from trainer.tune.search import Search
 
@@ -87,6 +88,17 @@ def test_all_trials_are_in_the_table(finished):
         assert (run / "model.keras").exists() == (row is best)
         assert (run / "checkpoints").exists() == (row is best)
         assert not (run / "report").exists()  # a trial never reads test
+
+
+def test_tensorboard_shows_each_trial_once(finished):
+    """Not as a run of its own too, and the final run not at all: it is the best trial again."""
+    folder, _ = finished
+    experiment, groups = read(folder)
+    assert {info.name for info in experiment.hparam_infos} == {"learning_rate", "units"}
+    assert set(groups) == {"0000", "0001", "0002"}
+    for row in rows_of(folder):
+        (session,) = groups[f"{int(row['number']):04d}"].sessions
+        assert session.name == f"trials/{int(row['number']):04d}/execution-0/tensorboard"
 
 
 def test_the_end_says_what_there_is_and_what_is_next(finished):

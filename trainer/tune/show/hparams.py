@@ -1,36 +1,20 @@
-"""A search in TensorBoard's HParams, beside the curves that its runs have there.
+"""The parameters and metrics of a search as columns of TensorBoard's HParams page."""
 
-The files are written with TensorBoard's own messages, but not with its writer: with TensorFlow installed,
-that one imports it, which takes seconds, and it has a thread.
-"""
-
-import io
-import os
-import socket
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tensorboard.compat.proto import event_pb2
-from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
-from tensorboard.summary.writer.record_writer import RecordWriter
+from tensorboard.plugins.hparams import summary_v2
 
-from tfrecords.errors import InputError
-from tfrecords.files.atomic import publish
 from trainer.evaluation.metric_table import OF_AN_EPOCH
-from trainer.tune.show.overview import Parameter, Value
+from trainer.tensorboard import hparams
+from trainer.tune.show.overview import Parameter
 
-# Name for people; the subfolder and the tag of Keras' TensorBoard callback.
-METRICS: Final[Mapping[str, tuple[str, str]]] = {
+METRICS: Final[hparams.Metrics] = {
     f"{phase} {metric.name}": (phase, f"epoch_{metric.name}")
     for phase in ("validation", "train")
     for metric in OF_AN_EPOCH
 }
-_EXPERIMENT: Final = "hparams_experiment"  # how the file names end
-_START: Final = "hparams_start"
-_END: Final = "hparams_end"
 
 
 def write_experiment(
@@ -46,49 +30,8 @@ def write_experiment(
     Raises:
         InputError: it cannot be written.
     """
-    searched = [summary_v2.HParam(parameter.name, _domain(parameter)) for parameter in parameters]
-    judged = [
-        summary_v2.Metric(tag, group=group, display_name=name)
-        for name, (group, tag) in ((name, METRICS[name]) for name in metrics)
-    ]
-    _write(folder, _EXPERIMENT, summary_v2.hparams_config_pb(searched, judged, time.time()))
-
-
-def write_session(folder: Path, name: str, values: Mapping[str, Value]) -> None:
-    """Writes that a run has begun; does nothing if that is there.
-
-    Args:
-        folder: where Keras' TensorBoard callback writes, in its subfolders `train` and `validation`; need not
-            be there.
-        name: of the trial. Sessions of one name are its executions, of which HParams can show the mean.
-        values: of the parameters that are searched and active.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    _write(folder, _START, summary_v2.hparams_pb(dict(values), trial_id=name))
-
-
-def write_session_end(folder: Path, success: bool) -> None:
-    """Writes that a run has ended; does nothing if that is there.
-
-    Args:
-        folder: as for `write_session`.
-        success: whether it has ended well.
-
-    Raises:
-        InputError: it cannot be written.
-    """
-    status = api_pb2.STATUS_SUCCESS if success else api_pb2.STATUS_FAILURE
-    ended = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
-    # TensorBoard has a function for this, in a module that imports TensorFlow.
-    summary = event_pb2.Event().summary
-    summary.value.add(
-        tag=metadata.SESSION_END_INFO_TAG,
-        metadata=metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=ended)),
-        tensor=metadata.NULL_TENSOR,
-    )
-    _write(folder, _END, summary)
+    searched = {parameter.name: _domain(parameter) for parameter in parameters}
+    hparams.write_experiment(folder, searched, {name: METRICS[name] for name in metrics})
 
 
 def _domain(parameter: Parameter) -> Any:
@@ -104,27 +47,3 @@ def _domain(parameter: Parameter) -> Any:
     if parameter.kind == "int":
         return summary_v2.IntInterval(low, high)
     return summary_v2.RealInterval(float(low), float(high))
-
-
-def _write(folder: Path, kind: str, summary: Any) -> None:
-    """Writes an event file with one summary, unless there is one of its kind."""
-    if any(folder.glob(f"events.out.tfevents.*.{kind}")):
-        return
-    data, now = io.BytesIO(), time.time()
-    writer = RecordWriter(data)
-    for event in (
-        event_pb2.Event(wall_time=now, file_version="brain.Event:2"),
-        event_pb2.Event(wall_time=now, step=0, summary=summary),
-    ):
-        writer.write(event.SerializeToString())
-    # TensorBoard reads the files of a folder in the order of their names, and never goes back.
-    name = f"{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}.{kind}"
-    temporary = folder / f".{name}.tmp"  # is no event file by its name, so nobody reads half of one
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data.getvalue())
-        publish(temporary, folder / f"events.out.tfevents.{name}")
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise InputError(f"{folder}: cannot be written: {error.strerror}; make room") from None

@@ -1,18 +1,9 @@
-import os
-import subprocess
-import sys
-
 import pytest
-from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
-from tensorboard.compat.proto import event_pb2
-from tensorboard.context import RequestContext
-from tensorboard.plugins import base_plugin
-from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
-from tensorboard.plugins.scalar import summary_v2
-from tensorboard.summary.writer.record_writer import RecordWriter
+from sessions import curve, read
+from tensorboard.plugins.hparams import api_pb2
 
-from tfrecords.errors import InputError
-from trainer.tune.show.hparams import METRICS, write_experiment, write_session, write_session_end
+from trainer.tensorboard.hparams import write_session, write_session_end
+from trainer.tune.show.hparams import METRICS, write_experiment
 from trainer.tune.show.overview import Parameter
 
 PARAMETERS = (
@@ -25,43 +16,6 @@ PARAMETERS = (
     Parameter("mixed", "choice", ("none", 2)),
 )
 VALUES = {"learning_rate": 1e-3, "filters": 64, "kernel": 5, "optimizer": "adam", "augment": True}
-
-
-def curve(folder, tag, values):
-    """What Keras' TensorBoard callback writes."""
-    folder.mkdir(parents=True)
-    with (folder / "events.out.tfevents.1.host.1.0.v2").open("wb") as file:
-        writer = RecordWriter(file)
-        for step, value in enumerate(values):
-            event = event_pb2.Event(wall_time=step + 1, step=step, summary=summary_v2.scalar_pb(tag, value))
-            writer.write(event.SerializeToString())
-
-
-def read(folder):
-    """The experiment and the session groups, as the HParams plugin answers its page."""
-    runs = plugin_event_multiplexer.EventMultiplexer()
-    runs.AddRunsFromDirectory(str(folder))
-    runs.Reload()
-    provider = data_provider.MultiplexerDataProvider(runs, str(folder))
-    context = backend_context.Context(base_plugin.TBContext(data_provider=provider, logdir=str(folder)))
-    request = RequestContext()
-    tags = context.hparams_metadata(request, "")
-    experiment = context.experiment_from_metadata(
-        request, "", True, tags, context.hparams_from_data_provider(request, "", 0)
-    )
-    wanted = api_pb2.ListSessionGroupsRequest(
-        start_index=0,
-        slice_size=100,
-        aggregation_type=api_pb2.AGGREGATION_AVG,
-        allowed_statuses=[api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_UNKNOWN],
-        col_params=[api_pb2.ColParams(metric=info.name) for info in experiment.metric_infos],
-    )
-    handler = list_session_groups.Handler(request, context, "", wanted)
-    return experiment, {group.name: group for group in handler.run().session_groups}
-
-
-def event_files(folder):
-    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def test_tensorboard_finds_the_sessions_and_their_curves(tmp_path):
@@ -121,41 +75,3 @@ def test_domains(tmp_path, name, kind, domain):
     else:
         assert list(info.domain_discrete) == domain
     assert len(experiment.metric_infos) == 1
-
-
-def test_what_is_there_is_not_written_again(tmp_path):
-    for _ in range(2):
-        write_experiment(tmp_path, PARAMETERS)
-        write_session(tmp_path / "a", "trial 0", VALUES)
-        write_session_end(tmp_path / "a", True)
-        write_session_end(tmp_path / "a", False)
-    files = event_files(tmp_path)
-    assert len(files) == 3
-    assert all("tfevents" in path.name for path in files)
-    start, end = event_files(tmp_path / "a")
-    assert "start" in start.name  # TensorBoard reads them in this order
-    assert "end" in end.name
-
-
-@pytest.mark.not_root
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(InputError, match=str(tmp_path)):
-        write_session(tmp_path, "trial 0", VALUES)
-
-
-def test_a_file_in_the_way_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="file"):
-        write_session(tmp_path / "file", "trial 0", VALUES)
-
-
-def test_tensorflow_is_not_imported(tmp_path):
-    code = (
-        "import sys, pathlib; from trainer.tune.show.hparams import *; folder = pathlib.Path(sys.argv[1]);"
-        "write_experiment(folder, []); write_session(folder, 'a', {'b': 1}); write_session_end(folder, True);"
-        "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=120)
-    assert len(event_files(tmp_path)) == 3
