@@ -50,6 +50,7 @@ FOLDERS = {
     "trainer.classical": set(),
     "trainer.evaluation": set(),
     "trainer.predict": {"evaluation"},
+    "trainer.runs": {"evaluation"},
     "trainer.tune": {"evaluation", "tune.show"},
     "trainer.tune.show": {"evaluation"},
     "trainer.workers": set(),

@@ -303,24 +303,36 @@ class Run:
         Raises:
             InputError: there is none yet, or the run was stopped while it was published.
         """
-        again = f"the command that started the run goes on with it; its --run_dir={self.folder}"
         if not self.model.exists():
-            raise InputError(f"{self.model}: not there yet; the run has not ended; {again}")
-        path, sha256 = self.folder / RESULT_NAME, file_sha256(self.model)
-        if not path.exists():
-            return self._result_of_before(sha256)
-        try:
-            values = json.loads(path.read_bytes())
-            values["chosen_on_groups"] = tuple(values.get("chosen_on_groups", ()))
-            result = Result(**values)
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}: is damaged or of another version ({error}); {again}") from None
+            raise InputError(f"{self.model}: not there yet; the run has not ended; {self._again}")
+        sha256 = file_sha256(self.model)
+        result = self.stored_result() or self._result_of_before(sha256)
         if result.model_sha256 != sha256:
             raise InputError(
                 f"{self.model}: is not the model that {RESULT_NAME} was written for: the run was stopped "
-                f"between the two, or the file was changed; {again}"
+                f"between the two, or the file was changed; {self._again}"
             )
         return result
+
+    def stored_result(self) -> Result | None:
+        """Returns what result.json says, the model not looked at; None: there is no such file (yet).
+
+        Raises:
+            InputError: it is damaged.
+        """
+        path = self.folder / RESULT_NAME
+        try:
+            values = json.loads(path.read_bytes())
+            values["chosen_on_groups"] = tuple(values.get("chosen_on_groups", ()))
+            return Result(**values)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: is damaged or of another version ({error}); {self._again}") from None
+
+    @property
+    def _again(self) -> str:
+        return f"the command that started the run goes on with it; its --run_dir={self.folder}"
 
     def _result_of_before(self, sha256: str) -> Result:
         """What a version without result.json wrote."""

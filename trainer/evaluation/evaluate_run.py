@@ -18,6 +18,7 @@ from tfrecords.errors import InputError, first_names
 from tfrecords.manifest import MANIFEST_NAME, Manifest
 from tfrecords.positive import positive_class, positive_in_words
 from tfrecords.sources.classes import classes_flag
+from trainer.evaluation.folder import MODEL_FACT, PLAN_FACT
 from trainer.evaluation.predictions import Predictions, Threshold, worst_mistakes
 from trainer.evaluation.report import read_report, render_text, write_report, write_summaries
 from trainer.evaluation.so_far import best_so_far
@@ -30,8 +31,6 @@ _NOTHING_LEARNED: Final = (
     "The model gives all images the same probabilities: it has learned nothing from them. Train anew with "
     "another --seed, a lower --learning_rate, or --schedule=cosine --warmup_epochs=1"
 )
-_MODEL_FACT: Final = "model file"
-_PLAN_FACT: Final = "data plan"
 POSITIVE_FACT: Final = "positive"
 _STREAM: Final = PipelineOptions(global_batch_size=BATCH_SIZE, cache="off")  # one pass only
 
@@ -126,8 +125,8 @@ def evaluate_run(
             "run": str(run.folder),
             **_positive_fact(names, positive),
             "evaluated": f"{split} of {manifest.name}: {directory}",
-            _PLAN_FACT: manifest.plan,
-            _MODEL_FACT: "none yet" if so_far else f"SHA-256 {result.model_sha256}",
+            PLAN_FACT: manifest.plan,
+            MODEL_FACT: "none yet" if so_far else f"SHA-256 {result.model_sha256}",
             **({"note": notes} if notes else {}),
         },
         data="" if own else manifest.name,
@@ -173,7 +172,7 @@ def _place(run: Run, manifest: Manifest, end: str) -> Path:
         return run.report(end)
     name = re.sub(r"[^\w.-]", "_", f"{manifest.name}-{end}")
     try:
-        there = read_report(run.report(name))["facts"].get(_PLAN_FACT)
+        there = read_report(run.report(name))["facts"].get(PLAN_FACT)
     except InputError:
         there = None
     if there not in (None, manifest.plan):  # another data set of this name
@@ -259,10 +258,10 @@ def finished_evaluation(run: Run, split: str) -> Evaluation | None:
     except InputError:
         return None
     facts = report["facts"]
-    of, evaluated = facts.get(_MODEL_FACT), facts.get("evaluated", "")
+    of, evaluated = facts.get(MODEL_FACT), facts.get("evaluated", "")
     # A version before wrote no plan, and reports on other data into the same place.
     own = (
-        f"{split} of {run.data.name}:" in evaluated and facts.get(_PLAN_FACT, run.data.plan) == run.data.plan
+        f"{split} of {run.data.name}:" in evaluated and facts.get(PLAN_FACT, run.data.plan) == run.data.plan
     )
     result, names = run.result(), run.data.class_names
     other_class = len(names) == 2 and (report.get("positive") or names[1]) != (result.positive or names[1])

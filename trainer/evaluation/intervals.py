@@ -77,15 +77,26 @@ def estimates(
     Raises:
         InputError: As in `decide`.
     """
+    return resampled(predictions, threshold, resamples=resamples, seed=seed)[0]
+
+
+def resampled(
+    predictions: Predictions, threshold: float | None, *, resamples: int = 2000, seed: int = 0
+) -> tuple[dict[str, Estimate], dict[str, Floats]]:
+    """The `estimates`, and each metric in each resample, float64 [resamples], NaN where undefined.
+
+    Resample r of the same seed draws the same groups for all models that predict the same records: so two
+    models can be compared pair by pair.
+    """
     bench = _Bench(predictions, threshold)
     values = bench.point()
     rows = max(1, _CHUNK_CELLS // len(predictions.labels))
     drawn = [bench.measure(d) for d in _draws(bench.groups, resamples, rows, seed)]
     exactly = bench.exactly()
+    samples = {name: np.concatenate([chunk[name] for chunk in drawn]) for name in values}
     result = {}
     for name, value in values.items():
-        sample = np.concatenate([chunk[name] for chunk in drawn])
-        sample = sample[np.isfinite(sample)]
+        sample = samples[name][np.isfinite(samples[name])]
         undefined = resamples - sample.size
         if not np.isfinite(value):
             result[name] = Estimate(value, np.nan, np.nan, undefined, "none")
@@ -100,7 +111,7 @@ def estimates(
             result[name] = Estimate(value, np.nan, np.nan, undefined, "none")
         else:
             result[name] = Estimate(value, min(low, ends[0]), max(high, ends[1]), undefined, "exact")
-    return result
+    return result, samples
 
 
 def _draws(groups: int, resamples: int, rows: int, seed: int) -> Iterator[Floats]:
