@@ -260,9 +260,7 @@ def finished_evaluation(run: Run, split: str) -> Evaluation | None:
     facts = report["facts"]
     of, evaluated = facts.get(MODEL_FACT), facts.get("evaluated", "")
     # A version before wrote no plan, and reports on other data into the same place.
-    own = (
-        f"{split} of {run.data.name}:" in evaluated and facts.get(PLAN_FACT, run.data.plan) == run.data.plan
-    )
+    own = f"{split} of {run.data.name}:" in evaluated and facts.get(PLAN_FACT, run.data.plan) == run.data.plan
     result, names = run.result(), run.data.class_names
     other_class = len(names) == 2 and (report.get("positive") or names[1]) != (result.positive or names[1])
     if not own or other_class or of != f"SHA-256 {result.model_sha256}":

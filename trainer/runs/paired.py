@@ -71,9 +71,10 @@ def differences(
     """Returns the difference of each metric; the same for the same seed.
 
     The percentiles are the interval, unless a metric's own interval is not by the bootstrap alone (few
-    groups, or a value at a bound), or the difference is the same in all resamples. There the bootstrap is narrower
-    than the data allow, so the interval from the two separate ones widens it. That one takes the models for
-    independent, which is too wide where they agree: it tells too little apart, never too much.
+    groups, or a value at a bound), or the difference is the same in all resamples. There the
+    bootstrap is narrower than the data allow, so the interval from the two separate ones widens it. That one
+    takes the models for independent, which is too wide where they agree: it tells too little apart, never too
+    much.
 
     Args:
         first: of one model.

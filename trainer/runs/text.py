@@ -23,8 +23,8 @@ def summary_line(rows: Sequence[RunRow], folder: str) -> str:
 def table_text(rows: Sequence[RunRow], columns: Sequence[Column], *, sort: str, width: int | None) -> str:
     """Returns the table and what a reader must know of it.
 
-    A column that says the same of all runs is told once above the table. Columns that a narrow terminal has no
-    room for are named below it.
+    A column that says the same of all runs is told once above the table. Columns that a narrow terminal has
+    no room for are named below it.
 
     Args:
         rows: the runs, one or more, in order.
