@@ -15,7 +15,7 @@ from trainer.run import CONFIG_NAME, Run
 from trainer.runs.comparison import Comparison, Side
 from trainer.runs.difference_page import difference_page
 from trainer.runs.difference_text import difference_csv, difference_text
-from trainer.runs.listing import write_outputs
+from trainer.runs.listing import width_of, write_outputs
 from trainer.runs.paired import RESAMPLES, differences
 from trainer.runs.reading import is_current
 from trainer.runs.reported import Reported
@@ -67,7 +67,7 @@ def compare_runs(options: CompareOptions) -> None:
     out, said = write_outputs(
         {flag: (name, make().encode()) for flag, (name, make) in outputs.items() if name}
     )
-    print(difference_text(found), file=out)
+    print(difference_text(found, width_of(out)), file=out)
     for line in said:
         print(line, file=out)
     print(f"Next:\n  python -m trainer.runs --runs={options.folder} --sort=auroc", file=out)

@@ -11,7 +11,7 @@ from trainer.evaluation.intervals import Estimate
 from trainer.evaluation.page import interval_text, split_text
 from trainer.runs.comparison import Comparison, Side
 from trainer.runs.paired import BETTER, NOT_TOLD_APART, SAME, UNDEFINED, WORSE, Difference, by_verdict
-from trainer.runs.text import grid, names_text
+from trainer.runs.text import grid, names_text, wrapped
 
 _VERDICTS: Final = {
     BETTER: "A is better",
@@ -22,12 +22,17 @@ _VERDICTS: Final = {
 }
 
 
-def difference_text(found: Comparison) -> str:
-    """Returns the two runs, a line a metric, and what the data say in words."""
+def difference_text(found: Comparison, width: int | None) -> str:
+    """Returns the two runs, a line a metric, and what the data say in words.
+
+    Args:
+        found: the comparison.
+        width: columns that sentences are wrapped at; None: they are not.
+    """
     lines = [
         f"A: {side_text(found.first)}",
         f"B: {side_text(found.second)}",
-        records_sentence(found),
+        wrapped(records_sentence(found), width),
         "",
         *grid(
             ["metric", "A", "B", "A - B", ""],
@@ -44,8 +49,7 @@ def difference_text(found: Comparison) -> str:
             right=[False] * 5,
         ),
         "",
-        conclusion(found),
-        *notes(found),
+        *(wrapped(sentence, width) for sentence in (conclusion(found), *notes(found))),
     ]
     return "\n".join(lines)
 

@@ -54,7 +54,7 @@ def list_runs(options: ListingOptions) -> None:
     problems = [*found.problems, *problems]
     rows = sorted_rows(rows, options.sort)
     out, said = _write(options, rows, problems)
-    print(_text(options, rows, found.hidden_trials, _width(out)), file=out)
+    print(_text(options, rows, found.hidden_trials, width_of(out)), file=out)
     for line in (*said, *_next(options, rows)):
         print(line, file=out)
     if problems:
@@ -114,7 +114,7 @@ def write_outputs(outputs: dict[str, tuple[str, bytes]]) -> tuple[TextIO, list[s
     return out, said
 
 
-def _width(out: TextIO) -> int | None:
+def width_of(out: TextIO) -> int | None:
     """Returns the columns of a terminal, or of COLUMNS; None: neither, as in a pipe: no limit."""
     if given := os.environ.get("COLUMNS", ""):
         return int(given) if given.isdecimal() and int(given) else None
