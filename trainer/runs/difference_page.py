@@ -8,6 +8,7 @@ from trainer.evaluation.document import document
 from trainer.evaluation.intervals import Estimate
 from trainer.runs.comparison import Comparison
 from trainer.runs.difference_text import (
+    VERDICTS,
     conclusion,
     difference_interval,
     estimate_text,
@@ -69,7 +70,7 @@ def _row(difference: Difference, reach: float) -> str:
         f'<tr><th scope="row">{escape(title(difference.metric))}</th>'
         f"{_side(difference.metric, difference.first)}{_side(difference.metric, difference.second)}"
         f'<td class="number difference"><b>{value}</b>{escape(interval)}{bar}</td>'
-        f"<td>{escape(difference.verdict)}</td></tr>"
+        f"<td>{escape(VERDICTS[difference.verdict])}</td></tr>"
     )
 
 

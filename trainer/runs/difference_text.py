@@ -13,7 +13,7 @@ from trainer.runs.comparison import Comparison, Side
 from trainer.runs.paired import BETTER, NOT_TOLD_APART, SAME, UNDEFINED, WORSE, Difference, by_verdict
 from trainer.runs.text import grid, names_text, wrapped
 
-_VERDICTS: Final = {
+VERDICTS: Final = {
     BETTER: "A is better",
     WORSE: "A is worse",
     SAME: "the same answers",
@@ -42,7 +42,7 @@ def difference_text(found: Comparison, width: int | None) -> str:
                     value_text(difference.first),
                     value_text(difference.second),
                     difference_interval(difference),
-                    _VERDICTS[difference.verdict],
+                    VERDICTS[difference.verdict],
                 ]
                 for difference in found.differences
             ],

@@ -15,7 +15,7 @@ from tfrecords.files import open_output
 from trainer.runs.columns import columns_for, sorted_rows
 from trainer.runs.finding import find_runs
 from trainer.runs.page import runs_page
-from trainer.runs.reading import STOPPED, RunRow, read_run
+from trainer.runs.reading import DIVERGED, DONE, RunRow, read_run
 from trainer.runs.reported import HEADLINES
 from trainer.runs.runs_csv import runs_csv
 from trainer.runs.text import problems_text, summary_line, table_text
@@ -141,7 +141,7 @@ def _next(options: ListingOptions, rows: Sequence[RunRow]) -> list[str]:
         lines.append(
             f"  python -m trainer.runs --compare={pair[0].folder},{pair[1].folder}" + _split(options)
         )
-    without = [row for row in rows if row.state != STOPPED and not row.estimates and row.epochs]
+    without = [row for row in rows if row.state in (DONE, DIVERGED) and not row.estimates]
     if without:
         lines.append(f"  python -m trainer.evaluate --run_dir={without[0].folder} --split={options.split}")
     if not options.html:

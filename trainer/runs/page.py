@@ -11,11 +11,11 @@ from trainer.runs.reading import DONE, STATES, TRAINING, RunRow
 from trainer.runs.reported import HEADLINES, is_share, lower_is_better, title
 
 CSS: Final = """
-main { max-width: 1500px; }
-.runs { font-size: 13.5px; }
-.runs th, .runs td { padding: 8px 12px; white-space: nowrap; }
-.runs tbody th { min-width: 12em; white-space: normal; }
-.runs td.number { min-width: 165px; }
+main { max-width: 1560px; }
+.runs { font-size: 13px; }
+.runs th, .runs td { padding: 8px 9px; white-space: nowrap; }
+.runs tbody th { min-width: 11em; white-space: normal; }
+.runs td.number { min-width: 150px; }
 .runs td.n { text-align: right; font-variant-numeric: tabular-nums; }
 .runs .state { display: inline-block; border-radius: 999px; padding: 0 9px; border: 1px solid var(--line);
   color: var(--faint); }
@@ -73,11 +73,11 @@ def _metrics(rows: Sequence[RunRow], sort: str) -> list[str]:
 
 
 def _head(sort: str, split: str) -> str:
+    by = sort if sort in ("name", "when") else title(sort)
     return (
-        f"Sorted by {title(sort) if sort not in ('name', 'when') else sort}. Test figures are from "
-        f"report/{split} of each run, with 95% intervals by group, at the run's own threshold. Intervals of "
-        "runs that overlap say little of their difference: python -m trainer.runs --compare=RUN_A,RUN_B "
-        "tests it record by record."
+        f"Sorted by {by}. Figures are from report/{split} of each run, with 95% intervals by group, at the run's "
+        f"own threshold. Intervals that overlap say little of a difference: python -m trainer.runs "
+        f"--compare=RUN_A,RUN_B tests it record by record."
     )
 
 

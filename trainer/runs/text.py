@@ -1,5 +1,6 @@
 """The table of runs in a terminal: all columns where there is room, else the most important ones."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Final
 
@@ -36,16 +37,22 @@ def table_text(rows: Sequence[RunRow], columns: Sequence[Column], *, sort: str, 
     shown, left_out = _fitting(rows, left, sort, width)
     lines = [", ".join(f"{column.name} {column.cell(rows[0])}" for column in same)] if same else []
     lines += _grid(rows, shown, width)
+    notes = []
     if left_out:
-        lines.append(
+        notes.append(
             f"not shown at {width} columns: {', '.join(column.name for column in left_out)}; a wider "
             "terminal, --csv or --html has them"
         )
     if note := exact_note({"decisions": {row.name: {"estimates": row.estimates} for row in rows}}):
-        lines.append(note)
-    lines += [f"{row.name}: {row.holder} trains it" for row in rows if row.state == TRAINING]
-    lines += [f"{row.name}: {note}" for row in rows for note in row.notes]
-    return "\n".join(lines)
+        notes.append(note)
+    notes += [f"{row.name}: {row.holder} trains it" for row in rows if row.state == TRAINING]
+    notes += [f"{row.name}: {note}" for row in rows for note in row.notes]
+    return "\n".join([*lines, *(wrapped(note, width) for note in notes)])
+
+
+def wrapped(text: str, width: int | None) -> str:
+    """Returns a sentence in lines of at most so many columns; None: in one."""
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False) if width else text
 
 
 def grid(head: Sequence[str], cells: Sequence[Sequence[str]], *, right: Sequence[bool]) -> list[str]:
