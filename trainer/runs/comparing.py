@@ -60,13 +60,12 @@ def compare_runs(options: CompareOptions) -> None:
         InputError: a run or report is not there, they are of other records, or a file cannot be written.
     """
     found = compared(options)
-    outputs = {
-        "csv": (options.csv, lambda: difference_csv(found.differences)),
-        "html": (options.html, lambda: difference_page(found)),
-    }
-    out, said = write_outputs(
-        {flag: (name, make().encode()) for flag, (name, make) in outputs.items() if name}
-    )
+    outputs: dict[str, tuple[str, str]] = {}
+    if options.csv:
+        outputs["csv"] = (options.csv, difference_csv(found.differences))
+    if options.html:
+        outputs["html"] = (options.html, difference_page(found))
+    out, said = write_outputs(outputs)
     print(difference_text(found, width_of(out)), file=out)
     for line in said:
         print(line, file=out)

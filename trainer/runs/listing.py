@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import combinations
@@ -79,14 +79,15 @@ def _write(
     options: ListingOptions, rows: Sequence[RunRow], problems: Sequence[str]
 ) -> tuple[TextIO, list[str]]:
     """Writes the files; returns where all else is printed to, and a line for each file."""
-    outputs = {
-        "csv": (options.csv, lambda: runs_csv(rows)),
-        "html": (options.html, lambda: runs_page(rows, options.sort, options.split, problems)),
-    }
-    return write_outputs({flag: (name, make().encode()) for flag, (name, make) in outputs.items() if name})
+    outputs: dict[str, tuple[str, str]] = {}
+    if options.csv:
+        outputs["csv"] = (options.csv, runs_csv(rows))
+    if options.html:
+        outputs["html"] = (options.html, runs_page(rows, options.sort, options.split, problems))
+    return write_outputs(outputs)
 
 
-def write_outputs(outputs: dict[str, tuple[str, bytes]]) -> tuple[TextIO, list[str]]:
+def write_outputs(outputs: Mapping[str, tuple[str, str]]) -> tuple[TextIO, list[str]]:
     """Writes what output flags name.
 
     Args:
@@ -105,8 +106,8 @@ def write_outputs(outputs: dict[str, tuple[str, bytes]]) -> tuple[TextIO, list[s
             flag: stack.enter_context(open_output(f"--{flag}", name)) for flag, (name, _) in outputs.items()
         }
         for flag, output in opened.items():
-            name, data = outputs[flag]
-            output.write(data)
+            name, text = outputs[flag]
+            output.write(text.encode())
             if output.is_stdout:
                 out = sys.stderr
             else:

@@ -75,8 +75,8 @@ def _metrics(rows: Sequence[RunRow], sort: str) -> list[str]:
 def _head(sort: str, split: str) -> str:
     by = sort if sort in ("name", "when") else title(sort)
     return (
-        f"Sorted by {by}. Figures are from report/{split} of each run, with 95% intervals by group, at the run's "
-        f"own threshold. Intervals that overlap say little of a difference: python -m trainer.runs "
+        f"Sorted by {by}. Figures are from report/{split} of each run, with 95% intervals by group, at the "
+        f"run's own threshold. Intervals that overlap say little of a difference: python -m trainer.runs "
         f"--compare=RUN_A,RUN_B tests it record by record."
     )
 

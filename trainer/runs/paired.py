@@ -105,8 +105,8 @@ def differences(
 def _same_answers(
     first: Predictions, second: Predictions, thresholds: tuple[float | None, float | None]
 ) -> bool:
-    decided = [decide(each, threshold) for each, threshold in zip((first, second), thresholds, strict=True)]
-    return np.array_equal(first.probabilities, second.probabilities) and np.array_equal(*decided)
+    one, two = decide(first, thresholds[0]), decide(second, thresholds[1])
+    return np.array_equal(first.probabilities, second.probabilities) and np.array_equal(one, two)
 
 
 def _difference(metric: str, one: Estimate, two: Estimate, sample: Floats) -> Difference:
