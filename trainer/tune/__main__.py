@@ -5,8 +5,8 @@
 The same flags and seed give the same search for any number of workers, and the same command goes on with a
 search that was interrupted. Flags of trainer.main that are not searched hold for all trials. On a cluster,
 write the search down with --workers=0, then start any number of workers:
-`python -m trainer.tune --worker --search_dir=DIR`. (data_pipeline.tune is another command: it searches for the
-fastest options of the input pipeline, which change no result.)
+`python -m trainer.tune --worker --search_dir=DIR`. (data_pipeline.tune is another command: it searches for
+the fastest options of the input pipeline, which change no result.)
 """
 
 import importlib.util
