@@ -1,7 +1,7 @@
-"""A search in TensorBoard's HParams, beside the curves that its runs have there.
+"""A search on TensorBoard's HParams page, beside the curves of its runs.
 
-The files are written with TensorBoard's own messages, but not with its writer: with TensorFlow installed,
-that one imports it, which takes seconds, and it has a thread.
+The files hold TensorBoard's own messages but are not written by its writer: where TensorFlow is installed,
+that writer imports it, which takes seconds, and starts a thread.
 """
 
 import io
@@ -21,7 +21,7 @@ from tfrecords.errors import InputError
 from tfrecords.files import publish
 from trainer.tune.show.overview import Parameter, Value
 
-# Name for people; the subfolder and the tag of Keras' TensorBoard callback.
+# Shown name: subfolder and tag of the curves that a run writes.
 METRICS: Final[Mapping[str, tuple[str, str]]] = {
     "validation loss": ("validation", "epoch_loss"),
     "validation accuracy": ("validation", "epoch_accuracy"),
@@ -37,11 +37,11 @@ _END: Final = "hparams_end"
 def write_experiment(
     folder: Path, parameters: Sequence[Parameter], metrics: Sequence[str] = tuple(METRICS)
 ) -> None:
-    """Writes what is searched and what it is judged by; does nothing if that is there.
+    """Writes which hyperparameters are searched and which metrics are shown, unless the file exists.
 
     Args:
-        folder: of the search, above the folders of all sessions; need not be there.
-        parameters: that are searched.
+        folder: of the search, above the folders of all sessions; it need not exist.
+        parameters: the hyperparameters that are searched.
         metrics: keys of `METRICS`.
 
     Raises:
@@ -56,13 +56,13 @@ def write_experiment(
 
 
 def write_session(folder: Path, name: str, values: Mapping[str, Value]) -> None:
-    """Writes that a run has begun; does nothing if that is there.
+    """Writes that a run has begun, unless the file exists.
 
     Args:
-        folder: where Keras' TensorBoard callback writes, in its subfolders `train` and `validation`; need not
-            be there.
-        name: of the trial. Sessions of one name are its executions, of which HParams can show the mean.
-        values: of the parameters that are searched and active.
+        folder: of the run's TensorBoard files, with the subfolders `train` and `validation`; it need not
+            exist.
+        name: of the trial. Sessions of the same name are its executions; HParams can show their mean.
+        values: of the hyperparameters that are searched and active.
 
     Raises:
         InputError: it cannot be written.
@@ -71,18 +71,18 @@ def write_session(folder: Path, name: str, values: Mapping[str, Value]) -> None:
 
 
 def write_session_end(folder: Path, success: bool) -> None:
-    """Writes that a run has ended; does nothing if that is there.
+    """Writes that a run has ended, unless the file exists.
 
     Args:
         folder: as for `write_session`.
-        success: whether it has ended well.
+        success: whether it succeeded.
 
     Raises:
         InputError: it cannot be written.
     """
     status = api_pb2.STATUS_SUCCESS if success else api_pb2.STATUS_FAILURE
     ended = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
-    # TensorBoard has a function for this, in a module that imports TensorFlow.
+    # TensorBoard's own function for this is in a module that imports TensorFlow.
     summary = event_pb2.Event().summary
     summary.value.add(
         tag=metadata.SESSION_END_INFO_TAG,
@@ -93,7 +93,7 @@ def write_session_end(folder: Path, success: bool) -> None:
 
 
 def _domain(parameter: Parameter) -> Any:
-    """Returns the domain; None for a choice among values of several types, which HParams does not know."""
+    """Returns the domain; None for a choice among values of several types, which HParams does not support."""
     if parameter.kind == "boolean":
         return summary_v2.Discrete([False, True])
     if parameter.kind == "choice":
@@ -118,9 +118,9 @@ def _write(folder: Path, kind: str, summary: Any) -> None:
         event_pb2.Event(wall_time=now, step=0, summary=summary),
     ):
         writer.write(event.SerializeToString())
-    # TensorBoard reads the files of a folder in the order of their names, and never goes back.
+    # TensorBoard reads the files of a folder in the order of their names and never returns to an earlier one.
     name = f"{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}.{kind}"
-    temporary = folder / f".{name}.tmp"  # is no event file by its name, so nobody reads half of one
+    temporary = folder / f".{name}.tmp"  # no event file by its name, so TensorBoard does not read half a file
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data.getvalue())
