@@ -16,6 +16,7 @@ import tensorflow as tf
 from tfrecords.files import write_atomically
 from tfrecords.progress import duration
 from trainer.checkpoint import Checkpoints, State, callback_state
+from trainer.evaluation.metric_table import PREFIX, in_the_line
 
 History = list[dict[str, float]]
 
@@ -170,10 +171,7 @@ class ProgressLine(keras.callbacks.Callback):
 
 def progress_line(epoch: int, epochs: int, logs: dict[str, float], left: float) -> str:
     """Returns an epoch's line; `left` is in seconds, for all epochs that may come; NaN if not known."""
-    train, val = (
-        f"loss {logs[prefix + 'loss']:.4f} acc {logs[prefix + 'accuracy']:.4f} auc {logs[prefix + 'auc']:.4f}"
-        for prefix in ("", "val_")
-    )
+    train, val = in_the_line(logs), in_the_line(logs, PREFIX)
     parts = [f"epoch {epoch + 1:3d}/{epochs}  {train} | val {val}"]
     if logs["images_per_second"]:  # 0 where only the validation of the epoch was left to do
         speed = f"{logs['images_per_second']:,.0f} images/s, input wait {logs['input_wait']:.1%}"

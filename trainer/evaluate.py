@@ -1,4 +1,4 @@
-"""Evaluates a run on a split and writes its report; while it still trains, at its best epoch so far.
+"""Evaluates a run on a split and writes a report; while it still trains, at its best epoch so far.
 
 python -m trainer.evaluate --run_dir=runs/chest_xray-cnn --split=test
 """
@@ -13,36 +13,46 @@ from data_pipeline.quiet import quiet_start
 from tfrecords.command import define_path, run
 from trainer.run import RESULT_NAME, Run
 
-_RUN_DIR = define_path("run_dir", None, "Folder of the run.", required=True)
+_RUN_DIR = define_path("run_dir", None, "The folder of the run whose model is evaluated.", required=True)
 _DATA = define_path(
     "data",
     None,
-    "Where the run's data are now, or another data set of the same classes: a folder or a URL. Default: "
-    "where the run's were.",
+    "The data to evaluate on, a folder or a URL: the run's own data if they were moved, or another data set "
+    "with the same classes and image shape. By default it is the folder or URL that the run was trained on.",
 )
-_CACHE_DIR = define_path("cache_dir", None, "Where fetched data are kept. Default: the user's cache.")
+_CACHE_DIR = define_path(
+    "cache_dir", None, "The folder that keeps data fetched from a URL. By default it is in the user's cache."
+)
 _CACHE_LIMIT_MB = flags.DEFINE_integer(
-    "cache_limit_mb", 0, "Space for all fetched data sets, MB. Default 0: what the disk has.", lower_bound=0
+    "cache_limit_mb",
+    0,
+    "The most space that all fetched data sets together may take, in megabytes. 0, the default, allows all "
+    "free space of the disk.",
+    lower_bound=0,
 )
-_SPLIT = flags.DEFINE_string("split", "test", "Split to evaluate.")
+_SPLIT = flags.DEFINE_string(
+    "split",
+    "test",
+    "The split to evaluate on: train (its originals, no copies), val, test, or any other split of the data.",
+)
 _OUT = define_path(
     "out",
     None,
-    "Folder for the report; nothing is written into the run. Default: report/SPLIT in --run_dir, of another "
-    "data set report/DATASET-SPLIT.",
+    "The folder to write the report into; then nothing is written into the run. By default the report goes "
+    "to report/SPLIT in --run_dir, or to report/DATASET-SPLIT for another data set.",
 )
 _SO_FAR = flags.DEFINE_bool(
     "so_far",
     False,
-    "Evaluate the best epoch so far of a run that goes on after an end. A run that has not ended yet is "
-    "evaluated so in any case.",
+    "Evaluate the best epoch so far of a run that has ended once and trains on. A run that has never ended "
+    "is always evaluated at its best epoch so far.",
 )
 _POSITIVE = flags.DEFINE_string(
     "positive",
     "",
-    "Of two classes the one that is looked for. For another than the run's the threshold is chosen anew on "
-    "the run's validation split, for this report alone: it goes to report/SPLIT-positive-CLASS. Default: the "
-    "run's.",
+    "The positive class of two, whose sensitivity is reported. For another class than the run's, the "
+    "threshold is chosen anew on the run's validation split for this report alone, which goes to "
+    "report/SPLIT-positive-CLASS. By default it is the run's positive class.",
 )
 
 
@@ -51,13 +61,13 @@ def main(_: list[str]) -> None:
     opened = Run.load(Path(_RUN_DIR.value))
     data = _DATA.value
     if (url := opened.config.data_url) and data and is_remote(data) and without_secrets(data) == url:
-        url, data = data, None  # the run's own, with what its place asks for
-    if url and not data:  # the cache may have been cleaned, or be another machine's
+        url, data = data, None  # the run's own data, with the secrets that their place needs
+    if url and not data:  # fetch again: the cache may have been emptied, or be on another machine
         needed = () if opened.config.direct else ("val", _SPLIT.value)
         opened = replace(opened, config=replace(opened.config, data=str(_local(url, needed))))
     with quiet_start():
         from trainer.evaluation.evaluate_run import evaluate_run
-    # Validation is needed only where no threshold was chosen yet.
+    # The validation split is needed only if no threshold has been chosen yet.
     chooses = _SO_FAR.value or not (opened.folder / RESULT_NAME).exists()
     evaluation = evaluate_run(
         opened,

@@ -1,4 +1,4 @@
-"""The end of a run: model, threshold and report, published together; and whether a run has come to it."""
+"""The end of a run: publishes model, threshold and report together; and says whether a run is finished."""
 
 import os
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from tfrecords.manifest import Manifest
 from tfrecords.positive import positive_class
 from trainer.checkpoint import Checkpoints
 from trainer.config import TrainConfig
+from trainer.evaluation.data import DataSet
 from trainer.evaluation.evaluate_run import (
     Evaluation,
     evaluate_run,
@@ -26,7 +27,7 @@ from trainer.inference import Predictor, load_predictor
 from trainer.precision import POLICIES
 from trainer.run import Result, Run
 
-_PROOF_IMAGES: Final = 8  # on which the saved model must answer as the trained one
+_PROOF_IMAGES: Final = 8  # the saved model must give the trained model's logits for them
 
 
 def finish(
@@ -47,10 +48,10 @@ def finish(
         manifest: of its data.
         model: gets the best epoch's weights.
         checkpoints: of the run, with that model.
-        check: called before anything is published; what it raises keeps it from being.
+        check: called before anything is published; if it raises, nothing is.
         tick: called often; what it raises ends this.
-        log: told what is the best epoch.
-        evaluate: whether to; else None is returned.
+        log: is given a line about the best epoch.
+        evaluate: whether to evaluate; without, None is returned.
 
     Raises:
         InputError: the model cannot be written.
@@ -61,8 +62,8 @@ def finish(
     temporary = run.model.with_name(f".{os.getpid()}.{run.model.name}")  # Keras wants the ending
     try:
         _save(temporary, model, manifest.image_shape)
-        positive = positive_of(run.config, manifest)
-        threshold = validation_threshold(Predictor(temporary), run, positive, tick)
+        positive, home = positive_of(run.config, manifest), DataSet.of(run, manifest=manifest)
+        threshold = validation_threshold(Predictor(temporary), home, positive, tick)
         result = Result(
             model_sha256=file_sha256(temporary),
             epoch=last.best_epoch,
@@ -79,7 +80,8 @@ def finish(
         raise InputError(f"{run.model}: cannot be written: {error.strerror or error}; make room") from None
     finally:
         temporary.unlink(missing_ok=True)
-    return evaluate_run(run, split=headline_split(manifest), tick=tick) if evaluate else None
+    split = headline_split(manifest)
+    return evaluate_run(run, split=split, manifest=manifest, tick=tick) if evaluate else None
 
 
 def stored(config: TrainConfig, manifest: Manifest) -> Run | None:
@@ -92,7 +94,7 @@ def finished(config: TrainConfig, manifest: Manifest) -> Run | None:
 
     Raises:
         InputError: the directory holds another run, or something else.
-        EndedEarly: its loss was not finite, and it would go the same way again.
+        EndedEarly: its loss was not finite, and would not be finite again.
     """
     there = stored(config, manifest)
     if there is None:
@@ -107,7 +109,7 @@ def finished(config: TrainConfig, manifest: Manifest) -> Run | None:
         )
     try:
         done = there.result().done(config)
-    except InputError:  # not published, or not wholly: that is what is left to do
+    except InputError:  # not published, or only half: that is left to do
         return None
     return replace(there, config=config) if done else None
 
@@ -115,42 +117,59 @@ def finished(config: TrainConfig, manifest: Manifest) -> Run | None:
 def finished_again(
     run: Run, manifest: Manifest, log: Callable[[str], None], *, evaluate: bool = True
 ) -> Evaluation | None:
-    """Says that a run has nothing left to train; its report is made again only if it is not there."""
-    result, split = run.result(), headline_split(manifest)
+    """Logs that a run has nothing left to train; makes its report again only if it is not there."""
+    split = headline_split(manifest)
+    result = run.result()
     log(
         f"finished after epoch {result.epochs} of at most {run.config.epochs}; best epoch {result.epoch}: "
         f"validation loss {result.val_loss:.4f}"
     )
-    choose_anew(run, manifest, log)
-    return finished_evaluation(run, split) or evaluate_run(run, split=split) if evaluate else None
+    result = choose_anew(run, result, manifest, log)
+    if not evaluate:
+        return None
+    return finished_evaluation(run, split, result) or evaluate_run(run, split=split, manifest=manifest)
 
 
-def choose_anew(run: Run, manifest: Manifest, log: Callable[[str], None]) -> None:
-    """Chooses the threshold of a finished run anew if --positive names another class than before."""
-    result = run.result()
+def choose_anew(run: Run, result: Result, manifest: Manifest, log: Callable[[str], None]) -> Result:
+    """Chooses the threshold of a finished run anew if --positive names another class than before.
+
+    Args:
+        run: the run, with the flags of now.
+        result: what it has published.
+        manifest: of its data.
+        log: is given a line if the threshold is chosen anew.
+
+    Returns:
+        The result that is there now.
+    """
     chosen = positive_of(run.config, manifest)
     if run.config.positive and chosen != (result.positive or manifest.class_names[1]):
         log(f"the positive class is {chosen} now: its threshold is chosen on validation, the model stays")
-        threshold = validation_threshold(load_predictor(run.model), run, chosen)
-        run.save_result(replace(result, **asdict(threshold)))
+        home = DataSet.of(run, manifest=manifest)
+        threshold = validation_threshold(load_predictor(run.model), home, chosen)
+        result = replace(result, **asdict(threshold))
+        run.save_result(result)
+    return result
 
 
 def positive_of(config: TrainConfig, manifest: Manifest) -> str:
-    """Returns the positive class of a run: as its flag says, or its data, or the names; "" of many classes.
+    """Returns the positive class of a run; "" with more than two classes.
+
+    The flag says it, else the data, else the names of the classes.
 
     Raises:
-        InputError: the flag names no class, or there are more than two.
+        InputError: the flag names no class, or there are more than two classes.
     """
     return positive_class(manifest.class_names, config.positive or manifest.positive)
 
 
 def headline_split(manifest: Manifest) -> str:
-    """Returns the split that a run is judged by."""
+    """Returns the split that the final report is on: test, or val if there is no test split."""
     return "test" if "test" in manifest.splits else "val"
 
 
 def lower(config: TrainConfig) -> str:
-    """Returns what to do about a loss that is not finite."""
+    """Returns a sentence on what to do about a loss that is not finite."""
     return (
         f"the same command with a --learning_rate lower than {config.learning_rate:g} goes on from the best "
         f"epoch (or try --precision=float32 in another --run_dir)"
@@ -158,7 +177,7 @@ def lower(config: TrainConfig) -> str:
 
 
 def _save(path: Path, model: keras.Model, image_shape: tuple[int, int, int]) -> None:
-    """Saves the model, which is kept only if, loaded again, it gives the same logits."""
+    """Saves the model, and checks that the file, loaded again, gives the same logits."""
     model.save(path)
     images = np.random.default_rng(0).integers(0, 256, (_PROOF_IMAGES, *image_shape), np.uint8)
     again = keras.models.load_model(path, safe_mode=True)

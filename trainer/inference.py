@@ -1,4 +1,4 @@
-"""A trained model's probabilities: the one way for evaluation and for prediction of files."""
+"""The probabilities of a trained model, computed in one way for evaluation and for prediction of files."""
 
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfrecords.errors import InputError
 from trainer.classical.saved import SUFFIX, SavedModel
 
-# One batch size for all: a row's result is then the same, whichever way the image came.
+# One batch size for both: so an image has the same result in evaluation and in prediction.
 BATCH_SIZE: Final = 32
 
 
@@ -58,7 +58,7 @@ class Predictor:
 
     @classmethod
     def of(cls, model: keras.Model) -> Self:
-        """Returns what answers with a model that was built here."""
+        """Returns a predictor with a model that is in memory."""
         made = cls.__new__(cls)
         made._model = model
         made._serve()

@@ -12,6 +12,7 @@ import tensorflow as tf
 from sklearn import metrics as sklearn_metrics
 
 from tfrecords.errors import EndedEarly
+from trainer.evaluation.metric_table import OF_AN_EPOCH, PREFIX, names
 from trainer.loop import Data, Loop, block_end
 from trainer.models import build_model
 
@@ -229,7 +230,8 @@ def test_callbacks_get_keras_calls_in_order_with_all_logs():
         start=(1, 0),
         on_begin=lambda: began.append(len(recorder.calls)),
     )
-    train, val = {"loss", "accuracy", "auc"}, {"val_loss", "val_accuracy", "val_auc"}
+    train = set(names(OF_AN_EPOCH))
+    val = {PREFIX + name for name in train}
     every = {*train, "images_per_second", "input_wait", *val, "learning_rate"}
     expected = [("train_begin", None, set())]
     for epoch in (1, 2):
@@ -430,7 +432,7 @@ def test_a_run_resumed_in_mid_epoch_ends_that_epoch_with_the_logs_of_all_of_it()
 
     weights = []
     loop, recorder = run(0)
-    assert loop.kept_meters.numpy().shape == (1, 804)
+    assert loop.kept_meters.numpy().shape == (1, sums_of_an_epoch(loop))
     again, resumed = run(6, loop.kept_meters)
     assert [index for name, index, _ in resumed.calls if name == "batch_begin"] == [6, 9]
     for ours, theirs in zip(values(again), values(loop), strict=True):
@@ -442,9 +444,13 @@ def test_a_run_resumed_in_mid_epoch_ends_that_epoch_with_the_logs_of_all_of_it()
     assert (whole["images_per_second"], rest["images_per_second"]) == (80 / 18, 32 / 10)
 
 
+def sums_of_an_epoch(loop):
+    return sum(np.prod(sums.shape, dtype=int) for sums in loop._train_meters.sums)
+
+
 def test_meters_of_more_replicas_are_summed():
     loop = make_loop()
-    kept = np.random.default_rng(0).integers(0, 9, (3, 804)).astype(np.float32)
+    kept = np.random.default_rng(0).integers(0, 9, (3, sums_of_an_epoch(loop))).astype(np.float32)
     loop.kept_meters.assign(kept)
     loop._load_meters()
     loop.keep_meters()
@@ -457,7 +463,8 @@ def test_meters_that_a_version_before_kept_of_weighted_classes_are_taken():
     loop.kept_meters.assign(kept)
     loop._load_meters()
     loop.keep_meters()
-    assert np.array_equal(loop.kept_meters, [[*kept[0], *kept[0, :2]]])
+    assert np.array_equal(loop.kept_meters[:, :806], [[*kept[0], *kept[0, :2]]])
+    assert not np.any(loop.kept_meters[:, 806:])  # metrics that were added later
 
 
 def test_stop_training_ends_the_run_after_the_epoch():

@@ -22,13 +22,8 @@ from trainer.baseline.reading import allowed_jobs, read_train
 from trainer.baseline.search import fit, group_folds, search
 from trainer.classical.features import feature_shape
 from trainer.classical.saved import Fitted, skops_io
-from trainer.evaluation.evaluate_run import (
-    POSITIVE_FACT,
-    Evaluation,
-    evaluate_run,
-    finished_evaluation,
-    predict_split,
-)
+from trainer.evaluation.data import predict_split
+from trainer.evaluation.evaluate_run import POSITIVE_FACT, Evaluation, evaluate_run, finished_evaluation
 from trainer.evaluation.intervals import point_values
 from trainer.evaluation.predictions import Threshold
 from trainer.finish import choose_anew, headline_split, positive_of
@@ -90,7 +85,7 @@ def fit_baseline(options: BaselineOptions, log: Callable[[str], None] = print) -
             pipeline, calibration, options.pixels, manifest.image_shape, len(manifest.class_names)
         )
         _publish(run, manifest, fitted, check=lock.check)
-        return evaluate_run(run, split=headline_split(manifest))
+        return evaluate_run(run, split=headline_split(manifest), manifest=manifest)
 
 
 class _Journal:
@@ -182,10 +177,10 @@ def _difference(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
 
 
 def _again(run: Run, manifest: Manifest, log: Callable[[str], None]) -> Evaluation:
-    log(f"finished; validation loss {run.result().val_loss:.4f}")
-    choose_anew(run, manifest, log)
-    split = headline_split(manifest)
-    return finished_evaluation(run, split) or evaluate_run(run, split=split)
+    result, split = run.result(), headline_split(manifest)
+    log(f"finished; validation loss {result.val_loss:.4f}")
+    result = choose_anew(run, result, manifest, log)
+    return finished_evaluation(run, split, result) or evaluate_run(run, split=split, manifest=manifest)
 
 
 def _facts(options: BaselineOptions, manifest: Manifest) -> dict[str, str]:

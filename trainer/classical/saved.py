@@ -93,7 +93,7 @@ class Fitted:
             )
         except FileNotFoundError:
             raise InputError(
-                f"{path}: does not exist yet; the command that started the run goes on with it"
+                f"{path}: not there yet; the command that started the run goes on with it"
             ) from None
         except UntrustedTypesFoundException as error:
             found = str(error).splitlines()[0]

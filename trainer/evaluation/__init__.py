@@ -1,6 +1,5 @@
-"""From a model's probabilities on one split to its report.
+"""Evaluates a run: predicts a split, computes the metrics, and writes the report.
 
-`evaluate_run` is the way from top to bottom. `predictions` are decided by a threshold, `metrics` and
-`intervals` are computed from them, `figures` drawn; `report` writes it all down and `page` shows it as
-HTML.
+`evaluate_run` is the way from top to bottom. `metric_table` lists the metrics, `intervals` computes them, and
+`report` writes report.json, predictions.csv, the pictures of `figures` and the page of `page`.
 """

@@ -1,38 +1,34 @@
-"""Evaluation of a run on a split: one pass, then the report."""
+"""Evaluates a run on a split: one pass over the records, then the report."""
 
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from data_pipeline.damage import named_damage
-from data_pipeline.dataset import make_dataset
-from data_pipeline.options import PipelineOptions
-from tfrecords.errors import InputError, first_names
-from tfrecords.manifest import MANIFEST_NAME, Manifest
+from tfrecords.errors import InputError
+from tfrecords.manifest import Manifest
 from tfrecords.positive import positive_class, positive_in_words
-from tfrecords.sources.classes import classes_flag
+from trainer.evaluation.data import DataSet, images_at, predict_split
 from trainer.evaluation.folder import MODEL_FACT, PLAN_FACT
 from trainer.evaluation.predictions import Predictions, Threshold, worst_mistakes
-from trainer.evaluation.report import read_report, render_text, write_report, write_summaries
+from trainer.evaluation.report import read_report, render_text, summarise, write_report
 from trainer.evaluation.so_far import best_so_far
-from trainer.inference import BATCH_SIZE, Probabilities, load_predictor
+from trainer.evaluation.summaries import write_summaries
+from trainer.inference import Probabilities, load_predictor
 from trainer.run import Result, Run
 
 _MISTAKES: Final = 12  # pictures in the report
-_ALIKE: Final = 0.01  # probabilities this close tell nothing apart
+_ALIKE: Final = 0.01  # a model whose probabilities differ by less tells no records apart
 _NOTHING_LEARNED: Final = (
     "The model gives all images the same probabilities: it has learned nothing from them. Train anew with "
     "another --seed, a lower --learning_rate, or --schedule=cosine --warmup_epochs=1"
 )
 POSITIVE_FACT: Final = "positive"
-_STREAM: Final = PipelineOptions(global_batch_size=BATCH_SIZE, cache="off")  # one pass only
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,7 @@ def evaluate_run(
     *,
     split: str,
     data: Path | None = None,
+    manifest: Manifest | None = None,
     out: Path | None = None,
     so_far: bool = False,
     positive: str = "",
@@ -55,86 +52,82 @@ def evaluate_run(
 ) -> Evaluation:
     """Evaluates a run's model on a split and writes its report, and TensorBoard's copy.
 
-    The report of the run's own data, wherever they are, is `report/SPLIT/`; that of other data
-    `report/DATASET-SPLIT/`. The threshold of two classes is that of the run's result, which was chosen on the
-    validation split of the run's own data, whatever is evaluated. For another positive class than the
-    result's it is chosen anew there, and the result stays as it is; the report's name then ends in
-    `-positive-CLASS`. Of train, the originals are evaluated.
+    The report on the run's own data, wherever they are, is `report/SPLIT/`; the one on other data is
+    `report/DATASET-SPLIT/`. With two classes, the threshold is the one of the run's result. It was chosen on
+    the validation split of the run's own data, whatever is evaluated. For another positive class than the
+    result's the threshold is chosen anew on that split, and the result stays as it is; the report's name then
+    ends in `-positive-CLASS`. Of the train split, the originals are evaluated.
 
     A run that has no model yet is evaluated at its best epoch so far, with a threshold that is chosen for
-    that epoch; the report's name then ends in `-so-far`, and TensorBoard gets none.
+    that epoch; the report's name then ends in `-so-far`, and TensorBoard gets no copy.
 
     Args:
-        run: the run.
-        split: which to evaluate.
-        data: the run's own data in another place, or another data set of the same classes and image shape;
-            None: the run's own, where they were.
-        out: folder for the report; then nothing is written into the run.
-        so_far: whether to take the best epoch so far though there is a model of an earlier end.
-        positive: of two classes the finding; "": the one of the run's result.
-        tick: called after each batch; what it raises ends the evaluation.
+        run: The run.
+        split: The split to evaluate.
+        data: Folder of the run's own data, if they were moved, or of another data set with the same classes
+            and image shape; None: the run's own, where they were.
+        manifest: Of these data, if it has been read already.
+        out: Folder for the report; then nothing is written into the run.
+        so_far: Whether to take the best epoch so far, though there is a model of an earlier end.
+        positive: The positive class, of two; "": the one of the run's result.
+        tick: Called after each batch; what it raises ends the evaluation.
 
     Raises:
-        InputError: no epoch is done yet, no such split, data that do not fit the model, or a report that
+        InputError: No epoch is done yet, there is no such split, the data do not fit the model, or the report
             cannot be written.
     """
-    home = Path(run.config.data)
-    directory = data or home
-    manifest = _fitting_manifest(run, directory, split)
-    own = run.trained_on(manifest)
-    if data is None:
-        _require_own(run, manifest)
-    home = directory if own else home
+    evaluated = DataSet.of(run, data, manifest)
+    evaluated.require(split)
     so_far = so_far or not run.model.exists()
-    names = run.data.class_names
-    of_the_run = _positive_of(run, manifest.positive if own else "", so_far=so_far)
-    positive = positive_class(names, positive) if positive else of_the_run
-    ending = "" if positive == of_the_run else f"-positive-{positive}"
-    folder = out or _place(run, manifest, split + ending + "-so-far" * so_far)
-    _require_room(run, folder, out)
     history: Sequence[dict[str, float]]
     if so_far:
         predictor, result, history = best_so_far(run)
     else:
         predictor, result = load_result(run)
-        # A run that goes on has more rows by now than the epochs that its result is of.
+        # A run that goes on has more rows by now than its result has epochs.
         rows = [] if run.baseline else json.loads((run.folder / "history.json").read_text())
         history = rows[: result.epochs]
-    stream = _stream_of(run, directory)
-    predictions = predict_split(predictor, directory, manifest, split, stream, tick, originals=True).of(
-        positive
-    )
-    # Not chosen yet: for another class, so far, or of a version that chose it later.
+    names, own = run.data.class_names, evaluated.own
+    of_the_run = _positive_of(run, result, evaluated, so_far=so_far)
+    positive = positive_class(names, positive) if positive else of_the_run
+    ending = "" if positive == of_the_run else f"-positive-{positive}"
+    folder = out or _place(run, evaluated.manifest, split + ending + "-so-far" * so_far)
+    _require_room(run, folder, out)
+    predictions = predict_split(
+        predictor,
+        evaluated.folder,
+        evaluated.manifest,
+        split,
+        evaluated.options,
+        tick,
+        originals=True,
+    ).of(positive)
+    # There is none yet for another class, for the best epoch so far, or in a run of an older version.
     if predictions.binary and (ending or result.threshold is None):
-        result = replace(result, **asdict(validation_threshold(predictor, run, positive, tick, home)))
+        home = evaluated if own else DataSet.of(run)
+        result = replace(result, **asdict(validation_threshold(predictor, home, positive, tick)))
         if not ending and not so_far and not out:
             run.save_result(result)
     tick()
-    notes = _notes(run, result, own=own, split=split, so_far=so_far)
     worst = worst_mistakes(predictions, result.threshold, _MISTAKES)
-    page = write_report(
-        folder,
+    report = summarise(
         split=split,
         predictions=predictions,
         threshold=result.threshold,
         threshold_source=_source(run, result, own=own, split=split, binary=predictions.binary),
-        history=history,
-        facts={
-            **run.facts,
-            **({} if own else {"data": f"{manifest.name}: {directory}", "trained on": run.facts["data"]}),
-            "run": str(run.folder),
-            **_positive_fact(names, positive),
-            "evaluated": f"{split} of {manifest.name}: {directory}",
-            PLAN_FACT: manifest.plan,
-            MODEL_FACT: "none yet" if so_far else f"SHA-256 {result.model_sha256}",
-            **({"note": notes} if notes else {}),
-        },
-        data="" if own else manifest.name,
+        facts=_facts(run, result, evaluated, split=split, positive=positive, so_far=so_far),
+        data="" if own else evaluated.manifest.name,
         best_epoch=result.epoch or None,
-        mistakes=_images(directory, manifest, split, worst, stream),
         seed=run.config.seed,
         threshold_groups=result.chosen_on_groups,
-        notes=_doubts(names, result, positive),
+        warnings=_warnings(run, result, own=own, split=split, positive=positive, so_far=so_far),
+    )
+    write_report(
+        folder,
+        report,
+        predictions=predictions,
+        history=history,
+        mistakes=images_at(evaluated, split, worst),
     )
     if not out and not so_far:
         write_summaries(
@@ -142,32 +135,25 @@ def evaluate_run(
             split=folder.name,
             predictions=predictions,
             threshold=result.threshold,
-            step=len(history),
+            epoch=result.epoch,
         )
-    text = render_text(read_report(folder))
-    nothing = _alike(predictions) and not run.baseline  # whose flags are others
-    return Evaluation(page, f"{text}\n{_NOTHING_LEARNED}" if nothing else text)
+    text = render_text(report)
+    nothing = _alike(predictions) and not run.baseline  # a baseline has other flags than these
+    return Evaluation(folder / "report.html", f"{text}\n{_NOTHING_LEARNED}" if nothing else text)
 
 
-def _require_own(run: Run, manifest: Manifest) -> None:
-    if not run.trained_on(manifest):
-        raise InputError(
-            f"--data={run.config.data}: the data there are not those of {run.folder} any more, but another "
-            f"conversion; name where the run's are now with --data=FOLDER (or these, to evaluate it on them)"
-        )
-
-
-def _positive_of(run: Run, of_the_data: str, *, so_far: bool) -> str:
-    """Returns the class that a run's threshold is for; "" of many classes."""
+def _positive_of(run: Run, result: Result, evaluated: DataSet, *, so_far: bool) -> str:
+    """Returns the class that a run's threshold is for; "" for more than two classes."""
     names = run.data.class_names
     if so_far:
+        of_the_data = evaluated.manifest.positive if evaluated.own else ""
         return positive_class(names, run.config.positive or of_the_data)
-    return run.result().positive or (names[1] if len(names) == 2 else "")  # the second, before it was kept
+    return result.positive or (names[1] if len(names) == 2 else "")  # results of older versions: the second
 
 
 def _place(run: Run, manifest: Manifest, end: str) -> Path:
     """Returns the folder of a report in its run: each data set, split and positive class has one."""
-    end = re.sub(r"[^\w.-]", "_", end)  # a class may be called otherwise than a file, and so may other data
+    end = re.sub(r"[^\w.-]", "_", end)  # names of classes and data sets may have letters that file names lack
     if run.trained_on(manifest):
         return run.report(end)
     name = re.sub(r"[^\w.-]", "_", f"{manifest.name}-{end}")
@@ -181,7 +167,7 @@ def _place(run: Run, manifest: Manifest, end: str) -> Path:
 
 
 def _require_room(run: Run, folder: Path, out: Path | None) -> None:
-    """Refuses what cannot be written, before minutes are spent on it."""
+    """Refuses a folder that cannot be written, before minutes are spent on the predictions."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         what = "is no folder" if not there.is_dir() else "cannot be written"
@@ -204,54 +190,71 @@ def _source(run: Run, result: Result, *, own: bool, split: str, binary: bool) ->
     return f"chosen on validation{records}, never on {split}"
 
 
-def _notes(run: Run, result: Result, *, own: bool, split: str, so_far: bool) -> str:
-    """Says what the figures are not worth; "" if there is nothing to say."""
-    notes = []
-    if own and split == "train":
-        notes.append(
-            "The model was trained on these images: the figures are optimistic. Copies are left out."
-        )
-    if so_far:
-        notes.append(
-            f"Epoch {result.epoch} is the best so far of a run that has not ended: {result.epochs} epochs of "
-            f"at most {run.config.epochs} were done."
-        )
-    return " ".join(notes)
+def _facts(
+    run: Run, result: Result, evaluated: DataSet, *, split: str, positive: str, so_far: bool
+) -> dict[str, str]:
+    """Returns the run's facts, and what was evaluated."""
+    there = f"{evaluated.manifest.name}: {evaluated.folder}"
+    return {
+        **run.facts,
+        **({} if evaluated.own else {"data": there, "trained on": run.facts["data"]}),
+        "run": str(run.folder),
+        **_positive_fact(run.data.class_names, positive),
+        "evaluated": f"{split} of {there}",
+        PLAN_FACT: evaluated.manifest.plan,
+        MODEL_FACT: "none yet" if so_far else f"SHA-256 {result.model_sha256}",
+    }
 
 
 def _positive_fact(class_names: Sequence[str], positive: str) -> dict[str, str]:
-    """The fact of the positive class, which may be another than the run's facts have."""
+    """Returns the fact of the positive class, which may be another class than the run's facts name."""
     by_name = positive == positive_class(class_names)
     words = positive_in_words(class_names) if by_name else positive
     return {POSITIVE_FACT: words} if words else {}
 
 
-def _doubts(class_names: Sequence[str], result: Result, positive: str) -> list[str]:
-    """A sentence if the positive class says normal and nobody has chosen it."""
-    finding = positive_class(class_names)
-    if result.positive or positive == finding:
-        return []
-    return [
-        f"{positive} counts as the finding, as runs of before took the second class, though its name says "
-        f"normal: --positive={finding} evaluates for {finding}"
-    ]
+def _warnings(run: Run, result: Result, *, own: bool, split: str, positive: str, so_far: bool) -> list[str]:
+    """Returns what the reader of the figures must know about this run."""
+    warnings = []
+    if own and split == "train":
+        warnings.append(
+            "The model was trained on these images: the figures are optimistic. Copies are left out."
+        )
+    if so_far:
+        warnings.append(
+            f"Epoch {result.epoch} is the best so far of a run that has not ended: {result.epochs} epochs of "
+            f"at most {run.config.epochs} were done."
+        )
+    finding = positive_class(run.data.class_names)
+    if not result.positive and positive != finding:
+        warnings.append(
+            f"{positive} counts as the positive class, because older versions took the second class, though "
+            f"its name says normal: --positive={finding} evaluates for {finding}"
+        )
+    return warnings
 
 
 def load_result(run: Run) -> tuple[Probabilities, Result]:
     """Returns the model of a run's result, and the result.
 
     Raises:
-        InputError: there is none, they do not belong together, or a new one came in between.
+        InputError: There is none, they do not belong together, or another process replaced them.
     """
     result = run.result()
     predictor = load_predictor(run.model)
-    if run.result() != result:
+    if run.result() != result:  # read once more: the model may have been replaced after the first time
         raise InputError(f"{run.model}: was replaced while it was loaded; run this command again")
     return predictor, result
 
 
-def finished_evaluation(run: Run, split: str) -> Evaluation | None:
-    """Returns the evaluation that is there of the run's result, its report whole; None if there is none."""
+def finished_evaluation(run: Run, split: str, result: Result) -> Evaluation | None:
+    """Returns the evaluation of a run's result that was made before, if its report is whole; else None.
+
+    Args:
+        run: The run.
+        split: The split.
+        result: The run's.
+    """
     folder = run.report(split)
     try:
         report = read_report(folder)
@@ -259,9 +262,9 @@ def finished_evaluation(run: Run, split: str) -> Evaluation | None:
         return None
     facts = report["facts"]
     of, evaluated = facts.get(MODEL_FACT), facts.get("evaluated", "")
-    # A version before wrote no plan, and reports on other data into the same place.
+    # An older version wrote no plan, and put reports on other data into the same place.
     own = f"{split} of {run.data.name}:" in evaluated and facts.get(PLAN_FACT, run.data.plan) == run.data.plan
-    result, names = run.result(), run.data.class_names
+    names = run.data.class_names
     other_class = len(names) == 2 and (report.get("positive") or names[1]) != (result.positive or names[1])
     if not own or other_class or of != f"SHA-256 {result.model_sha256}":
         return None
@@ -271,125 +274,24 @@ def finished_evaluation(run: Run, split: str) -> Evaluation | None:
 
 
 def validation_threshold(
-    predictor: Probabilities,
-    run: Run,
-    positive: str,
-    tick: Callable[[], None] = lambda: None,
-    home: Path | None = None,
+    predictor: Probabilities, home: DataSet, positive: str, tick: Callable[[], None] = lambda: None
 ) -> Threshold:
-    """Returns the threshold that is chosen on validation for a positive class; none for many classes.
+    """Returns the threshold that validation chooses for a positive class; none with more than two classes.
 
     Args:
-        predictor: the model.
-        run: the run.
-        positive: the class; "" for many classes.
-        tick: called after each batch.
-        home: where the run's own data are; None: where they were.
+        predictor: The model.
+        home: The run's own data.
+        positive: The class; "" with more than two classes.
+        tick: Called after each batch.
     """
-    if len(run.data.class_names) > 2:
+    if len(home.manifest.class_names) > 2:
         return Threshold()
-    home = home or Path(run.config.data)
-    manifest = _fitting_manifest(run, home, "val")
-    _require_own(run, manifest)
-    chosen_on = predict_split(predictor, home, manifest, "val", _stream_of(run, home), tick)
-    return Threshold.chosen(chosen_on.of(positive))
+    home.require("val")
+    validation = predict_split(predictor, home.folder, home.manifest, "val", home.options, tick)
+    return Threshold.chosen(validation.of(positive))
 
 
 def _alike(predictions: Predictions) -> bool:
-    """Returns whether nearly all records get the same probabilities, so that they are not told apart."""
+    """Returns whether nearly all records have the same probabilities, so that the model tells none apart."""
     low, high = np.quantile(predictions.probabilities, (0.01, 0.99), axis=0)
     return len(predictions.ids) > 1 and bool((high - low < _ALIKE).all())
-
-
-def predict_split(
-    predictor: Probabilities,
-    directory: Path,
-    manifest: Manifest,
-    split: str,
-    options: PipelineOptions = _STREAM,
-    tick: Callable[[], None] = lambda: None,
-    *,
-    originals: bool = False,
-) -> Predictions:
-    """Predicts a split in one pass, which also gives the ids, groups and labels; or its originals alone."""
-    fields = ("image", "label", "weight", "id", "group", "copy")
-    ids: list[str] = []
-    groups: list[str] = []
-    labels: list[npt.NDArray[np.int32]] = []
-    probabilities: list[npt.NDArray[np.float64]] = []
-    with named_damage(directory, manifest, split, direct=bool(options.shards_at)):
-        dataset = make_dataset(directory, manifest, split, options, training=False, fields=fields)
-        for batch in dataset.as_numpy_iterator():
-            real = _wanted(batch, originals=originals)
-            if not real.any():
-                continue
-            probabilities.append(predictor.probabilities(batch["image"])[real])
-            labels.append(batch["label"][real])
-            ids += [value.decode() for value in batch["id"][real]]
-            groups += [value.decode() for value in batch["group"][real]]
-            tick()
-    return Predictions(
-        manifest.class_names, tuple(ids), tuple(groups), np.concatenate(labels), np.concatenate(probabilities)
-    )
-
-
-def _images(
-    directory: Path,
-    manifest: Manifest,
-    split: str,
-    positions: npt.NDArray[np.int64],
-    options: PipelineOptions,
-) -> npt.NDArray[np.uint8]:
-    """Returns the images at these positions of the split's originals, uint8 [n, H, W, C]."""
-    found = np.zeros((len(positions), *manifest.image_shape), np.uint8)
-    fields, before = ("image", "weight", "copy"), 0
-    dataset = make_dataset(directory, manifest, split, options, training=False, fields=fields)
-    for batch in dataset.as_numpy_iterator():
-        images = batch["image"][_wanted(batch, originals=True)]
-        for row in np.flatnonzero((positions >= before) & (positions < before + len(images))):
-            found[row] = images[positions[row] - before]
-        before += len(images)
-    return found
-
-
-def _wanted(batch: Mapping[str, Any], *, originals: bool) -> npt.NDArray[np.bool_]:
-    """Returns which rows of a batch are records, and no copies if these are not wanted."""
-    real = batch["weight"] > 0
-    return real & (batch["copy"] == 0) if originals else real
-
-
-def _stream_of(run: Run, directory: Path) -> PipelineOptions:
-    """One pass over the data in a folder, or where the run's own shards are."""
-    own = directory == Path(run.config.data)
-    return replace(_STREAM, shards_at=run.config.pipeline.shards_at if own else "")
-
-
-def _fitting_manifest(run: Run, directory: Path, split: str) -> Manifest:
-    try:
-        manifest = Manifest.load(directory, check_shards=False)
-    except InputError as error:
-        if directory != Path(run.config.data) or (directory / MANIFEST_NAME).exists():
-            raise
-        raise InputError(
-            f"{error}\nIf the data of {run.folder} were moved, name where they are now with --data=FOLDER"
-        ) from None
-    if not _stream_of(run, directory).shards_at:
-        manifest.check_shards(directory, split)
-    mine, theirs = (run.data.class_names, run.data.image_shape), (manifest.class_names, manifest.image_shape)
-    if mine != theirs:
-        fix = "the same classes, --size and --channels"
-        if mine[0] != theirs[0] and sorted(mine[0]) == sorted(theirs[0]):
-            fix = f"the order of the model, {classes_flag(mine[0])}" + ", --size and --channels" * (
-                mine[1] != theirs[1]
-            )
-        raise InputError(
-            f"--data={directory}: has the classes {first_names(theirs[0])}, in this order, and images of "
-            f"{theirs[1]}; the model of {run.folder} knows {first_names(mine[0])}, in this order, and "
-            f"{mine[1]}: convert with {fix}"
-        )
-    if run.data.resize != manifest.resize:
-        raise InputError(
-            f"--data={directory}: was converted with --resize={manifest.resize}; the model of {run.folder} "
-            f"was trained on --resize={run.data.resize}: convert with that"
-        )
-    return manifest

@@ -30,6 +30,7 @@ from trainer.evaluation.drawing import (
     style_panel,
 )
 from trainer.evaluation.intervals import class_ranking
+from trainer.evaluation.metric_table import OF_AN_EPOCH, PREFIX, names, title_of
 from trainer.evaluation.predictions import Floats, Ints, Predictions
 
 if TYPE_CHECKING:
@@ -38,12 +39,7 @@ if TYPE_CHECKING:
 
 _CYCLE = (BLUE, ORANGE, GREEN, SKY, "#CC79A7", "#E69F00")
 _LIGHT_BOX = "#181818"
-_TITLES = {
-    "loss": "Loss",
-    "accuracy": "Accuracy",
-    "auc": "AUC",
-    "learning_rate": "Learning rate",
-}
+_LEARNING_RATE = "learning_rate"  # A column of the history that is no metric.
 _POINT_STYLES = (("o", ORANGE), ("D", INK))
 _LEGEND_LIMIT = 12  # Classes named in a legend; more would cover the curves.
 _LONG_LEGEND = 4  # Lines that names may take in it beyond one each; with more it stands beside them.
@@ -63,7 +59,7 @@ def png(figure: "Figure", *, dpi: int = 144) -> bytes:
 
 
 def best_epoch(history: Sequence[Mapping[str, float]]) -> int | None:
-    """The epoch with the lowest `val_loss`, if the history has one."""
+    """The epoch with the lowest validation loss, if the history has one."""
     losses = _column(history, "val_loss")
     if not np.isfinite(losses).any():
         return None
@@ -71,16 +67,17 @@ def best_epoch(history: Sequence[Mapping[str, float]]) -> int | None:
 
 
 def training_curves(history: Sequence[Mapping[str, float]], best: int | None = None) -> "Figure":
-    """Loss, accuracy, AUC and learning rate by epoch, whichever the history has.
+    """The metrics of an epoch and the learning rate by epoch, whichever the history has.
 
     Args:
         history: One row an epoch: `epoch` (else counted from 1) and metrics, `val_` before those of
             validation. Any metric with a validation partner gets a panel. NaN is a gap.
-        best: The epoch to mark; without it, the one with the lowest `val_loss`.
+        best: The epoch to mark; without it, the one with the lowest validation loss.
     """
     keys = list(dict.fromkeys(key for row in history for key in row))
-    drawn = [key for key in _TITLES if key in keys or f"val_{key}" in keys]
-    drawn += [key for key in keys if f"val_{key}" in keys and key not in _TITLES]
+    known = [*names(OF_AN_EPOCH), _LEARNING_RATE]
+    drawn = [key for key in known if key in keys or PREFIX + key in keys]
+    drawn += [key for key in keys if PREFIX + key in keys and key not in known]
     if not drawn:
         return message("No training history was kept for this run.")
     epochs = _epochs(history)
@@ -90,12 +87,12 @@ def training_curves(history: Sequence[Mapping[str, float]], best: int | None = N
     figure = new_figure(4.8 * columns, 3.0 * rows)
     for index, key in enumerate(drawn):
         axes = figure.add_subplot(rows, columns, index + 1)
-        style_panel(axes, _TITLES.get(key, key), "Epoch", "")
-        shape = "steps-mid" if key == "learning_rate" else "default"
-        _curve_panel(axes, epochs, _column(history, key), _column(history, f"val_{key}"), shape)
+        style_panel(axes, "Learning rate" if key == _LEARNING_RATE else title_of(key), "Epoch", "")
+        shape = "steps-mid" if key == _LEARNING_RATE else "default"
+        _curve_panel(axes, epochs, _column(history, key), _column(history, PREFIX + key), shape)
         if best is not None and best in epochs:
             axes.axvline(best, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-            at = _column(history, f"val_{key}")[epochs == best][0]
+            at = _column(history, PREFIX + key)[epochs == best][0]
             note = f"best epoch {best}" + (f": {at:.4g}" if np.isfinite(at) else "")
             axes.set_title(note, loc="right", fontsize=9, color=FAINT)
     return figure
@@ -141,15 +138,15 @@ def roc(predictions: Predictions, thresholds: Mapping[str, float], caption: str 
     """
     figure = new_figure(5.2, 5.2)
     axes = figure.add_subplot()
-    alarms, found = "false positive rate", "true positive rate"
+    fpr, tpr = "false positive rate", "true positive rate"
     if predictions.binary:
         names = drawn(predictions.class_names)
         positive, other = names[predictions.positive], names[1 - predictions.positive]
-        alarms, found = f"share of {other} called {positive}", f"share of {positive} found"
-    false, true = _lines(f"1 - specificity ({alarms})", 50), _lines(f"Sensitivity ({found})", 50)
-    style_panel(axes, "ROC curve", false, true)
+        fpr, tpr = (f"share of {name} predicted as {positive}" for name in (other, positive))
+    x, y = _lines(f"1 - specificity ({fpr})", 50), _lines(f"Sensitivity ({tpr})", 50)
+    style_panel(axes, "ROC curve", x, y)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (2, 3)), label="chance")
-    _class_curves(axes, predictions, metrics.roc_curve, "AUROC", caption)
+    _class_curves(axes, predictions, metrics.roc_curve, "auroc", caption)
     for name, threshold, style in _marked(thresholds):
         tn, fp, fn, tp = metrics.outcomes(predictions, threshold)
         if tn + fp and fn + tp:
@@ -171,7 +168,7 @@ def precision_recall(
     if predictions.binary:
         share = float((predictions.labels == predictions.positive).mean())
         axes.axhline(share, color=FAINT, linewidth=1, linestyle=(0, (2, 3)), label="chance")
-    _class_curves(axes, predictions, metrics.pr_curve, "AUPRC", caption)
+    _class_curves(axes, predictions, metrics.pr_curve, "auprc", caption)
     for name, threshold, style in _marked(thresholds):
         _, fp, fn, tp = metrics.outcomes(predictions, threshold)
         if tp + fp and tp + fn:
@@ -181,19 +178,19 @@ def precision_recall(
 
 
 def reliability(predictions: Predictions, thresholds: Mapping[str, float]) -> "Figure":
-    """Predicted probability against what came true, beside a histogram of the probabilities.
+    """Predicted probability against the share that is of the class, beside a histogram of the probabilities.
 
-    Of two classes the positive class's probability; of more, the highest one of each record.
+    With two classes the probability is the positive class's; with more it is the highest one of each record.
     """
     curve = metrics.reliability_curve(predictions)
     figure = new_figure(9.6, 4.6)
     left, right = figure.subplots(1, 2)
     names = drawn(predictions.class_names)
     positive = names[predictions.positive]
-    truth = f"Share that is {positive}" if predictions.binary else "Share that is right"
-    claim = f"Predicted probability of {positive}" if predictions.binary else "Highest probability"
-    truth, claim = _lines(truth, 40), _lines(claim, 40)
-    style_panel(left, "Reliability", claim, truth)
+    truth = f"Share that is {positive}" if predictions.binary else "Share that is predicted right"
+    given = f"Predicted probability of {positive}" if predictions.binary else "Highest probability"
+    truth, given = _lines(truth, 40), _lines(given, 40)
+    style_panel(left, "Reliability", given, truth)
     left.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (2, 3)), label="perfect")
     left.vlines(curve.predicted, curve.low, curve.high, color=BLUE, linewidth=2, alpha=0.35)
     label = f"observed, with 95% intervals (ECE {curve.error:.3f})"
@@ -204,7 +201,7 @@ def reliability(predictions: Predictions, thresholds: Mapping[str, float]) -> "F
     left.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     left.set_title(f"{len(predictions.ids):,} records", loc="right", fontsize=9, color=FAINT)
     _legend(left, "best")
-    style_panel(right, "Probabilities given", claim, "Records")
+    style_panel(right, "Predicted probabilities", given, "Records")
     bins = np.linspace(0, 1, 21)
     if predictions.binary:
         order = (1 - predictions.positive, predictions.positive)
@@ -282,17 +279,25 @@ def _cell_texts(axes: "Axes", matrix: Ints, of_row: Floats) -> None:
         axes.text(column, row + 0.06, share, va="top", fontsize=big * 0.65, **where)
 
 
-def _class_curves(axes: "Axes", predictions: Predictions, curve: Any, measure: str, caption: str) -> None:
-    """Draws `curve` of the positive class, or of every class where there are more than two."""
+def _class_curves(axes: "Axes", predictions: Predictions, curve: Any, metric: str, caption: str) -> None:
+    """Draws `curve` of the positive class, or of every class if there are more than two.
+
+    Args:
+        axes: The panel.
+        predictions: The records.
+        curve: `metrics.roc_curve` or `metrics.pr_curve`.
+        metric: The area below it, "auroc" or "auprc".
+        caption: What the legend says of the curve of two classes; "": the area.
+    """
     binary, names = predictions.binary, drawn(predictions.class_names)
     for index in [predictions.positive] if binary else range(len(predictions.class_names)):
         if not metrics.ranks_both(predictions, index):
             continue
-        value = class_ranking(predictions, index)[0 if measure == "AUROC" else 1]
-        label = f"{measure} {value:.3f}"
+        value = class_ranking(predictions, index)[0 if metric == "auroc" else 1]
+        label = f"{title_of(metric)} {value:.3f}"
         label = (caption or label) if binary else _lines(f"{label} {names[index]}", WIDTH + 12)
         x, y = curve(predictions, index)
-        steps = "default" if measure == "AUROC" else "steps-post"
+        steps = "default" if metric == "auroc" else "steps-post"
         color = _CYCLE[index % len(_CYCLE)] if not binary else BLUE
         lines = ("-", "--", ":")
         style = lines[index // len(_CYCLE) % 3] if not binary else "-"

@@ -1,4 +1,4 @@
-"""The folder of a report: its files appear whole, and all together where it is new."""
+"""Writes the folder of a report: each file appears whole, and in a new folder all appear together."""
 
 import os
 import shutil
@@ -15,15 +15,15 @@ PLAN_FACT: Final = "data plan"  # fingerprint of the data that it was evaluated 
 
 
 def write_folder(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Puts whole files under their names, in the given order; a new directory appears with all of them.
+    """Writes files in the given order, each whole; a new directory appears with all of them.
 
     Raises:
         InputError: It cannot be written.
     """
-    place = directory.resolve()  # a link is followed, not replaced
+    place = directory.resolve()  # follow a link instead of replacing it
     try:
         there = place.exists()
-        beside = place if there else place.parent  # a directory that is there may be a disk of its own
+        beside = place if there else place.parent  # an existing directory may be on another disk
         beside.mkdir(parents=True, exist_ok=True)
         partial = beside / f".{place.name}.{os.getpid()}.tmp"
         shutil.rmtree(partial, ignore_errors=True)
@@ -47,7 +47,7 @@ def write_folder(directory: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _appears(partial: Path, place: Path) -> bool:
-    """Gives a whole directory its name; False if another process was faster."""
+    """Gives the complete directory its name; returns False if another process was faster."""
     for path in partial.iterdir():
         sync(path)
     try:

@@ -1,8 +1,7 @@
-"""What predictions are worth: decisions, metrics with 95% intervals, curves and calibration.
+"""The confusion matrix, the curves and the calibration of predictions.
 
-Everything here is NumPy on one `Predictions`; scikit-learn draws the curves and is what the tests
-compare with. The intervals come from a bootstrap over groups (patients, or whatever the manifest
-groups by), because records of one group are not independent.
+Everything here is NumPy on one `Predictions`; scikit-learn computes the curves. The metrics themselves, with
+their intervals, are in `intervals`.
 """
 
 from typing import NamedTuple
@@ -16,9 +15,9 @@ from trainer.evaluation.predictions import Floats, Ints, Predictions, decide
 class Reliability(NamedTuple):
     """Calibration by bin of predicted probability, [B] each, empty bins left out.
 
-    `predicted` is the mean probability in the bin, `observed` the share of its records that came
-    true, `low` to `high` the 95% Wilson interval of that share, with groups as the unit, `counts` the
-    bin's records.
+    `predicted` is the mean probability in the bin, and `observed` the share of its records that are of the
+    class. `low` to `high` is the 95% Wilson interval of that share, with groups as the unit. `counts` is the
+    number of the bin's records.
     """
 
     predicted: Floats
@@ -34,14 +33,14 @@ class Reliability(NamedTuple):
 
 
 def confusion(predictions: Predictions, threshold: float | None) -> Ints:
-    """int64 [K, K]: records by true class (row) and called class (column)."""
+    """int64 [K, K]: records by true class (row) and predicted class (column)."""
     classes = len(predictions.class_names)
     cells = predictions.labels * classes + decide(predictions, threshold)
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes).astype(np.int64)
 
 
 def outcomes(predictions: Predictions, threshold: float | None) -> tuple[int, int, int, int]:
-    """Of two classes tn, fp, fn and tp: records by whether they are of the positive class and called it."""
+    """The numbers of true negatives, false positives, false negatives and true positives, of two classes."""
     matrix = confusion(predictions, threshold)
     ordered = matrix if predictions.positive == 1 else matrix[::-1, ::-1]
     tn, fp, fn, tp = ordered.ravel().tolist()
@@ -49,7 +48,7 @@ def outcomes(predictions: Predictions, threshold: float | None) -> tuple[int, in
 
 
 def ranks_both(predictions: Predictions, class_index: int) -> bool:
-    """Whether a class and the rest both have records, which its two curves need."""
+    """Whether a class and the rest both have records; its two curves need that."""
     return 0 < int((predictions.labels == class_index).sum()) < len(predictions.labels)
 
 
@@ -58,8 +57,8 @@ def roc_curve(predictions: Predictions, class_index: int) -> tuple[Floats, Float
     from sklearn import metrics
 
     scores = predictions.probabilities[:, class_index]
-    alarms, found, _ = metrics.roc_curve(predictions.labels == class_index, scores)
-    return alarms, found
+    fpr, tpr, _ = metrics.roc_curve(predictions.labels == class_index, scores)
+    return fpr, tpr
 
 
 def pr_curve(predictions: Predictions, class_index: int) -> tuple[Floats, Floats]:
@@ -72,24 +71,24 @@ def pr_curve(predictions: Predictions, class_index: int) -> tuple[Floats, Floats
 
 
 def reliability_curve(predictions: Predictions, bins: int = 10) -> Reliability:
-    """How often what was predicted with probability p came true, in bins of equal width.
+    """How many of the records predicted with probability p are of the class, in bins of equal width.
 
-    Of two classes the positive class's probability is binned against its label; of more, the
-    highest probability against whether that class is the true one.
+    With two classes it is the positive class's probability, and the share of records of that class. With more
+    it is the highest probability, and the share of records whose most probable class is the true one.
 
     Source of the interval: Wilson, "Probable inference", J. Am. Stat. Assoc. 22 (1927).
     """
     if predictions.binary:
-        claimed, truth = predictions.scores, predictions.labels == predictions.positive
+        given, truth = predictions.scores, predictions.labels == predictions.positive
     else:
-        claimed = predictions.probabilities.max(axis=1)
+        given = predictions.probabilities.max(axis=1)
         truth = predictions.probabilities.argmax(axis=1) == predictions.labels
-    chosen = np.minimum((claimed * bins).astype(np.int64), bins - 1)
+    chosen = np.minimum((given * bins).astype(np.int64), bins - 1)
     counts = np.bincount(chosen, minlength=bins)
     used = counts > 0
     n = counts[used]
     observed = np.bincount(chosen, weights=truth, minlength=bins)[used] / n
-    predicted = np.bincount(chosen, weights=claimed, minlength=bins)[used] / n
+    predicted = np.bincount(chosen, weights=given, minlength=bins)[used] / n
     groups = np.unique(np.asarray(predictions.groups), return_inverse=True)[1]
     sizes = np.zeros((groups.max() + 1, bins))
     np.add.at(sizes, (groups, chosen), 1)

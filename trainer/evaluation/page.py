@@ -8,69 +8,53 @@ from typing import Any
 from tfrecords.errors import first_names
 from tfrecords.text.names import isolated
 from trainer.evaluation.document import document, facts_table
+from trainer.evaluation.metric_table import BY_NAME, METRICS, OF_A_CLASS, Metric, meaning_of, title_of
 
-_HEADLINES = ("auroc", "accuracy", "sensitivity", "specificity")
-_WITHOUT_THRESHOLD = ("auroc", "auprc", "loss", "brier")
-_UNBOUNDED = ("loss", "brier")
-_NAMES = {
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-    "f1": "F1",
-    "balanced_accuracy": "Balanced accuracy",
-    "loss": "Cross-entropy loss",
-    "brier": "Brier score",
-}
-_MEANING = {
-    "accuracy": "share of records called right",
-    "auroc": "chance that a record of {positive} scores above any other",
-    "auprc": "average precision over all thresholds",
-    "sensitivity": "share of the records of {positive} that are found",
-    "specificity": "share of the records of {other} that are left alone",
-    "precision": "share of the calls of {positive} that are right",
-    "f1": "harmonic mean of precision and sensitivity",
-    "balanced_accuracy": "mean over the classes of the share called right",
-    "loss": "in nats; 0 is perfect",
-    "brier": "squared error of the probabilities; 0 is perfect",
-}
-_OF_THE_POSITIVE = ("sensitivity", "precision", "f1", "auprc")
-_LONGEST_NAME = 24  # of a class, in a table
+_LONGEST_NAME = 24  # Columns of a class in a table.
+_CLASSES_SHOWN = 20  # Classes in the table of the classes; of more the weakest, and all of them on request.
+_CSS = """
+details > summary { cursor: pointer; margin: 0 0 12px; color: var(--accent); }
+.sheet.classes { max-height: 640px; overflow: auto; }
+.sheet.classes thead th { position: sticky; top: 0; background: var(--card); z-index: 1; }
+.sheet.classes td.number { min-width: 150px; }
+"""
 _NARROW = ("roc.png", "precision_recall.png")
 _CAPTIONS = {
     "confusion_matrix.png": (
         "Confusion matrix",
-        "How many records of each true class (rows) were called which class (columns), and the "
+        "How many records of each true class (rows) were predicted as which class (columns), and the "
         "share of the row.",
     ),
     "roc.png": (
         "ROC curve",
-        "What each gain in sensitivity costs in false alarms, over all thresholds; the marks are "
+        "How many more false positives each gain in sensitivity costs, over all thresholds; the marks are "
         "the thresholds of the table.",
     ),
     "precision_recall.png": (
         "Precision-recall curve",
-        "How much of what is called is right, as more of what there is gets found; chance is the "
-        "share of the class in this split.",
+        "Precision at each recall (sensitivity), over all thresholds; chance is the share of the class in "
+        "this split.",
     ),
     "reliability.png": (
         "Reliability",
-        "Whether probabilities mean what they say: on the diagonal, of the records given 0.8, "
-        "80% come true. Right: how many records got which probability.",
+        "Whether predicted probabilities are true: on the diagonal, of the records with probability 0.8, "
+        "80% are of the predicted class. Right: how many records have which probability.",
     ),
     "training_curves.png": (
         "Training curves",
         "Each metric after each epoch; the dashed line is the epoch whose weights this report is "
-        "about. Lines that part show overfitting.",
+        "about. A gap that grows between training and validation shows overfitting.",
     ),
     "mistakes.png": (
         "Worst mistakes",
-        "The wrong answers that gave the true class the least probability, worst first, with "
+        "The wrong predictions that gave the true class the lowest probability, worst first, with "
         "their record ids as in predictions.csv.",
     ),
 }
 
 
 def interval_text(estimate: Mapping[str, Any]) -> str:
-    """`0.912 [0.889, 0.934]`, a star behind what is exact; `0.912 [-]` without interval; or `undefined`."""
+    """`0.912 [0.889, 0.934]`, a star behind exact ones; `0.912 [-]` without an interval; or `undefined`."""
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
     if value is None:
         return "undefined"
@@ -79,13 +63,13 @@ def interval_text(estimate: Mapping[str, Any]) -> str:
 
 
 def exact_note(report: Mapping[str, Any]) -> str:
-    """What the star says; "" if there is none."""
-    decisions = report["decisions"].values()
-    if not any(e.get("method") == "exact" for d in decisions for e in d["estimates"].values()):
+    """What the star means; "" if there is none."""
+    tables = [*report["decisions"].values(), *report.get("per_class", ())]
+    if not any(e.get("method") == "exact" for table in tables for e in table["estimates"].values()):
         return ""
     return (
-        "* exact (Clopper-Pearson; AUROC: Newcombe) with groups as the unit: the bootstrap of few groups, or "
-        "of groups that agree, is too narrow"
+        "* exact (Clopper-Pearson; AUROC: Newcombe) with groups as the unit, because the bootstrap is too "
+        "narrow for few groups, and for groups that agree"
     )
 
 
@@ -94,15 +78,29 @@ def classes_of(report: Mapping[str, Any]) -> tuple[str, str]:
     names = list(report["classes"])
     if len(names) != 2:
         return "", ""
-    positive = report.get("positive") or names[1]  # the second, in reports of before
+    positive = report.get("positive") or names[1]  # older versions took the second class
     return positive, names[names[0] == positive]
 
 
 def class_of(report: Mapping[str, Any], name: str) -> str:
-    """The class that a metric is of, as sensitivity; "" if it is of all."""
+    """The class that a metric of two classes describes, as sensitivity; "" if it describes both."""
     positive, other = classes_of(report)
-    shown = {"specificity": other, **dict.fromkeys(_OF_THE_POSITIVE, positive)}.get(name, "")
-    return shown if len(shown) <= _LONGEST_NAME else shown[: _LONGEST_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return short_name({"positive": positive, "other": other, "both": ""}[BY_NAME[name].of])
+
+
+def short_name(name: str) -> str:
+    """The name of a class as a table shows it: its first letters if it is long."""
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def weakest_classes(rows: Sequence[Mapping[str, Any]], n: int) -> list[Mapping[str, Any]]:
+    """The n classes with the lowest F1, lowest first; a class without records counts as the highest."""
+
+    def f1(row: Mapping[str, Any]) -> float:
+        value = row["estimates"]["f1"]["value"]
+        return 2.0 if value is None else float(value)
+
+    return sorted(rows, key=f1)[:n]
 
 
 def split_text(report: Mapping[str, Any], kind: str = "") -> str:
@@ -133,6 +131,7 @@ def render_page(report: Mapping[str, Any], pictures: Mapping[str, bytes], legend
         _table(report),
         f'<p class="faint">{escape(_interval_sentence(report))}</p>',
         *(f'<p class="faint">{escape(note)}</p>' for note in _undefined_notes(decisions)),
+        *_classes(report),
         "<h2>Pictures</h2>",
         f"<p>{escape(legend)}</p>" if legend else "",
         '<div class="pictures">',
@@ -141,7 +140,7 @@ def render_page(report: Mapping[str, Any], pictures: Mapping[str, bytes], legend
         "<h2>Facts of the run</h2>",
         _facts(report),
     ]
-    return document(title, body)
+    return document(title, body, css=_CSS)
 
 
 def _data_lines(report: Mapping[str, Any]) -> str:
@@ -151,10 +150,8 @@ def _data_lines(report: Mapping[str, Any]) -> str:
     size = f"{report['records']:,} records of {report['groups']:,} groups: {counts}"
     is_demo = "demo" in data.lower()
     shown = f'<p class="data{" notice" if is_demo else ""}">Data: {escape(data)}</p>'
-    notes = [report["facts"]["note"]] if "note" in report["facts"] else []
-    return f'<p class="faint">{escape(size)}</p>{shown if data else ""}' + "".join(
-        f'<p class="notice">{escape(note)}</p>' for note in (*notes, report["notice"])
-    )
+    notice = f'<p class="notice">{escape(report["notice"])}</p>'
+    return f'<p class="faint">{escape(size)}</p>{shown if data else ""}{notice}'
 
 
 def _warnings(sentences: Sequence[str]) -> list[str]:
@@ -165,13 +162,13 @@ def _cards(report: Mapping[str, Any]) -> str:
     """The four headline numbers, at the chosen threshold where there is one."""
     decision = report["decisions"].get("chosen", report["decisions"]["default"])
     cards = []
-    for name in _HEADLINES:
-        number, _, interval = interval_text(decision["estimates"][name]).partition(" ")
-        spread = _spread(interval)
+    for metric in sorted((m for m in METRICS if m.headline), key=lambda m: m.needs_threshold):
+        estimate = decision["estimates"][metric.name]
+        number, _, interval = interval_text(estimate).partition(" ")
         cards.append(
-            f'<div class="card"><div class="name">{escape(_label(report, name))}</div>'
-            f'<div class="value">{number}</div><div class="range">{spread}</div>'
-            f"{_bar(decision['estimates'][name])}</div>"
+            f'<div class="card"><div class="name">{escape(_label(report, metric))}</div>'
+            f'<div class="value">{number}</div><div class="range">{_spread(interval)}</div>'
+            f"{_bar(metric, estimate)}</div>"
         )
     return f'<section class="cards">{"".join(cards)}</section>'
 
@@ -185,7 +182,7 @@ def _spread(interval: str) -> str:
 
 
 def _table(report: Mapping[str, Any]) -> str:
-    """Every metric by decision; what depends on no threshold spans the columns."""
+    """Every metric by decision; one that needs no threshold spans the columns."""
     decisions = [report["decisions"][k] for k in ("chosen", "default") if k in report["decisions"]]
     heads = [
         "most probable class" if d["threshold"] is None else f"threshold {d['threshold']:.3g}"
@@ -193,24 +190,57 @@ def _table(report: Mapping[str, Any]) -> str:
     ]
     if len(decisions) == 2:
         heads[0] += " (chosen)"
-    names = list(decisions[0]["estimates"])
     rows = []
-    for name in sorted(names, key=lambda n: n in _WITHOUT_THRESHOLD):
-        span = len(decisions) if name in _WITHOUT_THRESHOLD else 1
+    shown = [BY_NAME[name] for name in decisions[0]["estimates"]]
+    for metric in sorted(shown, key=lambda metric: not metric.needs_threshold):
+        span = 1 if metric.needs_threshold else len(decisions)
         cells = [
-            f'<td class="number" colspan="{span}">{_number(decision["estimates"][name])}'
-            f"{'' if name in _UNBOUNDED else _bar(decision['estimates'][name])}</td>"
+            _cell(metric, decision["estimates"][metric.name], span)
             for decision in decisions[: len(decisions) // span]
         ]
-        meaning = escape(_meaning(report, name))
+        meaning = meaning_of(metric, *map(isolated, classes_of(report)))
         rows.append(
-            f'<tr><th scope="row">{escape(_label(report, name))}<span class="what">{meaning}</span></th>'
-            f"{''.join(cells)}</tr>"
+            f'<tr><th scope="row">{escape(_label(report, metric))}<span class="what">{escape(meaning)}</span>'
+            f"</th>{''.join(cells)}</tr>"
         )
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
     return (
         f'<div class="sheet"><table><thead><tr><th scope="col">Metric</th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _classes(report: Mapping[str, Any]) -> list[str]:
+    """The table of the classes, each against the rest; with many classes the weakest, and all below them."""
+    rows = report["per_class"]
+    if not rows:
+        return []
+    about = "".join(
+        f"; {metric.title}: {meaning_of(metric, 'the class', 'the other classes')}" for metric in OF_A_CLASS
+    )
+    title = f"<h2>Classes</h2><p>Each class against the rest{escape(about)}.</p>"
+    if len(rows) <= _CLASSES_SHOWN:
+        return [title, _class_table(rows)]
+    weakest = weakest_classes(rows, _CLASSES_SHOWN)
+    return [
+        title,
+        f"<p>The {len(weakest)} classes with the lowest F1:</p>",
+        _class_table(weakest),
+        f"<details><summary>All {len(rows):,} classes</summary>{_class_table(rows)}</details>",
+    ]
+
+
+def _class_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    heads = ["Class", *(metric.title for metric in OF_A_CLASS), "Records", "Groups"]
+    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
+    body = "".join(
+        f'<tr><th scope="row">{escape(isolated(row["name"]))}</th>'
+        + "".join(_cell(metric, row["estimates"][metric.name]) for metric in OF_A_CLASS)
+        + f"<td>{row['records']:,}</td><td>{row['groups']:,}</td></tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="sheet classes"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
 
@@ -239,12 +269,12 @@ def _threshold_sentence(report: Mapping[str, Any]) -> str:
     """Which thresholds the table shows, and where the chosen one came from."""
     positive = isolated(classes_of(report)[0])
     if report["decisions"]["default"]["threshold"] is None:
-        return "Each record is called its most probable class; averages are over the classes."
+        return "For each record its most probable class is predicted; averages are over the classes."
     if "chosen" not in report["decisions"]:
-        return f"A record is called {positive} where its probability is at least 0.5."
+        return f"A record is predicted as {positive} if its probability is at least 0.5."
     chosen = report["decisions"]["chosen"]["threshold"]
     return (
-        f"A record is called {positive} where its probability is at least the threshold: "
+        f"A record is predicted as {positive} if its probability is at least the threshold: "
         f"{chosen:.4g} ({report['threshold_source']}), or 0.5 for comparison."
     )
 
@@ -267,52 +297,34 @@ def _undefined_notes(decisions: Mapping[str, Any]) -> list[str]:
         for name, estimate in decision["estimates"].items():
             if estimate["undefined"] > 20:
                 notes[name] = (
-                    f"{_NAMES.get(name, name.capitalize())} was undefined in "
-                    f"{estimate['undefined']:,} resamples, for want of a class; its interval "
-                    "leaves them out."
+                    f"{title_of(name)} is undefined in {estimate['undefined']:,} resamples, where a class "
+                    "has no records; its interval leaves them out."
                 )
     return list(notes.values())
 
 
-def _label(report: Mapping[str, Any], name: str) -> str:
-    """The metric's name for people."""
-    macro = len(report["classes"]) > 2 and name not in (
-        "accuracy",
-        "balanced_accuracy",
-        "loss",
-        "brier",
-    )
-    whose = "macro" if macro else class_of(report, name)
-    return _NAMES.get(name, name.capitalize()) + (f" ({whose})" if whose else "")
+def _label(report: Mapping[str, Any], metric: Metric) -> str:
+    """The metric's title, and the class that it describes."""
+    macro = len(report["classes"]) > 2 and metric.averaged
+    whose = "macro" if macro else class_of(report, metric.name)
+    return metric.title + (f" ({whose})" if whose else "")
 
 
-def _meaning(report: Mapping[str, Any], name: str) -> str:
-    """What the metric says, with the positive class's name."""
-    positive, other = classes_of(report)
-    return meaning(
-        name,
-        isolated(positive) if positive else "the class",
-        isolated(other) if other else "the other classes",
-    )
-
-
-def meaning(name: str, positive: str, other: str) -> str:
-    """What a metric says, with the names of the classes."""
-    return _MEANING[name].replace("{positive}", positive).replace("{other}", other)
-
-
-def _number(estimate: Mapping[str, Any]) -> str:
-    """The value in bold, and its interval."""
+def _cell(metric: Metric, estimate: Mapping[str, Any], span: int = 1) -> str:
+    """A table's cell: the value in bold, its interval, and both as a bar."""
     value, _, interval = interval_text(estimate).partition(" ")
-    return f"<b>{value}</b>{interval}"
+    wide = f' colspan="{span}"' * (span > 1)
+    return f'<td class="number"{wide}><b>{value}</b>{interval}{_bar(metric, estimate)}</td>'
 
 
-def _bar(estimate: Mapping[str, Any]) -> str:
-    """The interval as a bar from 0 to 1, with a mark at the value."""
+def _bar(metric: Metric, estimate: Mapping[str, Any]) -> str:
+    """The interval as a bar between the metric's bounds, with a mark at the value; "" without bounds."""
     value, low, high = estimate["value"], estimate["low"], estimate["high"]
-    if value is None or low is None or high is None:
+    if metric.bounds is None or value is None or low is None or high is None:
         return ""
+    least, most = metric.bounds
+    left, at, right = ((x - least) / (most - least) for x in (low, value, high))
     return (
-        f'<span class="bar"><i style="left:{low:.2%};width:{high - low:.2%}"></i>'
-        f'<em style="left:{value:.2%}"></em></span>'
+        f'<span class="bar"><i style="left:{left:.2%};width:{right - left:.2%}"></i>'
+        f'<em style="left:{at:.2%}"></em></span>'
     )

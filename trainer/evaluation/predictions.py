@@ -1,6 +1,6 @@
-"""The model's answers on one split, and what is decided from them by a threshold.
+"""A model's probabilities on one split, and the classes that a threshold decides from them.
 
-Everything here is NumPy on one `Predictions`, which all metrics, pictures and tables are made from.
+Everything here is NumPy on one `Predictions`; all metrics, pictures and tables are made from it.
 """
 
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ _SUM_TOLERANCE = 1e-4  # A float32 softmax over a thousand classes stays well in
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """The model's answers on one split, beside the labels read in the same pass.
+    """A model's probabilities on one split, and the labels that were read in the same pass.
 
     Attributes:
         class_names: K names, in the order of the columns of `probabilities`; K >= 2.
@@ -28,12 +28,12 @@ class Predictions:
         groups: N group names; records that share one are resampled together.
         labels: int64 [N], the true classes, each in [0, K).
         probabilities: float64 [N, K], each row sums to 1. Other float types are converted.
-        positive: Of two classes the index of the finding, whose sensitivity is told: 0 or 1. Of more
-            classes nothing asks for it.
+        positive: Index of the positive class of two, whose sensitivity is reported: 0 or 1. With more
+            classes it is not used.
 
     Raises:
-        ValueError: Lengths that disagree, a label out of range, a positive class that is none, or rows that
-            are no probabilities.
+        ValueError: Lengths disagree, a label is out of range, `positive` is neither 0 nor 1, or a row holds
+            no probabilities.
     """
 
     class_names: tuple[str, ...]
@@ -88,7 +88,7 @@ class Predictions:
         return self.class_names[self.positive] if self.binary else ""
 
     def of(self, positive: str) -> Self:
-        """The same answers with another positive class; "" for the second, or of more than two classes.
+        """The same predictions with another positive class; "" for the second, or with more than two classes.
 
         Raises:
             ValueError: There is no class of this name.
@@ -102,14 +102,14 @@ class Predictions:
 
 
 def decide(predictions: Predictions, threshold: float | None) -> Ints:
-    """The class called for each record, int64 [N].
+    """The predicted class of each record, int64 [N].
 
-    Of two classes the positive one is called where its probability is `>= threshold`;
-    0.5 is the most probable class, a tie going to the positive one, and None means 0.5. Of more
-    classes the most probable is called, a tie going to the lower index.
+    With two classes the positive one is predicted if its probability is `>= threshold`; None means 0.5, the
+    most probable class, where a tie is the positive one. With more classes the most probable one is
+    predicted; a tie is the one with the lower index.
 
     Raises:
-        InputError: A threshold outside [0, 1], or any threshold with more than two classes.
+        InputError: A threshold is outside [0, 1], or there is one with more than two classes.
     """
     if not predictions.binary:
         if threshold is not None:
@@ -121,21 +121,21 @@ def decide(predictions: Predictions, threshold: float | None) -> Ints:
     threshold = 0.5 if threshold is None else threshold
     if not 0 <= threshold <= 1:
         raise InputError(f"threshold is {threshold}; it must be a probability from 0 to 1")
-    called = predictions.scores >= threshold
-    return np.where(called, predictions.positive, 1 - predictions.positive).astype(np.int64)
+    is_positive = predictions.scores >= threshold
+    return np.where(is_positive, predictions.positive, 1 - predictions.positive).astype(np.int64)
 
 
 def choose_threshold(predictions: Predictions) -> float:
     """The threshold that maximises Youden's J = sensitivity + specificity - 1.
 
-    To be called on validation predictions of two classes. It lies half-way between the two
-    neighbouring scores that it separates; among equally good ones the widest gap wins, then the
-    one nearest to 0.5. Scores that separate nothing (J <= 0 everywhere) give 0.5.
+    Give it validation predictions of two classes. The threshold lies half-way between the two neighbouring
+    scores that it separates. Among equally good ones the widest gap wins, then the one nearest to 0.5. Scores
+    that separate nothing (J <= 0 everywhere) give 0.5.
 
     Source: Youden, "Index for rating diagnostic tests", Cancer 3 (1950).
 
     Raises:
-        InputError: More than two classes, or records of one class only.
+        InputError: There are more than two classes, or records of one class only.
     """
     if not predictions.binary:
         raise InputError(
@@ -153,10 +153,10 @@ def choose_threshold(predictions: Predictions) -> float:
     scores, inverse = np.unique(predictions.scores, return_inverse=True)
     positives = np.bincount(inverse, weights=predictions.labels == predictions.positive)
     negatives = np.bincount(inverse) - positives
-    # Called positive: all above the gap after score i. J x P x N is whole, so ties are exact.
-    found = positives.sum() - np.cumsum(positives)[:-1]
-    alarms = negatives.sum() - np.cumsum(negatives)[:-1]
-    youden = found * negatives.sum() - alarms * positives.sum()
+    # All scores above the gap after score i are predicted positive. J x P x N is whole, so ties are exact.
+    tp = positives.sum() - np.cumsum(positives)[:-1]
+    fp = negatives.sum() - np.cumsum(negatives)[:-1]
+    youden = tp * negatives.sum() - fp * positives.sum()
     if youden.size == 0 or youden.max() <= 0:
         return 0.5
     best = np.flatnonzero(youden == youden.max())
@@ -168,13 +168,13 @@ def choose_threshold(predictions: Predictions) -> float:
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold and what it was chosen on, as a run's result keeps it; its fields are named as there.
+    """A threshold and the data that it was chosen on; a run's result has fields of the same names.
 
     Attributes:
-        threshold: The probability of the positive class from which it is called; None with more than two
-            classes.
-        chosen_on: Records that it was chosen on.
-        chosen_on_groups: Groups among them with records of each class, in the order of the classes.
+        threshold: A record is predicted as the positive class from this probability on; None with more than
+            two classes.
+        chosen_on: Number of records that it was chosen on.
+        chosen_on_groups: Number of groups among them with records of each class, in the order of the classes.
         positive: The positive class; "" with more than two classes.
     """
 
@@ -185,10 +185,10 @@ class Threshold:
 
     @classmethod
     def chosen(cls, validation: Predictions) -> Self:
-        """Returns what `choose_threshold` says of these predictions; that of no threshold for many classes.
+        """Returns the threshold that `choose_threshold` gives; None in it with more than two classes.
 
         Raises:
-            InputError: Of two classes one has no records.
+            InputError: One of two classes has no records.
         """
         if not validation.binary:
             return cls()
@@ -197,7 +197,7 @@ class Threshold:
 
 
 def worst_mistakes(predictions: Predictions, threshold: float | None, n: int) -> Ints:
-    """Up to n indices of wrong answers, int64: the true class's probability lowest first."""
+    """Indices of up to n wrong predictions, int64, the lowest probability of the true class first."""
     wrong = np.flatnonzero(decide(predictions, threshold) != predictions.labels)
     given = predictions.probabilities[wrong, predictions.labels[wrong]]
     return wrong[np.argsort(given, kind="stable")][:n].astype(np.int64)

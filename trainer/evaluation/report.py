@@ -1,18 +1,26 @@
-"""The evidence of a run on one split: numbers, a table of predictions, pictures and one page.
+"""The report of a run on one split: numbers, a table of predictions, pictures and one page.
 
-`report.json` holds every number; the page and the text that a command prints are drawn from it, so
-they cannot disagree. Its content, `Report` below:
+`report.json` holds every number. The page and the text that a command prints are made from the same content,
+so they cannot disagree. Its content, `Report` below:
 
     split, threshold_source, facts, notice, resamples, seed
     data                             the data set's name, if it is not the run's own
     records, groups, classes         counts; classes is name -> records
-    positive                         of two classes the finding, which sensitivity is of; else null
-    warnings, threshold_warnings     sentences on what the figures, or the threshold, rest on too little
+    positive                         of two classes the positive one, whose sensitivity it is; else null
+    warnings                         sentences that the reader of the figures must know
+    threshold_warnings               sentences on the data that the threshold was chosen on
     decisions.default                threshold 0.5 (null with more than two classes: most probable)
     decisions.chosen                 only if a threshold was chosen
-        .threshold, .confusion       [K][K], true class by row
-        .estimates.NAME              {value, low, high, undefined, method}; null where undefined
-    calibration_error, best_epoch    the latter null without a validation loss
+        .threshold, .confusion       [K][K], true class by row, predicted class by column
+        .estimates.NAME              {value, low, high, undefined, method}; null where undefined;
+                                     NAME is one of `metric_table.REPORTED`
+    per_class                        [] with two classes; else of each class, in their order
+        .name, .records, .groups
+        .estimates.NAME              of the class against the rest; NAME is one of `metric_table.OF_A_CLASS`
+    calibration_error, best_epoch    the epoch whose weights are evaluated, from 1; null if there is none
+
+Reports of older versions lack `per_class` and metrics that were added later; `read_report` brings the rest to
+this form.
 """
 
 import csv
@@ -32,15 +40,17 @@ from tfrecords.errors import InputError, first_names
 from tfrecords.text.names import legend
 from trainer.evaluation import figures, metrics
 from trainer.evaluation.folder import write_folder
-from trainer.evaluation.intervals import Estimate, estimates, point_values
+from trainer.evaluation.intervals import Estimate, estimates, estimates_of_classes
+from trainer.evaluation.metric_table import OF_A_CLASS, title_of
 from trainer.evaluation.page import (
     class_of,
     classes_of,
     exact_note,
     interval_text,
-    meaning,
     render_page,
+    short_name,
     split_text,
+    weakest_classes,
 )
 from trainer.evaluation.predictions import Predictions, decide, worst_mistakes
 
@@ -50,71 +60,39 @@ NOTICE = (
     "For research only: this model and its predictions are not a medical device and not for clinical use."
 )
 RESAMPLES = 2000
-_FEWEST_RESAMPLES = 200  # Of very many classes, whose every ranking is weighed anew in each.
-_CELLS = 4 * 10**8  # Resamples x classes x records; beyond it, fewer resamples: half a minute, not an hour.
-_PR_THRESHOLDS = 201  # TensorBoard's own default.
-_FEW_OF_A_CLASS = 10  # Groups: fewer are told, for records of one group are one case.
+_FEWEST_RESAMPLES = 200  # With very many classes, whose every ranking is weighed anew in each resample.
+_CELLS = 4 * 10**8  # Resamples x classes x records; with more, fewer resamples: half a minute, not an hour.
+_FEW_OF_A_CLASS = 10  # Groups: fewer are warned of, because records of one group are one case.
 _NAMED = 5  # Classes in a warning.
+_CLASSES_IN_TEXT = 10  # Classes that the text has a line for.
 
 
 def write_report(
     directory: Path,
+    report: Report,
     *,
-    split: str,
     predictions: Predictions,
-    threshold: float | None,
-    threshold_source: str,
     history: Sequence[Mapping[str, float]],
-    facts: Mapping[str, str],
     mistakes: npt.NDArray[np.uint8] | None = None,
-    best_epoch: int | None = None,
-    seed: int = 0,
-    data: str = "",
-    threshold_groups: Sequence[int] = (),
-    notes: Sequence[str] = (),
-) -> Path:
-    """Writes the whole report, and returns the path of its `report.html`.
+) -> None:
+    """Writes `report.html`, `report.json`, `predictions.csv` and the pictures.
 
-    The other files are `report.json`, `predictions.csv` and the pictures. All is rendered before
-    anything is written. A new directory appears with all of them; in one that is there, whole files replace
-    those of an earlier report, and `report.json` comes last: a report that cannot be rendered leaves the
-    earlier one as it was. The same input gives the same bytes.
+    All is rendered before anything is written. A new directory appears with all of them. In one that is
+    there, whole files replace those of an earlier report, and `report.json` comes last: a report that cannot
+    be rendered leaves the earlier one as it was. The same input gives the same bytes.
 
     Args:
-        directory: Where to write; made if missing. Files of an earlier report are replaced.
-        split: The split's name.
+        directory: Where to write; made if missing.
+        report: What `summarise` says of the predictions.
         predictions: The records of the split.
-        threshold: The decision threshold chosen on validation; None for 0.5 alone, and with more
-            than two classes.
-        threshold_source: Where it came from: "chosen on validation (1,044 records)".
         history: As in `figures.training_curves`.
-        facts: Run configuration, data, precision, versions. `facts["data"]` is shown on top, and
-            `facts["note"]`, if there is one: what the figures are not worth.
-        mistakes: uint8 [n, H, W, C], the images of `worst_mistakes(predictions, threshold, n)`, in
-            that order; None writes no gallery.
-        best_epoch: The epoch whose weights were kept; without it, the lowest `val_loss`.
-        seed: Of the bootstrap.
-        data: Name of the data set, if it is not the run's own.
-        threshold_groups: Groups with records of each class among those that the threshold was chosen on;
-            () if not known, or none was chosen.
-        notes: Sentences to be added to the warnings beside the headline.
+        mistakes: uint8 [n, H, W, C], the images of `worst_mistakes(predictions, threshold, n)` at the chosen
+            threshold, in that order; None writes no gallery.
 
     Raises:
-        InputError: The directory cannot be written, or the threshold is none (see `decide`).
+        InputError: The directory cannot be written.
     """
-    report = summarise(
-        split=split,
-        predictions=predictions,
-        threshold=threshold,
-        threshold_source=threshold_source,
-        facts=facts,
-        seed=seed,
-        threshold_groups=threshold_groups,
-        notes=notes,
-    )
-    report["best_epoch"] = figures.best_epoch(history) if best_epoch is None else best_epoch
-    if data:
-        report["data"] = data
+    threshold = _chosen_threshold(report)
     pictures = _pictures(report, predictions)
     pictures["training_curves.png"] = figures.png(figures.training_curves(history, report["best_epoch"]))
     if mistakes is not None:
@@ -123,26 +101,28 @@ def write_report(
     files = {
         "predictions.csv": _predictions_csv(predictions, threshold).encode(),
         **pictures,
-        "report.html": render_page(report, pictures, _legend(predictions)).encode(),
+        "report.html": render_page(report, pictures, legend_of(predictions)).encode(),
         "report.json": json.dumps(report, indent=2, allow_nan=False).encode() + b"\n",
     }
     write_folder(directory, files)
-    return directory / "report.html"
 
 
 def read_report(directory: Path) -> Report:
-    """The content of a report directory's `report.json`.
+    """The content of a report directory's `report.json`, in the form of this version.
 
     Raises:
         InputError: There is none, or it is damaged.
     """
     path = directory / "report.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        report: Report = json.loads(path.read_text(encoding="utf-8"))
+        if note := report["facts"].pop("note", ""):  # an older version kept one warning there
+            report["warnings"] = [note, *report.get("warnings", ())]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"cannot read {path}: {error}. Write it with python -m trainer.evaluate --run_dir=DIR"
         ) from error
+    return report
 
 
 def summarise(
@@ -152,19 +132,40 @@ def summarise(
     threshold: float | None,
     threshold_source: str,
     facts: Mapping[str, str],
+    best_epoch: int | None = None,
+    data: str = "",
     seed: int = 0,
     threshold_groups: Sequence[int] = (),
-    notes: Sequence[str] = (),
+    warnings: Sequence[str] = (),
 ) -> Report:
-    """Every number of the report, ready for JSON; arguments as in `write_report`."""
+    """Every number of the report, ready for JSON.
+
+    Args:
+        split: The split's name.
+        predictions: The records of the split.
+        threshold: The threshold chosen on validation; None for 0.5 alone, and with more than two classes.
+        threshold_source: Where it came from: "chosen on validation (1,044 records)".
+        facts: Run configuration, data, precision, versions. `facts["data"]` is shown on top.
+        best_epoch: The epoch whose weights were kept; None if it is not known, or the model has no epochs.
+        data: Name of the data set, if it is not the run's own.
+        seed: Of the bootstrap.
+        threshold_groups: Groups with records of each class among those that the threshold was chosen on;
+            () if this is not known, or none was chosen.
+        warnings: Sentences that the reader of the figures must know.
+
+    Raises:
+        InputError: The threshold is none (see `decide`).
+    """
     resamples = resamples_of(predictions)
-    decisions = {"default": _decision(predictions, 0.5 if predictions.binary else None, resamples, seed)}
+    default, per_class = _default_decision(predictions, resamples, seed)
+    decisions = {"default": default}
     if threshold is not None:
-        decisions["chosen"] = _decision(predictions, threshold, resamples, seed)
+        at_threshold = estimates(predictions, threshold, resamples=resamples, seed=seed)
+        decisions["chosen"] = _decision(predictions, threshold, at_threshold)
     labels = Counter(predictions.labels.tolist())
     names = predictions.class_names
     few, few_chosen_on = _few(names, predictions.groups_of_classes()), _few(names, threshold_groups)
-    warnings, threshold_warnings = list(notes), []
+    warnings, threshold_warnings = list(warnings), []
     if few:
         warnings.append(
             f"fewer than {_FEW_OF_A_CLASS} groups of a class in {split}: {few}; figures of so few say "
@@ -184,13 +185,15 @@ def summarise(
         "warnings": warnings,
         "threshold_warnings": threshold_warnings,
         "decisions": decisions,
+        "per_class": per_class,
         "threshold_source": threshold_source,
         "calibration_error": metrics.reliability_curve(predictions).error,
-        "best_epoch": None,
+        "best_epoch": best_epoch,
         "resamples": resamples,
         "seed": seed,
         "facts": dict(facts),
         "notice": NOTICE,
+        **({"data": data} if data else {}),
     }
 
 
@@ -212,59 +215,35 @@ def render_text(report: Report) -> str:
     for name, row in rows.items():
         cells = [interval_text(decision["estimates"][name]).ljust(22) for decision in decisions]
         lines.append("  ".join([row.ljust(wide), *cells]).rstrip())
+    lines += _class_lines(report)
     lines += filter(None, [exact_note(report)])
     if "chosen" in report["decisions"]:
         positive, _ = classes_of(report)
         threshold = f"{decisions[0]['threshold']:.3g}"
         lines.append(f"threshold {threshold} for {positive}: {report['threshold_source']}")
-    if "note" in report["facts"]:
-        lines.append(report["facts"]["note"])
     lines += (f"warning: {sentence}" for sentence in report.get("threshold_warnings", ()))
     return "\n".join([*lines, report["notice"]])
 
 
-def write_summaries(
-    log_dir: Path, *, split: str, predictions: Predictions, threshold: float | None, step: int
-) -> None:
-    """Writes the report's pictures, headline scalars and PR curves for TensorBoard.
-
-    Args:
-        log_dir: A TensorBoard run directory; made if missing. One event file is added.
-        split: The first part of every tag: `test/report/auroc`, `test/report/roc`; of other data than the
-            run's own with their name before it.
-        predictions: The records of the split.
-        threshold: As in `write_report`.
-        step: The training step of the evaluated weights.
-    """
-    import tensorflow as tf
-    from tensorboard.plugins.pr_curve import metadata
-
-    thresholds = _marked_thresholds(predictions, threshold)
-    drawn = _evaluation_figures(predictions, thresholds, {})
-    shown = [predictions.positive] if predictions.binary else range(len(predictions.class_names))
-    classes = ("the class", "the other classes")
-    if predictions.binary:
-        classes = (predictions.positive_name, predictions.class_names[1 - predictions.positive])
-    writer = tf.summary.create_file_writer(str(log_dir), filename_suffix=".report")
-    with writer.as_default(step=step):
-        if told := _legend(predictions):
-            tf.summary.text(f"{split}/report/classes", told)
-        for name, value in point_values(predictions, threshold).items():
-            if math.isfinite(value):
-                about = meaning(name, *classes)
-                tf.summary.scalar(f"{split}/report/{name}", value, description=about)
-        for name, figure in drawn.items():
-            pixels = tf.io.decode_png(figures.png(figure), channels=3)
-            tf.summary.image(f"{split}/report/{Path(name).stem}", pixels[tf.newaxis])
-        for index in shown:
-            name = f"{split}/{predictions.class_names[index]}"
-            about = metadata.create_summary_metadata(name, "", _PR_THRESHOLDS)
-            tf.summary.write(f"{name}/pr_curves", _pr_counts(predictions, index), metadata=about)
-    writer.close()
+def _class_lines(report: Report) -> list[str]:
+    """The table of the classes: a line each, or with many classes the weakest alone."""
+    rows = report.get("per_class", ())  # none in a report of an older version
+    if not rows:
+        return []
+    shown = rows if len(rows) <= _CLASSES_IN_TEXT else weakest_classes(rows, _NAMED)
+    labels = [short_name(row["name"]) for row in shown]
+    wide = max(18, *map(len, labels))
+    what = "each class" if shown is rows else f"the {len(shown)} classes of {len(rows):,} with the lowest F1"
+    heads = [title_of(metric.name).ljust(22) for metric in OF_A_CLASS]
+    lines = [f"{what} against the rest:", "  ".join(["".ljust(wide), *heads, "records"])]
+    for label, row in zip(labels, shown, strict=True):
+        cells = [interval_text(row["estimates"][metric.name]).ljust(22) for metric in OF_A_CLASS]
+        lines.append("  ".join([label.ljust(wide), *cells, f"{row['records']:,}"]))
+    return lines
 
 
-def _legend(predictions: Predictions) -> str:
-    """Names of the classes that the pictures number."""
+def legend_of(predictions: Predictions) -> str:
+    """A sentence with the names of the classes that the pictures number; "" if they number none."""
     return legend(predictions.class_names, figures.drawn(predictions.class_names))
 
 
@@ -276,14 +255,30 @@ def resamples_of(predictions: Predictions) -> int:
     return min(RESAMPLES, max(_FEWEST_RESAMPLES, _CELLS // cells))
 
 
-def _decision(predictions: Predictions, threshold: float | None, resamples: int, seed: int) -> Report:
+def _default_decision(predictions: Predictions, resamples: int, seed: int) -> tuple[Report, list[Report]]:
+    """The decision without a chosen threshold, and with more than two classes the table of the classes."""
+    if predictions.binary:
+        return _decision(predictions, 0.5, estimates(predictions, 0.5, resamples=resamples, seed=seed)), []
+    whole, of_classes = estimates_of_classes(predictions, None, resamples=resamples, seed=seed)
+    records = np.bincount(predictions.labels, minlength=len(predictions.class_names)).tolist()
+    counts = zip(predictions.class_names, records, predictions.groups_of_classes(), of_classes, strict=True)
+    return _decision(predictions, None, whole), [
+        {"name": name, "records": records, "groups": groups, "estimates": _estimates_json(each)}
+        for name, records, groups, each in counts
+    ]
+
+
+def _decision(predictions: Predictions, threshold: float | None, measured: Mapping[str, Estimate]) -> Report:
     """The estimates and the confusion matrix at one threshold, ready for JSON."""
-    found = estimates(predictions, threshold, resamples=resamples, seed=seed)
     return {
         "threshold": threshold,
         "confusion": metrics.confusion(predictions, threshold).tolist(),
-        "estimates": {name: _estimate_json(estimate) for name, estimate in found.items()},
+        "estimates": _estimates_json(measured),
     }
+
+
+def _estimates_json(measured: Mapping[str, Estimate]) -> Report:
+    return {name: _estimate_json(estimate) for name, estimate in measured.items()}
 
 
 def _estimate_json(estimate: Estimate) -> dict[str, float | int | str | None]:
@@ -299,7 +294,12 @@ def _few(class_names: Sequence[str], groups: Sequence[int]) -> str:
     return ", ".join(few[:_NAMED]) + more
 
 
-def _marked_thresholds(predictions: Predictions, threshold: float | None) -> dict[str, float]:
+def _chosen_threshold(report: Report) -> float | None:
+    """The threshold that was chosen; None if there is none."""
+    return report["decisions"]["chosen"]["threshold"] if "chosen" in report["decisions"] else None
+
+
+def marked_thresholds(predictions: Predictions, threshold: float | None) -> dict[str, float]:
     """The decisions that the figures mark, by what the legend calls them."""
     if not predictions.binary:
         return {}
@@ -309,22 +309,16 @@ def _marked_thresholds(predictions: Predictions, threshold: float | None) -> dic
 
 def _pictures(report: Report, predictions: Predictions) -> dict[str, bytes]:
     """File name to PNG, of what needs only the predictions."""
-    decisions = report["decisions"]
-    chosen = decisions["chosen"]["threshold"] if "chosen" in decisions else None
-    thresholds = _marked_thresholds(predictions, chosen)
-    drawn = _evaluation_figures(predictions, thresholds, decisions["default"]["estimates"])
+    thresholds = marked_thresholds(predictions, _chosen_threshold(report))
+    drawn = evaluation_figures(predictions, thresholds, report["decisions"]["default"]["estimates"])
     return {name: figures.png(figure) for name, figure in drawn.items()}
 
 
-def _evaluation_figures(
+def evaluation_figures(
     predictions: Predictions, thresholds: Mapping[str, float], estimates: Mapping[str, Any]
 ) -> dict[str, Any]:
     """File name to Figure; the estimates, if given, go into the legends."""
-    captions = {
-        name: f"{name.upper()} {interval_text(estimates[name])}"
-        for name in ("auroc", "auprc")
-        if name in estimates
-    }
+    captions = {name: f"{title_of(name)} {interval_text(estimate)}" for name, estimate in estimates.items()}
     matrices = {
         name.capitalize(): metrics.confusion(predictions, value) for name, value in thresholds.items()
     }
@@ -343,11 +337,11 @@ def _mistake_captions(predictions: Predictions, threshold: float | None, n: int)
     names = figures.drawn(predictions.class_names)
     captions = []
     for index in worst_mistakes(predictions, threshold, n):
-        true, called = predictions.labels[index], decided[index]
-        probability = predictions.probabilities[index, called]
-        caption = f"true {names[true]}\npredicted {names[called]} {probability:.2f}"
+        true, predicted = predictions.labels[index], decided[index]
+        probability = predictions.probabilities[index, predicted]
+        caption = f"true {names[true]}\npredicted {names[predicted]} {probability:.2f}"
         record = predictions.ids[index]
-        # As a table shows it, below its head.
+        # The row of the table, below its head.
         captions.append(
             (caption, record if figures.is_drawn(record) else f"row {index + 2} of predictions.csv")
         )
@@ -363,7 +357,7 @@ def _predictions_csv(predictions: Predictions, threshold: float | None) -> str:
     writer = csv.writer(text, lineterminator="\n")
     columns = ["id", "group", "label", "predicted", "correct"]
     writer.writerow([*columns, *(f"probability_{name}" for name in names)])
-    for record, group, label, called, row in zip(
+    for record, group, label, predicted, row in zip(
         predictions.ids,
         predictions.groups,
         predictions.labels.tolist(),
@@ -371,23 +365,5 @@ def _predictions_csv(predictions: Predictions, threshold: float | None) -> str:
         predictions.probabilities.tolist(),
         strict=True,
     ):
-        writer.writerow([record, group, names[label], names[called], int(label == called), *row])
+        writer.writerow([record, group, names[label], names[predicted], int(label == predicted), *row])
     return text.getvalue()
-
-
-def _pr_counts(predictions: Predictions, class_index: int) -> npt.NDArray[np.float32]:
-    """What TensorBoard's PR-curve plugin stores: float32 [6, thresholds from 0 to 1].
-
-    The rows are true positives, false positives, true negatives, false negatives, precision and
-    recall (tensorboard/plugins/pr_curve/metadata.py).
-    """
-    truth = predictions.labels == class_index
-    scores = predictions.probabilities[:, class_index]
-    at = np.linspace(0, 1, _PR_THRESHOLDS)
-    found, alarms = (
-        side.size - np.searchsorted(np.sort(side), at) for side in (scores[truth], scores[~truth])
-    )
-    missed, correct = truth.sum() - found, (~truth).sum() - alarms
-    precision = found / np.maximum(found + alarms, 1)
-    recall = found / max(truth.sum(), 1)
-    return np.stack([found, alarms, correct, missed, precision, recall]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The best epoch so far of a run that has not ended, read from its checkpoints while it may be training."""
+"""Reads the best epoch so far of a run that has not ended from its checkpoints, while it may be training."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -10,14 +10,14 @@ from trainer.inference import Predictor, Probabilities
 from trainer.models import build_model
 from trainer.run import Result, Run
 
-NO_MODEL_FILE: Final = ""  # in place of its hash: there is none yet
+NO_MODEL_FILE: Final = ""  # in place of the model's hash, because there is no file yet
 
 
 def best_so_far(run: Run) -> tuple[Probabilities, Result, Sequence[dict[str, float]]]:
     """Returns a model with the weights of the best epoch so far, its result, and the rows of the history.
 
-    The result has no threshold, which is chosen for this epoch by who asks, and no model file. Nothing is
-    written, and the run goes on undisturbed.
+    The result has no model file and no threshold; the caller chooses one for this epoch. Nothing is written,
+    and the run goes on undisturbed.
 
     Raises:
         InputError: no epoch is done yet, or the run keeps no checkpoints.
@@ -30,7 +30,7 @@ def best_so_far(run: Run) -> tuple[Probabilities, Result, Sequence[dict[str, flo
         run.config.model,
         run.data.image_shape,
         len(run.data.class_names),
-        dtype=run.precision or "float32",  # of a version that kept it not: all have weights of float32
+        dtype=run.precision or "float32",  # older versions did not store it; all weights are float32
         args=dict(run.config.model_args),
     )
     state = read_best(run.checkpoints, model)

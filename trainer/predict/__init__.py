@@ -1,1 +1,1 @@
-"""The command `python -m trainer.predict`: `files` are decoded as in a conversion, and classified."""
+"""The command `python -m trainer.predict`: decodes image files as a conversion does, and classifies them."""

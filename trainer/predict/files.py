@@ -1,4 +1,4 @@
-"""Prediction of image files with a run's model, by the same decoding and resizing as conversion."""
+"""Predicts image files with a run's model; decodes and resizes them as a conversion does."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,19 +13,20 @@ from tfrecords.images.decode import decode
 from tfrecords.images.kinds import HEAD_BYTES, DecodeError, check_kind, is_dicom
 from trainer.evaluation.evaluate_run import load_result
 from trainer.inference import BATCH_SIZE
-from trainer.predict.listing import Found, is_no_image, list_files, named_as_dicom
+from trainer.predict.listing import ListedFile, is_no_image, list_files, named_as_dicom
 from trainer.run import Run
 
-_MOST_WAITING: Final = 1024  # files, of which most are left out, that wait for a batch to be full
+_MOST_WAITING: Final = 1024  # the most files that wait for a full batch, if few of them can be used
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The model's answer for one file.
+    """The predicted class of one file.
 
     Attributes:
-        file: its path, as given or found below a folder.
-        predicted: for two classes by the run's threshold, as in its report; else the most probable.
+        file: its path, as given or found in a folder.
+        predicted: the class; with two classes by the run's threshold, as in its report, else the most
+            probable one.
         probabilities: float64 [K], in the order of the class names.
     """
 
@@ -36,11 +37,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file that has no answer.
+    """A file that cannot be predicted.
 
     Attributes:
-        file: its path, as given or found below a folder.
-        shown: what messages call it: a DICOM file, whose name may hold a patient's, by its position.
+        file: its path, as given or found in a folder.
+        shown: its path in messages; for a DICOM file, whose name may hold a patient's, its position instead.
         reason: why it cannot be used.
     """
 
@@ -50,27 +51,27 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class PassedOver:
-    """A file below a folder that is no image: a text beside images, for example."""
+class Skipped:
+    """A file in a folder that is no image, such as a text beside images."""
 
     file: Path
 
 
-Outcome = Prediction | LeftOut | PassedOver
+Outcome = Prediction | LeftOut | Skipped
 
 
 def predict_files(run: Run, paths: Sequence[Path]) -> Iterator[Outcome]:
-    """Yields what becomes of files, and of all files below folders; see `predict_listed`."""
+    """Yields the outcome of each file, and of all files in folders; see `predict_listed`."""
     return predict_listed(run, list_files(paths))
 
 
-def predict_listed(run: Run, files: Sequence[Found]) -> Iterator[Outcome]:
-    """Yields what becomes of each file: answers and those left out in order, those passed over before them.
+def predict_listed(run: Run, files: Sequence[ListedFile]) -> Iterator[Outcome]:
+    """Yields the outcome of each file: predictions and files left out in order, skipped ones before them.
 
-    Each file is read once, when its turn comes, so that a pipe may be named too; memory does not grow.
+    Each file is read once, when its turn comes, so a file may also be a pipe; memory does not grow.
 
     Raises:
-        InputError: no model yet, or no threshold.
+        InputError: the run has no model yet, or no threshold.
     """
     predictor, result = load_result(run)
     threshold = result.threshold
@@ -84,7 +85,7 @@ def predict_listed(run: Run, files: Sequence[Found]) -> Iterator[Outcome]:
     waiting: list[Path | LeftOut] = []
     images: list[npt.NDArray[np.uint8]] = []
 
-    def answered() -> Iterator[Outcome]:
+    def batch_outcomes() -> Iterator[Outcome]:
         rows = iter(predictor.probabilities(np.stack(images))) if images else iter(())
         for file in waiting:
             if isinstance(file, LeftOut):
@@ -98,13 +99,13 @@ def predict_listed(run: Run, files: Sequence[Found]) -> Iterator[Outcome]:
         waiting.clear()
         images.clear()
 
-    for number, found in enumerate(files, 1):
+    for number, listed in enumerate(files, 1):
         position = f"file {number} of {len(files)}, a DICOM file (folders are read in sorted order)"
-        file, shown = Path(found.path), position if named_as_dicom(found.path) else found.path
+        file, shown = Path(listed.path), position if named_as_dicom(listed.path) else listed.path
         try:
-            data = _read(found)
+            data = _read(listed)
             if data is None:
-                yield PassedOver(file)
+                yield Skipped(file)
                 continue
             if is_dicom(data[:HEAD_BYTES]):
                 shown = position
@@ -118,28 +119,28 @@ def predict_listed(run: Run, files: Sequence[Found]) -> Iterator[Outcome]:
             )
             images.append(pixels)
             waiting.append(file)
-        except (DecodeError, InputError, OSError) as error:  # InputError: an extra is not installed
+        except (DecodeError, InputError, OSError) as error:  # InputError: the format's extra is not installed
             waiting.append(LeftOut(file, shown, str(getattr(error, "strerror", None) or error)))
         if len(images) == BATCH_SIZE or len(waiting) == _MOST_WAITING:
-            yield from answered()
-    yield from answered()
+            yield from batch_outcomes()
+    yield from batch_outcomes()
 
 
-def _read(found: Found) -> bytes | None:
-    """Returns the bytes of a file; None: it is no image, and was not named.
+def _read(listed: ListedFile) -> bytes | None:
+    """Returns the bytes of a file; None if it is no image and was found in a folder.
 
     Raises:
-        DecodeError: it should be an image and is none.
+        DecodeError: it is no image, but was named, or looks like one.
         OSError: it cannot be read.
     """
-    if found.problem:
-        raise DecodeError(found.problem)
-    with open(found.path, "rb") as file:  # noqa: PTH123 - a Path takes as long
+    if listed.problem:
+        raise DecodeError(listed.problem)
+    with open(listed.path, "rb") as file:  # noqa: PTH123 - a Path takes as long
         head = file.read(HEAD_BYTES)
         try:
-            check_kind(head, quote=not named_as_dicom(found.path))
+            check_kind(head, quote=not named_as_dicom(listed.path))
         except DecodeError:
-            if not found.named and is_no_image(found.path, head):
+            if not listed.named and is_no_image(listed.path, head):
                 return None
             raise
         return head + file.read()

@@ -1,4 +1,4 @@
-"""What is to be predicted: files as they are named, and what stands below folders."""
+"""Lists the files to predict: those that are named, and all files in folders."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -15,13 +15,13 @@ _IMAGE_ENDINGS: Final = _DICOM_ENDINGS | {
 _CONTROL: Final = frozenset(range(32)) - set(b"\t\n\f\r\x1b")  # bytes that text does not have
 
 
-class Found(NamedTuple):
+class ListedFile(NamedTuple):
     """A path that may be an image's.
 
     Attributes:
-        path: as given, or found below a folder.
+        path: as given, or found in a folder.
         named: whether it was given; then it must be an image.
-        problem: why it cannot be read, "" if nothing is known yet.
+        problem: why it cannot be read; "" if no reason is known yet.
     """
 
     path: str
@@ -29,33 +29,33 @@ class Found(NamedTuple):
     problem: str = ""
 
 
-def list_files(paths: Sequence[Path]) -> list[Found]:
-    """Returns files as given, and all files below folders, sorted, without what systems leave there.
+def list_files(paths: Sequence[Path]) -> list[ListedFile]:
+    """Returns the files that are given, and all files in folders, sorted, without hidden system files.
 
-    Nothing is opened. Links are followed; what leads nowhere or cannot be looked into has a `problem`.
-    Below folders, pipes and devices are passed over.
+    No file is opened. Links are followed. A link that leads nowhere, and a folder that cannot be read, has a
+    `problem`. In folders, pipes and devices are skipped.
     """
-    found: list[Found] = []
+    listed: list[ListedFile] = []
     for path in paths:
         name = str(path)
         try:
             is_folder = path.is_dir()
             path.stat()
         except OSError as error:
-            found.append(Found(name, True, error.strerror or "cannot be read"))
+            listed.append(ListedFile(name, True, error.strerror or "cannot be read"))
             continue
-        below = list(_below(name, frozenset())) if is_folder else [Found(name, True)]
-        found += below or [Found(name, True, "a folder without files")]
-    return found
+        below = list(_below(name, frozenset())) if is_folder else [ListedFile(name, True)]
+        listed += below or [ListedFile(name, True, "a folder without files")]
+    return listed
 
 
 def is_no_image(path: str, head: bytes) -> bool:
-    """Returns whether a file that is of no known kind of image is none to its owner either.
+    """Returns whether a file of no known image kind is meant to be something else, so that it may be skipped.
 
-    That is one with an ending, and not an image's; and of those without an ending, text.
+    It is if its name has an ending that no image has, or no ending and its content is text.
 
     Args:
-        path: its path; what follows the last point is no ending if it is a number, as in a DICOM UID.
+        path: its path; the part after the last point is no ending if it is a number, as in a DICOM UID.
         head: its first bytes.
     """
     ending = ending_of(path)
@@ -65,7 +65,7 @@ def is_no_image(path: str, head: bytes) -> bool:
 
 
 def named_as_dicom(path: str) -> bool:
-    """Returns whether a file is called a DICOM file, so that its name may hold a patient's."""
+    """Returns whether a file has the ending of a DICOM file; then its name may hold a patient's."""
     return ending_of(path) in _DICOM_ENDINGS
 
 
@@ -75,16 +75,16 @@ def ending_of(path: str) -> str:
     return "" if ending[1:].isdigit() else ending
 
 
-def _below(folder: str, parents: frozenset[tuple[int, int]]) -> Iterator[Found]:
+def _below(folder: str, parents: frozenset[tuple[int, int]]) -> Iterator[ListedFile]:
     try:
         status = os.stat(folder)  # noqa: PTH116
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
-        yield Found(folder, False, f"a folder that cannot be read: {error.strerror}")
+        yield ListedFile(folder, False, f"a folder that cannot be read: {error.strerror}")
         return
     here = (status.st_dev, status.st_ino)
     if here in parents:
-        yield Found(folder, False, "a symbolic link to a folder above it")
+        yield ListedFile(folder, False, "a symbolic link to a folder above it")
         return
     for entry in entries:
         if clutter(entry.name):
@@ -93,8 +93,8 @@ def _below(folder: str, parents: frozenset[tuple[int, int]]) -> Iterator[Found]:
             if entry.is_dir():
                 yield from _below(entry.path, parents | {here})
             elif entry.is_file():
-                yield Found(entry.path, False)
+                yield ListedFile(entry.path, False)
             elif entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
-                yield Found(entry.path, False, "a symbolic link that leads nowhere")
+                yield ListedFile(entry.path, False, "a symbolic link that leads nowhere")
         except OSError as error:
-            yield Found(entry.path, False, error.strerror or "cannot be read")
+            yield ListedFile(entry.path, False, error.strerror or "cannot be read")

@@ -18,7 +18,7 @@ from trainer.runs.difference_text import (
 )
 from trainer.runs.page import range_bar
 from trainer.runs.paired import Difference
-from trainer.runs.reported import is_share, title
+from trainer.runs.reported import bounds_of, title
 
 _CSS: Final = """
 .differences td.number { min-width: 150px; }
@@ -76,6 +76,7 @@ def _row(difference: Difference, reach: float) -> str:
 
 def _side(metric: str, estimate: Estimate) -> str:
     value, _, interval = estimate_text(estimate).partition(" ")
-    known = is_share(metric) and not any(map(math.isnan, (estimate.value, estimate.low, estimate.high)))
-    bar = range_bar(estimate.low, estimate.value, estimate.high, (0.0, 1.0)) if known else ""
+    bounds, bar = bounds_of(metric), ""
+    if bounds and not any(map(math.isnan, (estimate.value, estimate.low, estimate.high))):
+        bar = range_bar(estimate.low, estimate.value, estimate.high, bounds)
     return f'<td class="number"><b>{value}</b>{interval}{bar}</td>'

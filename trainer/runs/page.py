@@ -8,7 +8,7 @@ from trainer.evaluation.document import document
 from trainer.evaluation.page import exact_note, interval_text
 from trainer.runs.columns import NOTHING, epoch_text, number_text, when_text
 from trainer.runs.reading import DONE, STATES, TRAINING, RunRow
-from trainer.runs.reported import HEADLINES, is_share, lower_is_better, title
+from trainer.runs.reported import HEADLINES, bounds_of, lower_is_better, title
 
 CSS: Final = """
 main { max-width: 1560px; }
@@ -139,7 +139,7 @@ def _metric(estimate: Mapping[str, Any] | None, ends: tuple[float, float], metri
     known = None not in (estimate["value"], estimate["low"], estimate["high"])
     bar = (
         range_bar(estimate["low"], estimate["value"], estimate["high"], ends)
-        if known and is_share(metric)
+        if known and bounds_of(metric)
         else ""
     )
     return f'<td class="number"><b>{value}</b>{interval}{bar}</td>'
@@ -159,7 +159,7 @@ def _notes(rows: Sequence[RunRow], metrics: Sequence[str]) -> list[str]:
     ranges = [
         f"{title(metric)} from {low:.2f} to {high:.2f}"
         for metric in metrics
-        if is_share(metric)
+        if bounds_of(metric)
         for low, high in [_ends(rows, metric)]
     ]
     notes = [f"The bars of a column have one scale: {', '.join(ranges)}."] if ranges else []

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from tfrecords.errors import InputError
+from trainer.evaluation.metric_table import BY_NAME, PREFIX, REPORTED, names, title_of
 from trainer.evaluation.report import read_report
 
-HEADLINES: Final = ("auroc", "accuracy", "sensitivity", "specificity")
-_TITLES: Final = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "mcc": "MCC"}
-_LOWER_IS_BETTER: Final = ("loss", "brier", "val_loss")
-_UNBOUNDED: Final = ("loss", "brier")
+VAL_LOSS: Final = f"{PREFIX}loss"
+# Those that no threshold changes come first: they compare models, not operating points.
+HEADLINES: Final = names(
+    sorted((metric for metric in REPORTED if metric.headline), key=lambda metric: metric.needs_threshold)
+)
 _NUMBERS: Final = ("value", "low", "high")
 
 
@@ -67,18 +69,18 @@ class Reported:
 
 
 def title(metric: str) -> str:
-    """Returns what people call a metric."""
-    return _TITLES.get(metric, metric.replace("_", " ").capitalize())
+    """Returns what people call a metric of a report, or the validation loss."""
+    return "validation loss" if metric == VAL_LOSS else title_of(metric)
 
 
 def lower_is_better(metric: str) -> bool:
     """Returns whether a lower value of a metric is the better one."""
-    return metric in _LOWER_IS_BETTER
+    return metric == VAL_LOSS or (metric in BY_NAME and BY_NAME[metric].better == "low")
 
 
-def is_share(metric: str) -> bool:
-    """Returns whether a metric has bounds, so that its interval can be drawn as a bar."""
-    return metric not in _UNBOUNDED
+def bounds_of(metric: str) -> tuple[float, float] | None:
+    """Returns the lowest and the highest value that a metric can have; None: it has no bounds, so no bar."""
+    return BY_NAME[metric].bounds if metric in BY_NAME else None
 
 
 def _is_number_or_none(value: Any) -> bool:

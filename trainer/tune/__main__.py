@@ -59,9 +59,9 @@ _OBJECTIVE = flags.DEFINE_enum(
     "objective",
     _DEFAULT.objective,
     list(OBJECTIVES),
-    "The score by which trials are compared: the lowest val_loss, or the highest val_accuracy or val_auc. "
-    "It is the value in the epoch of the lowest validation loss, because the run keeps the model of that "
-    "epoch.",
+    "The score by which trials are compared, a metric of validation: val_loss is made as low as possible, "
+    "every other one as high as possible. It is the value in the epoch of the lowest validation loss, "
+    "because the run keeps the model of that epoch.",
 )
 
 # How trials are chosen, and how many there are.

@@ -5,9 +5,12 @@ from typing import Final
 
 from data_pipeline.options import LARGEST_SEED
 from tfrecords.errors import InputError
+from trainer.evaluation.metric_table import OF_AN_EPOCH, PREFIX
 
 ORACLES: Final = ("random", "hyperband", "bayesian")
-OBJECTIVES: Final = {"val_loss": "min", "val_accuracy": "max", "val_auc": "max"}  # which end is better
+OBJECTIVES: Final = {  # which end is better
+    PREFIX + metric.name: "max" if metric.better == "high" else "min" for metric in OF_AN_EPOCH
+}
 KEEP: Final = ("all", "best", "none")
 FINALS: Final = ("retrain", "reload", "none")
 MOST_TRIALS: Final = 20  # of random and bayesian by default, as in the notebook

@@ -186,5 +186,5 @@ def _final(search: Search, best: Trial, chosen: str) -> str:
     there = Run.load(folder)
     there = replace(there, facts={**there.facts, "chosen": chosen, "run": str(folder)})
     there.save()
-    split = headline_split(Manifest.load(Path(there.config.data), check_shards=False))
-    return evaluate_run(there, split=split).text
+    manifest = Manifest.load(Path(there.config.data), check_shards=False)
+    return evaluate_run(there, split=headline_split(manifest), manifest=manifest).text

@@ -43,7 +43,7 @@ def test_a_perfect_area_of_few_groups_says_no_more_than_so_many_pairs():
 
 
 def test_f1_follows_from_the_overlap():
-    # 6 that are both, 2 missed, 1 called wrongly: F1 = 12 / 15, the overlap 6 of 9.
+    # tp 6, fn 2, fp 1: F1 = 12 / 15, the overlap 6 of 9.
     low, high = binomtest(6, 9).proportion_ci(0.95, method="exact")
     assert exact.f1(6 / 9, 9) == pytest.approx((2 * low / (1 + low), 2 * high / (1 + high)))
 
@@ -69,3 +69,23 @@ def test_the_mean_of_two_shares_is_covered(groups):
             truth = (first + second) / 2
             covered = chance[(ends[..., 0] <= truth) & (truth <= ends[..., 1])].sum()
             assert covered > 0.93, (first, second, covered)
+
+
+@pytest.mark.parametrize(
+    ("value", "groups", "classes", "expected"),
+    [
+        (1.0, 10, 2, (2 * 0.025 ** (1 / 20) - 1, 1)),  # 20 groups, all right
+        (-1.0, 10, 2, (-1, 1 - 2 * 0.025 ** (1 / 20))),
+        (1.0, 10, 4, ((4 * 0.025 ** (1 / 40) - 1) / 3, 1)),
+        (0.0, 5, 2, tuple(2 * end - 1 for end in exact.proportion(0.5, 10))),
+        (
+            -0.8,
+            5,
+            3,
+            (-0.8, (3 * exact.proportion(0, 15)[1] - 1) / 2),
+        ),  # below -1/2
+        (0.5, 0, 2, (-1, 1)),
+    ],
+)
+def test_a_correlation_is_a_share_of_the_groups_of_classes_of_one_size(value, groups, classes, expected):
+    assert exact.correlation(value, groups, classes) == pytest.approx(expected)

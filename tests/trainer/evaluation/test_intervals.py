@@ -3,8 +3,9 @@ import functools
 import numpy as np
 import pytest
 from scipy.stats import beta, binom, binomtest
+from sklearn.metrics import precision_recall_fscore_support
 
-from trainer.evaluation.intervals import FEW_GROUPS, estimates
+from trainer.evaluation.intervals import FEW_GROUPS, estimates, estimates_of_classes
 from trainer.evaluation.predictions import Predictions
 
 # What version 0.1.0 told of `drawn()` at 0.4: value and interval.
@@ -17,6 +18,7 @@ PUBLISHED = {
     "precision": (0.8132183908045977, 0.7714853380189517, 0.8510655511946568),
     "f1": (0.8761609907120743, 0.8455489972176207, 0.9009050146036447),
     "balanced_accuracy": (0.8672163207253656, 0.8411019927423777, 0.8910998952943474),
+    "mcc": (0.7440012783437621, 0.6938447526242336, 0.7910878328974064),  # later than that version
     "loss": (0.3280190763833667, 0.3013412473767587, 0.3576009375818478),
     "brier": (0.09674289927803595, 0.08612956258980674, 0.1081663240280549),
 }
@@ -161,3 +163,45 @@ def test_classes_that_no_resample_has_all_of_still_get_their_interval():
     assert (found["sensitivity"].value, found["sensitivity"].high) == (1, 1)
     assert found["sensitivity"].low == pytest.approx(1 - 0.975 / 40**0.5)
     assert found["accuracy"].low == pytest.approx(0.025 ** (1 / 40))
+
+
+def test_each_class_against_the_rest_has_its_own_values_and_intervals():
+    random, groups = np.random.default_rng(4), 400
+    labels = random.integers(3, size=800)
+    rows = random.dirichlet((1, 1, 1), size=800)
+    rows[np.arange(800), labels] += 0.5
+    rows /= rows.sum(axis=1, keepdims=True)
+    ids, members = tuple(map(str, range(800))), tuple(map(str, random.integers(groups, size=800)))
+    predictions = Predictions(("A", "B", "C"), ids, members, labels, rows)
+    whole, classes = estimates_of_classes(predictions, None, resamples=200, seed=3)
+    assert whole == estimates(predictions, None, resamples=200, seed=3)
+    of_sklearn = precision_recall_fscore_support(labels, rows.argmax(axis=1))
+    for k, each in enumerate(classes):
+        values = [each[name].value for name in ("precision", "sensitivity", "f1")]
+        assert values == pytest.approx([column[k] for column in of_sklearn[:3]])
+        assert {e.method for e in each.values()} == {"bootstrap"}
+        # Its AUROC is that of two classes, in the same resamples.
+        alone = Predictions(
+            ("rest", "class"),
+            ids,
+            members,
+            (labels == k).astype(int),
+            np.stack([1 - rows[:, k], rows[:, k]], 1),
+        )
+        expected = estimates(alone, 0.5, resamples=200, seed=3)["auroc"]
+        found = each["auroc"]
+        assert (found.value, found.low, found.high) == pytest.approx(
+            (expected.value, expected.low, expected.high)
+        )
+
+
+def test_a_class_with_few_groups_has_exact_intervals_of_its_own_and_one_without_records_none():
+    labels = np.repeat([0, 1], [60, 4])
+    ids = tuple(map(str, range(64)))
+    rows = np.eye(3)[labels]
+    _, (many, few, none) = estimates_of_classes(Predictions(("A", "B", "C"), ids, ids, labels, rows), None)
+    assert many["sensitivity"].low == pytest.approx(0.025 ** (1 / 60))
+    assert few["sensitivity"].low == few["precision"].low == pytest.approx(0.025 ** (1 / 4))
+    assert {estimate.method for estimate in few.values()} == {"exact"}
+    assert np.isnan([none[name].value for name in ("sensitivity", "precision", "f1", "auroc")]).all()
+    assert {estimate.method for estimate in none.values()} == {"none"}

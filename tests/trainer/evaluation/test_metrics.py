@@ -37,23 +37,25 @@ def drawn(records, classes, *, decimals=None, seed=0, groups=None):
 
 
 def by_sklearn(p, threshold):
-    y, called = p.labels, decide(p, threshold)
+    y, predicted = p.labels, decide(p, threshold)
     classes = range(len(p.class_names))
-    recalls = sklearn_metrics.recall_score(y, called, average=None, labels=classes)
-    each = sklearn_metrics.multilabel_confusion_matrix(y, called, labels=classes)
+    recalls = sklearn_metrics.recall_score(y, predicted, average=None, labels=classes)
+    each = sklearn_metrics.multilabel_confusion_matrix(y, predicted, labels=classes)
     specificities = each[:, 0, 0] / each[:, 0].sum(axis=1)
     averaged = {"average": "binary" if p.binary else "macro", "zero_division": 0}
     scores = p.scores if p.binary else p.probabilities
     one_hot = y if p.binary else label_binarize(y, classes=classes)
     return {
-        "accuracy": sklearn_metrics.accuracy_score(y, called),
+        "accuracy": sklearn_metrics.accuracy_score(y, predicted),
         "auroc": sklearn_metrics.roc_auc_score(y, scores, multi_class="ovr"),
         "auprc": sklearn_metrics.average_precision_score(one_hot, scores),
         "sensitivity": recalls[1] if p.binary else recalls.mean(),
         "specificity": specificities[1] if p.binary else specificities.mean(),
-        "precision": sklearn_metrics.precision_score(y, called, **averaged),
-        "f1": sklearn_metrics.f1_score(y, called, **averaged),
-        "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(y, called),
+        "precision": sklearn_metrics.precision_score(y, predicted, **averaged),
+        "f1": sklearn_metrics.f1_score(y, predicted, **averaged),
+        "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(y, predicted),
+        # scikit-learn gives 0 where it is undefined.
+        "mcc": np.nan if len(set(predicted)) == 1 else sklearn_metrics.matthews_corrcoef(y, predicted),
         "loss": sklearn_metrics.log_loss(y, p.probabilities),
         "brier": sklearn_metrics.brier_score_loss(y, scores),
     }
@@ -66,7 +68,7 @@ def by_sklearn(p, threshold):
         (drawn(200, 2), 0.3),
         (drawn(201, 2, decimals=1, seed=1), 0.5),  # Many ties.
         (drawn(50, 2, decimals=0, seed=2, groups=9), 0.7),  # Hardly more than two scores.
-        (binary([0.4, 0.4, 0.4], [0, 1, 1]), 0.5),  # One score, nothing called: precision is 0.
+        (binary([0.4, 0.4, 0.4], [0, 1, 1]), 0.5),  # One score, nothing predicted: precision is 0.
         (binary([0.9, 0.1], [0, 1]), 0.5),  # All wrong.
         (binary([0.0, 1.0, 1.0], [0, 1, 0]), 0.5),  # The loss is clipped.
         (drawn(300, 3), None),
@@ -76,8 +78,8 @@ def by_sklearn(p, threshold):
 def test_values_are_scikit_learns(predictions, threshold):
     expected = by_sklearn(predictions, threshold)
     found = estimates(predictions, threshold, resamples=50)
-    assert {name: e.value for name, e in found.items()} == pytest.approx(expected, abs=1e-12)
-    assert point_values(predictions, threshold) == pytest.approx(expected, abs=1e-12)
+    assert {name: e.value for name, e in found.items()} == pytest.approx(expected, abs=1e-12, nan_ok=True)
+    assert point_values(predictions, threshold) == pytest.approx(expected, abs=1e-12, nan_ok=True)
     matrix = sklearn_metrics.confusion_matrix(predictions.labels, decide(predictions, threshold))
     np.testing.assert_array_equal(metrics.confusion(predictions, threshold), matrix)
 
@@ -141,7 +143,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
 def test_a_class_without_records_leaves_its_metrics_undefined():
     found = estimates(binary([0.8, 0.3, 0.6], [1, 1, 1]), 0.5, resamples=50)
     undefined = {name for name, estimate in found.items() if np.isnan(estimate.value)}
-    assert undefined == {"auroc", "specificity", "balanced_accuracy"}
+    assert undefined == {"auroc", "specificity", "balanced_accuracy", "mcc"}
     assert all(found[name].undefined == 50 and np.isnan(found[name].low) for name in undefined)
     assert found["sensitivity"].value == pytest.approx(2 / 3)
 
@@ -185,9 +187,9 @@ def test_threshold_maximises_youden(scores, labels, expected):
 @pytest.mark.parametrize("seed", range(5))
 def test_no_threshold_has_a_higher_youden(seed):
     predictions = drawn(150, 2, decimals=2, seed=seed)
-    alarms, found, _ = sklearn_metrics.roc_curve(predictions.labels, predictions.scores)
-    (correct, wrong), (missed, right) = metrics.confusion(predictions, choose_threshold(predictions))
-    assert right / (right + missed) - wrong / (wrong + correct) == pytest.approx((found - alarms).max())
+    fpr, tpr, _ = sklearn_metrics.roc_curve(predictions.labels, predictions.scores)
+    (tn, fp), (fn, tp) = metrics.confusion(predictions, choose_threshold(predictions))
+    assert tp / (tp + fn) - fp / (fp + tn) == pytest.approx((tpr - fpr).max())
 
 
 @pytest.mark.parametrize("threshold", [0.25, 0.5, 0.75, None])

@@ -22,25 +22,26 @@ def drawn(positive, records=200, seed=5):
 def test_what_is_told_is_of_the_positive_class_as_scikit_learn_has_it():
     of_covid = drawn(0)
     y, score = of_covid.labels, of_covid.probabilities[:, 0]
-    called = np.where(score >= 0.3, 0, 1)
-    assert decide(of_covid, 0.3).tolist() == called.tolist()
+    predicted = np.where(score >= 0.3, 0, 1)
+    assert decide(of_covid, 0.3).tolist() == predicted.tolist()
     expected = {
         "auroc": sklearn_metrics.roc_auc_score(y == 0, score),
         "auprc": sklearn_metrics.average_precision_score(y == 0, score),
-        "sensitivity": sklearn_metrics.recall_score(y, called, pos_label=0),
-        "specificity": sklearn_metrics.recall_score(y, called, pos_label=1),
-        "precision": sklearn_metrics.precision_score(y, called, pos_label=0),
-        "f1": sklearn_metrics.f1_score(y, called, pos_label=0),
-        "accuracy": sklearn_metrics.accuracy_score(y, called),
-        "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(y, called),
+        "sensitivity": sklearn_metrics.recall_score(y, predicted, pos_label=0),
+        "specificity": sklearn_metrics.recall_score(y, predicted, pos_label=1),
+        "precision": sklearn_metrics.precision_score(y, predicted, pos_label=0),
+        "f1": sklearn_metrics.f1_score(y, predicted, pos_label=0),
+        "accuracy": sklearn_metrics.accuracy_score(y, predicted),
+        "balanced_accuracy": sklearn_metrics.balanced_accuracy_score(y, predicted),
         "brier": sklearn_metrics.brier_score_loss(y == 0, score),
+        "mcc": sklearn_metrics.matthews_corrcoef(y, predicted),
         "loss": sklearn_metrics.log_loss(y, of_covid.probabilities),
     }
     assert point_values(of_covid, 0.3) == pytest.approx(expected, abs=1e-12)
     assert estimates(of_covid, 0.3, resamples=20)["sensitivity"].value == pytest.approx(
         expected["sensitivity"]
     )
-    tn, fp, fn, tp = sklearn_metrics.confusion_matrix(y, called, labels=[1, 0]).ravel().tolist()
+    tn, fp, fn, tp = sklearn_metrics.confusion_matrix(y, predicted, labels=[1, 0]).ravel().tolist()
     assert metrics.outcomes(of_covid, 0.3) == (tn, fp, fn, tp)
     # The matrix stays in the order of the classes.
     assert metrics.confusion(of_covid, 0.3).tolist() == [[tp, fn], [fp, tn]]
@@ -64,9 +65,9 @@ def test_the_threshold_of_either_class_has_the_highest_youden_index_of_scikit_le
     for positive in (0, 1):
         predictions = drawn(positive)
         truth = predictions.labels == positive
-        alarms, found, _ = sklearn_metrics.roc_curve(truth, predictions.scores)
+        fpr, tpr, _ = sklearn_metrics.roc_curve(truth, predictions.scores)
         tn, fp, fn, tp = metrics.outcomes(predictions, choose_threshold(predictions))
-        assert tp / (tp + fn) - fp / (fp + tn) == pytest.approx((found - alarms).max())
+        assert tp / (tp + fn) - fp / (fp + tn) == pytest.approx((tpr - fpr).max())
 
 
 def test_a_tie_is_the_finding():

@@ -2,90 +2,25 @@ import csv
 import json
 import re
 import shutil
-import warnings
 from dataclasses import asdict, replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
-from matplotlib.text import Text
+from reports import FILES, PICTURES, Page, contents, drawn, summarised, write
 
 from tfrecords.errors import InputError
 from trainer.evaluation import figures, metrics, report
-from trainer.evaluation.intervals import estimates, point_values
-from trainer.evaluation.page import render_page
+from trainer.evaluation.intervals import estimates
+from trainer.evaluation.metric_table import REPORTED
+from trainer.evaluation.page import exact_note
 from trainer.evaluation.predictions import Predictions, decide, worst_mistakes
-
-PICTURES = {
-    "training_curves.png",
-    "confusion_matrix.png",
-    "roc.png",
-    "precision_recall.png",
-    "reliability.png",
-}
-FILES = PICTURES | {"report.json", "predictions.csv", "report.html"}
-HISTORY = [
-    {"epoch": 1.0, "loss": 0.9, "val_loss": 0.8, "val_auc": 0.7, "learning_rate": 1e-3},
-    {"epoch": 2.0, "loss": 0.5, "val_loss": 0.6, "val_auc": 0.8, "learning_rate": 1e-3},
-    {"epoch": 3.0, "loss": 0.2, "val_loss": 0.7, "val_auc": float("nan"), "learning_rate": 1e-4},
-]
-
-
-def drawn(names=("NORMAL", "PNEUMONIA"), records=60, seed=0):
-    random = np.random.default_rng(seed)
-    labels = random.integers(len(names), size=records)
-    logits = random.normal(size=(records, len(names)))
-    logits[np.arange(records), labels] += 1
-    rows = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    ids = tuple(f"id{i}" for i in range(records))
-    groups = tuple(f"group {i // 2}" for i in range(records))
-    return Predictions(names, ids, groups, labels, rows)
-
-
-def write(directory, predictions=None, threshold: float | None = 0.4, **changes):
-    arguments = {
-        "split": "test",
-        "predictions": predictions or drawn(),
-        "threshold": threshold,
-        "threshold_source": "Youden's J on the val split",
-        "history": HISTORY,
-        "facts": {"data": "demo data: drawn phantoms", "precision": "float32"},
-    }
-    return report.write_report(directory, **{**arguments, **changes})
-
-
-def contents(directory):
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """A report directory for tests that only read it."""
     return write(tmp_path_factory.mktemp("written")).parent
-
-
-class Page(HTMLParser):
-    """Collects the tags, their attributes and the text; complains of tags that do not match."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.attributes, self.text, self._open = [], [], [], []
-        self.feed(text)
-        assert self._open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in ("meta", "img"):
-            self._open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        if self._open and self._open[-1] != "style":
-            self.text.append(data)
 
 
 @pytest.mark.slow
@@ -134,54 +69,15 @@ def test_the_table_of_predictions_gives_them_back_exactly(written):
         "probability_NORMAL",
         "probability_PNEUMONIA",
     ]
-    called = decide(predictions, 0.4)
+    predicted = decide(predictions, 0.4)
     for i, row in enumerate(rows):
         assert (row["id"], row["group"]) == (predictions.ids[i], predictions.groups[i])
         assert row["label"] == predictions.class_names[predictions.labels[i]]
-        assert row["predicted"] == predictions.class_names[called[i]]
-        assert row["correct"] == str(int(called[i] == predictions.labels[i]))
+        assert row["predicted"] == predictions.class_names[predicted[i]]
+        assert row["correct"] == str(int(predicted[i] == predictions.labels[i]))
         read = [float(row[f"probability_{name}"]) for name in predictions.class_names]
         assert read == predictions.probabilities[i].tolist()
     assert len(rows) == 60
-
-
-def test_the_page_needs_nothing_else(written):
-    text = (written / "report.html").read_text(encoding="utf-8")
-    page = Page(text)
-    assert re.search(r"https?:|//[a-z]|url\(|@import", re.sub(r"base64,[^\"]*", "", text)) is None
-    sources = [value for name, value in page.attributes if name == "src"]
-    assert len(sources) == len(PICTURES)
-    assert all(source.startswith("data:image/png;base64,") for source in sources)
-    assert not {"script", "link", "iframe", "a", "object"} & set(page.tags)
-    assert not {"href", "srcset", "action"} & {name for name, _ in page.attributes}
-
-
-def test_the_page_says_what_was_measured(written):
-    page = Page((written / "report.html").read_text(encoding="utf-8"))
-    said = " ".join("".join(page.text).split())
-    for decision in report.read_report(written)["decisions"].values():
-        for estimate in decision["estimates"].values():
-            assert report.interval_text(estimate).replace(" ", "", 1) in said
-    for part in (
-        "Data: demo data: drawn phantoms",
-        "0.4 (Youden's J on the val split), or 0.5",
-        "60 records of 30 groups",
-        "not for clinical use",
-    ):
-        assert part in said
-
-
-def test_names_are_escaped_and_drawn_as_they_are(tmp_path):
-    # Broken TeX, and letters that the font lacks: neither may stop or warn.
-    names = ("<script>alert(1)</script>", "$\\frac{&'\" \u80ba\u708e$")
-    path = write(tmp_path, drawn(names=names), history=[], facts={"data": "<img src=x>", "<b>": "<i>"})
-    text = path.read_text(encoding="utf-8")
-    page = Page(text)
-    assert "script" not in page.tags
-    assert all(value.startswith("data:") for name, value in page.attributes if name == "src")
-    said = "".join(page.text)
-    for name in (*names, "<img src=x>", "<b>", "<i>"):
-        assert name in said
 
 
 @pytest.mark.parametrize(
@@ -212,8 +108,11 @@ def test_every_kind_of_predictions_gets_a_whole_report(tmp_path, predictions, th
     assert written["best_epoch"] is None
     text, few = report.render_text(written), min(predictions.groups_of_classes()) < 10
     assert len(written["warnings"]) == few
-    # Two lines around the table, its head, ten metrics, what the star says.
-    assert len(text.splitlines()) == 14 + ("chosen" in decisions) + few
+    # Two lines around the table, its head, a line for each metric, what the star means.
+    lines = 4 + len(REPORTED) + ("chosen" in decisions) + few
+    if (classes := len(predictions.class_names)) > 2:  # a title, a head, and all classes or the weakest five
+        lines += 2 + (classes if classes <= 10 else 5)
+    assert len(text.splitlines()) == lines
 
 
 def test_the_same_input_gives_the_same_bytes(written, tmp_path):
@@ -302,10 +201,10 @@ def test_text():
         "precision (PNEUMONIA)    1.000 [0.025, 1.000]*   0.667 [0.003, 1.000]*\n"
         "f1 (PNEUMONIA)           1.000 [0.049, 1.000]*   0.800 [0.006, 1.000]*\n"
         "balanced_accuracy        1.000 [0.025, 1.000]*   0.750 [0.013, 1.000]*\n"
+        "mcc                      1.000 [-0.684, 1.000]*  0.577 [-0.855, 1.000]*\n"
         "loss                     0.400 [-]               0.400 [-]\n"
         "brier                    0.125 [-]               0.125 [-]\n"
-        "* exact (Clopper-Pearson; AUROC: Newcombe) with groups as the unit: the bootstrap of few groups, or "
-        "of groups that agree, is too narrow\n"
+        f"{exact_note(numbers)}\n"
         "threshold 0.65 for PNEUMONIA: Youden's J on the val split\n"
         "For research only: this model and its predictions are not a medical device and not for clinical use."
     )
@@ -313,67 +212,11 @@ def test_text():
     assert report.interval_text(estimate) == "0.912 [0.889, 0.934]"  # of a report of before
 
 
-def summarised(predictions, threshold=0.4, **changes):
-    """The numbers without a picture, which takes seconds, and what a page says of them."""
-    told = {"threshold_source": "Youden's J on the val split", "facts": {}, **changes}
-    numbers = report.summarise(split="test", predictions=predictions, threshold=threshold, **told)
-    return numbers, " ".join("".join(Page(render_page(numbers, {})).text).split())
-
-
-def of_covid(**changes):
-    """Predictions whose finding is the first class, and a threshold."""
-    drawn_so = drawn(names=("COVID", "NORMAL"), records=120)
-    return replace(drawn_so, positive=0, **changes)
-
-
-def test_the_positive_class_is_named_wherever_sensitivity_stands():
-    numbers, said = summarised(of_covid())
-    assert numbers["positive"] == "COVID"
-    labels, called = of_covid().labels, decide(of_covid(), 0.4)
-    found = numbers["decisions"]["chosen"]["estimates"]
-    assert found["sensitivity"]["value"] == pytest.approx((called[labels == 0] == 0).mean())
-    assert found["specificity"]["value"] == pytest.approx((called[labels == 1] == 1).mean())
-    text = report.render_text(numbers)
-    for part in ("\nsensitivity (COVID)  ", "\nspecificity (NORMAL)  ", "\nthreshold 0.4 for COVID: "):
-        assert part in text
-    assert said.count("Sensitivity (COVID)") == said.count("Specificity (NORMAL)") == 2  # card and row
-    for part in (
-        "share of the records of COVID that are found",
-        "share of the records of NORMAL that are left alone",
-        "A record is called COVID where its probability is at least the threshold: 0.4",
-    ):
-        assert part in said
-    drawn_axes = [
-        label
-        for figure in (figures.roc(of_covid(), {}), figures.precision_recall(of_covid(), {}))
-        for axes in figure.axes
-        for label in (axes.get_xlabel(), axes.get_ylabel())
-    ]
-    assert drawn_axes == [
-        "1 - specificity (share of NORMAL called COVID)",
-        "Sensitivity (share of COVID found)",
-        "Recall (sensitivity) of COVID",
-        "Precision of COVID",
-    ]
-
-
-def test_the_marks_of_the_thresholds_lie_where_the_positive_class_has_them():
-    labels, called = of_covid().labels, decide(of_covid(), 0.4)
-    sensitivity, alarms = (called[labels == 0] == 0).mean(), (called[labels == 1] == 0).mean()
-    precision = (labels[called == 0] == 0).mean()
-    for figure, x, y in (
-        (figures.roc(of_covid(), {"at": 0.4}), alarms, sensitivity),
-        (figures.precision_recall(of_covid(), {"at": 0.4}), sensitivity, precision),
-    ):
-        (mark,) = (line for line in figure.axes[0].get_lines() if line.get_label() == "at")
-        assert (mark.get_xdata()[0], mark.get_ydata()[0]) == pytest.approx((x, y))
-
-
 def test_few_groups_of_a_class_are_told_beside_headline_and_threshold():
     predictions = drawn(records=40)
     groups = tuple(f"{label}/{i % 9 if label else i}" for i, label in enumerate(predictions.labels))
     predictions = replace(predictions, groups=groups)
-    numbers, said = summarised(predictions, threshold_groups=(40, 3), notes=("Look.",))
+    numbers, said = summarised(predictions, threshold_groups=(40, 3), warnings=("Look.",))
     note, headline = numbers["warnings"]
     (threshold,) = numbers["threshold_warnings"]
     assert note == "Look."
@@ -384,7 +227,7 @@ def test_few_groups_of_a_class_are_told_beside_headline_and_threshold():
     assert text[-3].startswith("threshold 0.4 for PNEUMONIA")
     assert text[-2] == f"warning: {threshold}"
     # Beside the cards, and between the threshold and the table.
-    places = [said.index(part) for part in (headline, "Results", "A record is called", threshold, "Metric")]
+    places = [said.index(part) for part in (headline, "Results", "A record is", threshold, "Metric")]
     assert places == sorted(places)
 
 
@@ -404,7 +247,7 @@ def test_enough_groups_need_no_warning():
 
 def test_a_report_of_before_is_still_told():
     numbers, _ = summarised(drawn())
-    for name in ("positive", "warnings", "threshold_warnings"):
+    for name in ("positive", "warnings", "threshold_warnings", "per_class"):
         del numbers[name]
     for decision in numbers["decisions"].values():
         for estimate in decision["estimates"].values():
@@ -414,51 +257,28 @@ def test_a_report_of_before_is_still_told():
     assert "*" not in text
 
 
-@pytest.mark.parametrize(("names", "shown"), [(("A", "B"), ["B"]), (("A", "B", "C"), ["A", "B", "C"])])
-def test_tensorboard_reads_the_summaries_back(tmp_path, names, shown):
-    from tensorboard.backend.event_processing import plugin_event_multiplexer
-    from tensorboard.plugins.pr_curve import metadata
-    from tensorboard.util import tensor_util
+def test_the_note_of_an_older_report_is_a_warning(tmp_path, written):
+    numbers = report.read_report(written)
+    numbers["facts"]["note"] = "The figures are optimistic."
+    warnings = numbers["warnings"]
+    (tmp_path / "report.json").write_text(json.dumps(numbers))
+    read = report.read_report(tmp_path)
+    assert read["warnings"] == ["The figures are optimistic.", *warnings]
+    assert "note" not in read["facts"]
+    assert "warning: The figures are optimistic." in report.render_text(read)
+    (tmp_path / "report.json").write_text("[]")
+    with pytest.raises(InputError, match=r"cannot read .*report\.json"):
+        report.read_report(tmp_path)
 
-    predictions = drawn(names=names)
-    predictions.probabilities[:20] = [0.5, *[0.5 / (len(names) - 1)] * (len(names) - 1)]  # At a threshold.
-    threshold = 0.4 if len(names) == 2 else None
-    report.write_summaries(
-        tmp_path / "run", split="test", predictions=predictions, threshold=threshold, step=70
-    )
-    read = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
 
-    def content(tag):
-        (event,) = read.Tensors("run", tag)
-        assert event.step == 70
-        return tensor_util.make_ndarray(event.tensor_proto)
-
-    scalars = read.PluginRunToTagToContent("scalars")["run"]
-    values = point_values(predictions, threshold)
-    assert {tag: float(content(tag)) for tag in scalars} == pytest.approx(
-        {f"test/report/{name}": value for name, value in values.items()}, abs=1e-6
-    )
-    images = read.PluginRunToTagToContent("images")["run"]
-    assert set(images) == {f"test/report/{name[:-4]}" for name in PICTURES - {"training_curves.png"}}
-    assert all(content(tag)[2].startswith(b"\x89PNG") for tag in images)
-    curves = read.PluginRunToTagToContent(metadata.PLUGIN_NAME)["run"]
-    assert set(curves) == {f"test/{name}/pr_curves" for name in shown}
-    for name in shown:
-        index = names.index(name)
-        truth, scores = predictions.labels == index, predictions.probabilities[:, index]
-        table = content(f"test/{name}/pr_curves")
-        assert table.shape == (6, 201)
-        for column, at in ((0, 0.0), (50, 0.25), (100, 0.5), (137, 0.685), (200, 1.0)):
-            called = scores >= at
-            found, alarms = (called & truth).sum(), (called & ~truth).sum()
-            expected = [found, alarms, (~called & ~truth).sum(), (~called & truth).sum()]
-            rates = [found / max(called.sum(), 1), found / truth.sum()]
-            np.testing.assert_allclose(table[:, column], [*expected, *rates], rtol=1e-6)
-        parsed = metadata.parse_plugin_metadata(curves[f"test/{name}/pr_curves"])
-        assert parsed.num_thresholds == 201
-    described = read.SummaryMetadata("run", "test/report/sensitivity").summary_description
-    of = shown[0] if len(shown) == 1 else "the class"
-    assert described == f"share of the records of {of} that are found"
+def test_of_many_classes_the_text_has_the_weakest():
+    names = tuple(f"class {k:02}" for k in range(12))
+    numbers, _ = summarised(drawn(names=names, records=200), None)
+    lines = report.render_text(numbers).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("the 5 classes of 12"))
+    told = [line[:8] for line in lines[start + 2 : start + 7]]
+    f1 = {row["name"]: row["estimates"]["f1"]["value"] for row in numbers["per_class"]}
+    assert told == sorted(f1, key=f1.__getitem__)[:5]
 
 
 def test_the_modules_import_without_their_heavy_friends(run_python):
@@ -468,55 +288,6 @@ def test_the_modules_import_without_their_heavy_friends(run_python):
     )
     done = run_python("-c", code)
     assert done.stdout.strip() == "[]"
-
-
-def texts_of(figure):
-    """What a figure says, with the file of each text's font."""
-    texts = figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_visible())
-    return {text.get_text(): text.get_fontproperties().get_file() for text in texts}
-
-
-def test_a_class_that_no_font_has_is_numbered_in_the_pictures_and_named_in_the_page(tmp_path, no_fonts):
-    names = ("正常", "肺炎", "B")
-    predictions = drawn(names=names)
-    said = texts_of(figures.confusion_matrices(names, {"all": np.eye(3, dtype=int)}))
-    assert {"class 0", "class 1", "B"} <= set(said)
-    assert not set(names[:2]) & set("".join(said))
-    caption = report._mistake_captions(replace(predictions, ids=("肺.png",) * 60), None, 1)[0]
-    first = int(worst_mistakes(predictions, None, 1)[0])
-    assert caption[1] == f"row {first + 2} of predictions.csv"
-    page = Page(write(tmp_path, predictions, None).read_text(encoding="utf-8"))
-    assert "In the pictures class 0 is 正常, class 1 is 肺炎." in page.text
-
-
-def test_a_class_that_an_installed_font_has_is_drawn_in_it(installed):
-    font = installed("正常肺炎: AUROC.0123456789abcdefghijklmnopqrstuvwxyzPS", "Some Sans")
-    names = ("正常", "肺炎", "B")
-    said = texts_of(figures.confusion_matrices(names, {"all": np.eye(3, dtype=int)}))
-    assert [said[name] for name in names] == [str(font), str(font), None]
-    said = texts_of(figures.roc(drawn(names=names), {}))
-    assert {file for text, file in said.items() if set(text) & set("正常肺炎")} == {str(font)}
-    said = texts_of(figures.reliability(drawn(names=names[:2]), {}))
-    assert {said["正常"], said["Share that is 肺炎"], said["Predicted probability of 肺炎"]} == {str(font)}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert figures.png(figures.reliability(drawn(names=names[:2]), {}), dpi=20)
-
-
-def test_long_names_go_on_in_the_next_line_and_stay_apart():
-    start = "chest_xray_adult_frontal_view_with_pneumonia_"
-    names = (f"{start}bacterial", f"{start}viral")
-    figure = figures.confusion_matrices(names, {"all": np.eye(2, dtype=int)})
-    figure.draw_without_rendering()
-    labels = [label for axes in figure.axes for label in axes.get_xticklabels()]
-    assert [label.get_text().replace("\n", "") for label in labels] == list(names)
-    left, right = (label.get_window_extent() for label in labels)
-    assert left.x1 <= right.x0
-    wide = figures.roc(drawn(names=tuple(f"{start}{i}" for i in range(8))), {})
-    wide.draw_without_rendering()
-    legend = wide.axes[0].get_legend().get_window_extent()
-    assert legend.x0 >= wide.axes[0].get_window_extent().x1  # it covers no curve
-    assert legend.x1 <= wide.bbox.x1
 
 
 @pytest.mark.parametrize(

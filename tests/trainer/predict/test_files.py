@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from tfrecords.errors import InputError
-from trainer.predict.files import LeftOut, PassedOver, Prediction, predict_files, predict_listed
-from trainer.predict.listing import Found
+from trainer.predict.files import LeftOut, Prediction, Skipped, predict_files, predict_listed
+from trainer.predict.listing import ListedFile
 from trainer.run import Run
 
 pytestmark = pytest.mark.slow
@@ -135,10 +135,10 @@ def test_what_stands_beside_images_in_a_folder_is_passed_over(run, image_folder,
     os.mkfifo(tmp_path / "pipe.png")  # which nobody writes: opening it would wait for ever
     found = [(type(one), one.file.name) for one in predict_files(run, [tmp_path])]
     assert sorted(found, key=lambda one: one[1]) == [
-        (PassedOver, "README"),
-        (PassedOver, "a.json"),
+        (Skipped, "README"),
+        (Skipped, "a.json"),
         (Prediction, "a.png"),
-        (PassedOver, "classes.txt"),
+        (Skipped, "classes.txt"),
         (LeftOut, "pointer.jpeg"),
         (LeftOut, "scan"),
     ]
@@ -152,7 +152,7 @@ def test_many_that_are_left_out_do_not_wait_for_a_full_batch(run, image_folder, 
     def each():
         for path in [whole, *[gone] * 7]:
             looked_at.append(path)
-            yield Found(str(path), True)
+            yield ListedFile(str(path), True)
 
     class Files(list):
         __iter__ = lambda _: each()  # noqa: E731

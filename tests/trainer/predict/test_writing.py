@@ -8,7 +8,7 @@ import pytest
 
 from tfrecords.errors import EndedEarly, InputError
 from trainer.predict.files import LeftOut, Prediction
-from trainer.predict.writing import header, row, write_answers
+from trainer.predict.writing import header, row, write_predictions
 from trainer.run import Run
 
 
@@ -52,7 +52,7 @@ def test_the_table_has_full_precision_and_any_name():
 def test_one_bad_image_does_not_end_the_others(run, folder, tmp_path, capsys):
     table = tmp_path / "out.csv"
     with pytest.raises(EndedEarly) as ended:
-        write_answers(run, [folder], str(table))
+        write_predictions(run, [folder], str(table))
     assert ended.value.code == 3
     assert "1 of 3 files were left out" in str(ended.value)
     with table.open() as file:
@@ -71,7 +71,7 @@ def test_one_bad_image_does_not_end_the_others(run, folder, tmp_path, capsys):
     assert lines[-1] == f"3 rows: {table}"
     left_out, passed = err.splitlines()
     assert left_out == f"left out: {folder}/b.jpeg: {rows[1]['error']}"
-    assert passed == "passed over, for they are no images: 2 (.csv 1, .txt 1)"
+    assert passed == "skipped, because they are no images: 2 (.csv 1, .txt 1)"
 
 
 @pytest.mark.slow
@@ -79,11 +79,11 @@ def test_where_nothing_can_be_predicted_the_table_stays(run, folder, tmp_path, c
     table = tmp_path / "out.csv"
     table.write_text("old")
     with pytest.raises(InputError, match=r"1 left out"):
-        write_answers(run, [folder / "b.jpeg"], str(table))
+        write_predictions(run, [folder / "b.jpeg"], str(table))
     for name in ("a.jpeg", "b.jpeg", "c.jpeg"):
         (folder / name).unlink()
     with pytest.raises(InputError, match=r"2 \(\.csv 1, \.txt 1\)"):
-        write_answers(run, [folder], str(table))
+        write_predictions(run, [folder], str(table))
     assert table.read_text() == "old"
     assert capsys.readouterr().err.count("left out: ") == 1
 
@@ -110,7 +110,7 @@ def test_rows_go_into_a_pipe_one_by_one(run, image_folder):
 
     kept, sys.stdout = sys.stdout, Printed()
     try:
-        write_answers(run, files, f"/dev/fd/{write}")
+        write_predictions(run, files, f"/dev/fd/{write}")
     finally:
         sys.stdout = kept
         os.close(write)
@@ -121,7 +121,7 @@ def test_rows_go_into_a_pipe_one_by_one(run, image_folder):
 @pytest.mark.slow
 def test_a_table_that_is_standard_output_is_alone_there(run, image_folder, capfd):
     (file,) = sorted(image_folder.glob("*/*"))[:1]
-    write_answers(run, [file], "-")
+    write_predictions(run, [file], "-")
     out, err = capfd.readouterr()
     head, line = csv.reader(out.splitlines())
     assert (head[:2], line[0]) == (["file", "predicted"], str(file))
@@ -134,12 +134,12 @@ def test_an_image_is_no_place_for_a_table(run, folder):
     """`--csv *.png` without its value names the first image."""
     before = (folder / "a.jpeg").read_bytes()
     with pytest.raises(InputError, match=r"--csv=.*a\.jpeg: an image \(JPEG\)"):
-        write_answers(run, [folder / "c.jpeg"], str(folder / "a.jpeg"))
+        write_predictions(run, [folder / "c.jpeg"], str(folder / "a.jpeg"))
     assert (folder / "a.jpeg").read_bytes() == before
 
 
 @pytest.mark.slow
 def test_a_table_that_cannot_be_written_is_named_before_anything_is_predicted(run, folder, tmp_path, capsys):
     with pytest.raises(InputError, match=r"--csv=.*out\.csv: cannot be written: No such file or directory"):
-        write_answers(run, [folder], str(tmp_path / "none" / "out.csv"))
+        write_predictions(run, [folder], str(tmp_path / "none" / "out.csv"))
     assert capsys.readouterr() == ("", "")

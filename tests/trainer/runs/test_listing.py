@@ -72,7 +72,7 @@ def test_a_terminal_gets_what_it_has_room_for_and_is_told_the_rest(several, caps
     text = listed(capsys, several, sort="accuracy").out
     assert max(map(len, lines_of(text))) <= width
     (head,) = [line for line in text.splitlines() if line.startswith("name ")]
-    left_out = re.search(r"not shown at \d+ columns: ([^;]*)", text)
+    left_out = re.search(r"not shown at \d+ columns: ([^;]*)", " ".join(text.split()))
     hidden = left_out[1].split(", ") if left_out else []
     everything = ["name", "model", "state", "epoch", "val_loss", "threshold", "when"]
     everything += ["auroc", "accuracy", "sensitivity", "specificity"]

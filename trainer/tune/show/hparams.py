@@ -19,15 +19,14 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tfrecords.errors import InputError
 from tfrecords.files import publish
+from trainer.evaluation.metric_table import OF_AN_EPOCH
 from trainer.tune.show.overview import Parameter, Value
 
 # Shown name: subfolder and tag of the curves that a run writes.
 METRICS: Final[Mapping[str, tuple[str, str]]] = {
-    "validation loss": ("validation", "epoch_loss"),
-    "validation accuracy": ("validation", "epoch_accuracy"),
-    "validation auc": ("validation", "epoch_auc"),
-    "train loss": ("train", "epoch_loss"),
-    "train accuracy": ("train", "epoch_accuracy"),
+    f"{phase} {metric.name}": (phase, f"epoch_{metric.name}")
+    for phase in ("validation", "train")
+    for metric in OF_AN_EPOCH
 }
 _EXPERIMENT: Final = "hparams_experiment"  # how the file names end
 _START: Final = "hparams_start"

@@ -71,7 +71,7 @@ class Overview:
         folder: of the search, as it was given.
         facts: of the search, by name, in words.
         oracle: "random", "hyperband" or "bayesian".
-        objective: "val_loss", "val_accuracy" or "val_auc".
+        objective: one of `trainer.tune.options.OBJECTIVES`.
         direction: "min" or "max".
         parameters: that are searched, in the order of the space.
         rows: all trials that were created, by number.
