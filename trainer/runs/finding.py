@@ -47,7 +47,7 @@ class _Walk:
             if _is_run(folder):
                 self.runs.append(folder)
             else:
-                for child in self._children(folder):
+                for child in self.children(folder):
                     self.enter(child)
         return len(self.runs) + len(self.problems) - before
 
@@ -58,7 +58,7 @@ class _Walk:
         self._entered.add(identity)
         return is_new
 
-    def _children(self, folder: Path) -> list[Path]:
+    def children(self, folder: Path) -> list[Path]:
         """Returns the folders in a folder that may hold runs, sorted: of a search trials and final run."""
         try:
             children = sorted(_visible_folders(folder))
@@ -89,7 +89,7 @@ def find_runs(folder: Path, *, trials: bool = False) -> Found:
     if _is_run(folder) or _is_search(folder):
         walk.enter(folder)
     else:
-        for child in walk._children(folder):
+        for child in walk.children(folder):
             if not walk.enter(child):
                 walk.problems.append(f"{child}: holds no run: no folder in it has a {CONFIG_NAME}")
     of_searches = {run for run in walk.runs if _is_trial(run)}
