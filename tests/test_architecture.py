@@ -60,6 +60,7 @@ FOLDERS = {
     "trainer.evaluation": set(),
     "trainer.flags": set(),
     "trainer.predict": {"evaluation"},
+    "trainer.runs": {"evaluation"},
     "trainer.tensorboard": set(),
     "trainer.tune": {"devices", "evaluation", "flags", "tensorboard", "tune.show"},
     "trainer.tune.show": {"evaluation", "tensorboard"},

@@ -1,14 +1,16 @@
 """What both sides of a process border must know is written down once, in docs/architecture.md."""
 
+import os
 import re
 from pathlib import Path
 
-from launch import exits
+from launch import devices, exits
 from launch.slurm.options import Job
 from launch.slurm.script import render
 from tfrecords import command, progress
 from trainer.lock import LOCK_NAME
 from trainer.run import BASELINE_MODEL_NAME, CONFIG_NAME, MODEL_NAME, RESULT_NAME
+from trainer.tune.local import gpus_here
 
 TEXT = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text()
 
@@ -52,3 +54,19 @@ def test_progress(tmp_path, monkeypatch, capsys):
 def test_files_of_a_run():
     for name in (BASELINE_MODEL_NAME, CONFIG_NAME, LOCK_NAME, MODEL_NAME, RESULT_NAME):
         assert f"`{name}`" in TEXT
+
+
+def test_launchers_and_searches_count_gpus_alike(tmp_path, monkeypatch):
+    """Neither may import the other, so each has the few lines that ask the driver."""
+    listing = (
+        "GPU 0: NVIDIA H200 (UUID: GPU-1)\n  MIG 1g.18gb (UUID: MIG-2)\nGPU 1: NVIDIA H200 (UUID: GPU-3)"
+    )
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(f"#!/bin/sh\n[ \"$1\" = -L ] && echo '{listing}'\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert gpus_here() == devices._gpus() == ["0", "1"]
+    smi.unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpus_here() == devices._gpus() == []

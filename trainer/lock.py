@@ -57,9 +57,14 @@ class Holder:
         return cls(socket.gethostname(), _boot(), pid, _started(pid), secrets.token_hex(8))
 
     @property
+    def is_local(self) -> bool:
+        """Whether it is, or was, a process of this machine and of this container."""
+        return self.boot == _boot()
+
+    @property
     def dead(self) -> bool:
         """Whether it was a process of this machine that has ended."""
-        return self.boot == _boot() and _started(self.pid) != self.started
+        return self.is_local and _started(self.pid) != self.started
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"

@@ -304,24 +304,38 @@ class Run:
         Raises:
             InputError: there is none yet, or the run was stopped while it was published.
         """
-        again = f"run the command that started it again, with --run_dir={self.folder}"
         if not self.model.exists():
-            raise InputError(f"{self.model}: does not exist yet, because the run has not ended; {again}")
-        path, sha256 = self.folder / RESULT_NAME, file_sha256(self.model)
-        if not path.exists():
-            return self._result_of_before(sha256)
-        try:
-            values = json.loads(path.read_bytes())
-            values["chosen_on_groups"] = tuple(values.get("chosen_on_groups", ()))
-            result = Result(**values)
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}: is damaged or of another version ({error}); {again}") from None
+            raise InputError(
+                f"{self.model}: does not exist yet, because the run has not ended; {self._again}"
+            )
+        sha256 = file_sha256(self.model)
+        result = self.stored_result() or self._result_of_before(sha256)
         if result.model_sha256 != sha256:
             raise InputError(
                 f"{self.model}: is not the model that {RESULT_NAME} was written for; the run was stopped "
-                f"between the two files, or the model was changed; {again}"
+                f"between the two files, or the model was changed; {self._again}"
             )
         return result
+
+    def stored_result(self) -> Result | None:
+        """Returns what result.json says, without a look at the model; None: there is no such file yet.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        path = self.folder / RESULT_NAME
+        try:
+            values = json.loads(path.read_bytes())
+            values["chosen_on_groups"] = tuple(values.get("chosen_on_groups", ()))
+            return Result(**values)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: is damaged or of another version ({error}); {self._again}") from None
+
+    @property
+    def _again(self) -> str:
+        return f"run the command that started it again, with --run_dir={self.folder}"
 
     def _result_of_before(self, sha256: str) -> Result:
         """Returns the result of a run of an earlier version, which wrote no result.json."""

@@ -1,5 +1,6 @@
 """The command `python -m trainer.baseline`: a classical model beside the networks.
 
-`fitting` is the way from top to bottom. `reading` makes features of the train split, `search` compares the
-candidates of `grids` on it, group by group; the best is fitted on all of it and judged as a network is.
+`fitting` is the main path. `reading` computes the features of the train split, `search` compares the settings
+in `grids` by cross-validation over groups; the best one is fitted to the whole split and evaluated as a
+network is.
 """

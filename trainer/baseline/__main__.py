@@ -1,9 +1,10 @@
-"""Fits a classical model on a converted data set, evaluates it and writes its report, as for a network.
+"""Fits a classical model to a converted data set and reports on it as on a network.
 
     python -m trainer.baseline --data=data/chest_xray --model=pca_svm
 
-Its settings are compared on folds of the train split, by group. The same command again goes on with an
-interrupted search.
+A few settings of the model are compared by cross-validation on the train split, with each group whole in one
+fold. The best setting is fitted to all of the train split. The same command again goes on with an interrupted
+comparison.
 """
 
 from functools import partial
@@ -22,47 +23,69 @@ from trainer.config import BASELINES
 
 _DEFAULT = BaselineOptions(data="", run_dir="")
 
+# Data.
 _DATA = define_path(
     "data",
     None,
-    "Folder made by tfrecords.convert, or its URL. Default: drawn demo data, made once and kept.",
-)
-_CACHE_DIR = define_path("cache_dir", None, "Where fetched data are kept. Default: the user's cache.")
-_CACHE_LIMIT_MB = flags.DEFINE_integer(
-    "cache_limit_mb", 0, "Space for all fetched data sets, MB. Default 0: what the disk has.", lower_bound=0
-)
-_RUN_DIR = define_path(
-    "run_dir", None, "Folder of the run; the same command again goes on with it. Default: runs/DATA-MODEL."
-)
-_MODEL = flags.DEFINE_enum(
-    "model",
-    _DEFAULT.model,
-    BASELINES,
-    "pca_svm: principal components, then a support vector machine. logistic: logistic regression on the "
-    "pixels. random_forest: trees on the pixels.",
-)
-_PIXELS = flags.DEFINE_integer(
-    "pixels",
-    _DEFAULT.pixels,
-    "The model sees grey images whose longer side has so many pixels at most, each the mean of its area. "
-    "Memory grows with the square.",
-)
-_FOLDS = flags.DEFINE_integer(
-    "folds",
-    _DEFAULT.folds,
-    "Parts of the train split for the comparison of settings, at most: a class may have fewer groups.",
+    "Folder of a data set that tfrecords.convert made, or its URL. Default: drawn demo data, which are made "
+    "once and kept.",
 )
 _POSITIVE = flags.DEFINE_string(
     "positive",
     _DEFAULT.positive,
-    "Of two classes the one that is looked for, as of trainer.main.",
+    "With two classes, the class that counts as the finding: sensitivity is that of this class, and the "
+    "threshold is chosen for it. Default: as the data set says, else by the names of the classes.",
 )
-_SEED = flags.DEFINE_integer("seed", _DEFAULT.seed, "Of the folds and of what the model draws.")
+_CACHE_DIR = define_path(
+    "cache_dir",
+    None,
+    "Folder in which data sets fetched from URLs are kept. Default: the user's cache folder.",
+)
+_CACHE_LIMIT_MB = flags.DEFINE_integer(
+    "cache_limit_mb",
+    0,
+    "The space that all fetched data sets together may take, in MB. Default 0: as much as the disk has.",
+    lower_bound=0,
+)
+
+# Model.
+_MODEL = flags.DEFINE_enum(
+    "model",
+    _DEFAULT.model,
+    BASELINES,
+    "The classical model. pca_svm: principal components, then a support vector machine. logistic: logistic "
+    "regression on the pixels. random_forest: decision trees on the pixels.",
+)
+_PIXELS = flags.DEFINE_integer(
+    "pixels",
+    _DEFAULT.pixels,
+    "The longer side, in pixels, of the small grey images that the model sees; larger images are averaged "
+    "down to it, smaller ones stay. Memory grows with the square of this number.",
+)
+_FOLDS = flags.DEFINE_integer(
+    "folds",
+    _DEFAULT.folds,
+    "How many folds of the train split the settings of the model are compared on. There are fewer where a "
+    "class has fewer groups.",
+)
+_SEED = flags.DEFINE_integer(
+    "seed",
+    _DEFAULT.seed,
+    "Seed of the folds and of all random numbers of the model. The same seed gives the same model.",
+)
+
+# Run.
+_RUN_DIR = define_path(
+    "run_dir",
+    None,
+    "Folder of the run. The same command again goes on with an interrupted search in it. Default: "
+    "runs/DATA-MODEL.",
+)
 _JOBS = flags.DEFINE_integer(
     "jobs",
     _DEFAULT.jobs,
-    "Fits at the same time; the result is the same for any number. Default 0: as many as cores and memory "
-    "allow.",
+    "How many models are fitted at the same time. The result is the same for any number. Default 0: as many "
+    "as cores and memory allow.",
 )
 
 

@@ -1,4 +1,4 @@
-"""A baseline from its options to its report, top to bottom."""
+"""The main path of a baseline: from its options to its report."""
 
 import json
 import os
@@ -31,25 +31,25 @@ from trainer.inference import load_predictor
 from trainer.lock import RunLock
 from trainer.run import DataFacts, Result, Run
 
-SEARCH_NAME: Final = "search.json"  # what each setting reached, kept while the search runs
+SEARCH_NAME: Final = "search.json"  # the scores of the settings, kept while the search runs
 
 
 def fit_baseline(options: BaselineOptions, log: Callable[[str], None] = print) -> Evaluation:
-    """Searches, fits and evaluates; a run that is there and finished is not made again.
+    """Compares the settings, fits the best one and evaluates it; a finished run is only shown again.
 
     Raises:
-        InputError: the data or the run directory cannot be used, the memory is not enough, or the extra is
-            missing.
+        InputError: the data or the run directory cannot be used, the memory is not enough, or the extra
+            `baseline` is not installed.
     """
     manifest = Manifest.load(Path(options.data))
     for split in ("train", "val"):
         manifest.split(split)
-    positive_of(options.config, manifest)  # one that is no class is told now, not after the search
-    skops_io()  # hours before it is needed
+    positive_of(options.config, manifest)  # refuses an unknown class now, not after the search
+    skops_io()  # fails now if it is not installed, not when the model is saved
     if there := _finished(options, manifest):
         return _again(there, manifest, log)
     with RunLock(Path(options.run_dir), log) as lock:
-        if there := _finished(options, manifest):  # while the lock was waited for
+        if there := _finished(options, manifest):  # another process may have finished it meanwhile
             return _again(there, manifest, log)
         run = Run(options.config, DataFacts.of(manifest), _facts(options, manifest), baseline=options.own)
         jobs = allowed_jobs(options, manifest, cores=len(os.sched_getaffinity(0)), free=free_memory())
@@ -89,7 +89,7 @@ def fit_baseline(options: BaselineOptions, log: Callable[[str], None] = print) -
 
 
 class _Journal:
-    """The scores of a search, kept in the run directory: the same command goes on with them."""
+    """The scores of the settings, kept in the run directory so that the same command goes on with them."""
 
     def __init__(self, run: Run, options: BaselineOptions) -> None:
         import sklearn
@@ -110,7 +110,7 @@ class _Journal:
                     str(name): [float(one) for one in each] for name, each in there["scores"].items()
                 }
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            pass  # nothing kept, or nothing that can be used: it is searched again
+            pass  # no scores, or none that can be used: all settings are compared again
 
     def keep(self, name: str, aurocs: list[float]) -> None:
         """Adds a setting's scores to the file."""
@@ -121,7 +121,7 @@ class _Journal:
 
 
 def _publish(run: Run, manifest: Manifest, fitted: Fitted, *, check: Callable[[], None]) -> None:
-    """Publishes the model with the threshold that is chosen on validation, as a network's."""
+    """Publishes the model with the threshold that is chosen on validation, as for a network."""
     temporary = run.model.with_name(f".{os.getpid()}.{run.model.name}")
     try:
         fitted.save(temporary)
@@ -129,7 +129,7 @@ def _publish(run: Run, manifest: Manifest, fitted: Fitted, *, check: Callable[[]
         threshold = Threshold.chosen(answers.of(positive_of(run.config, manifest)))
         result = Result(
             model_sha256=file_sha256(temporary),
-            epoch=0,  # it has none
+            epoch=0,  # a baseline has no epochs
             val_loss=point_values(answers, None)["loss"],
             epochs=0,
             waited=0,
@@ -163,7 +163,7 @@ def _finished(options: BaselineOptions, manifest: Manifest) -> Run | None:
         )
     try:
         there.result()
-    except InputError:  # not published, or not wholly: that is what is left to do
+    except InputError:  # not published, or only in part: that is left to do
         return None
     return replace(there, config=options.config)
 
@@ -184,7 +184,7 @@ def _again(run: Run, manifest: Manifest, log: Callable[[str], None]) -> Evaluati
 
 
 def _facts(options: BaselineOptions, manifest: Manifest) -> dict[str, str]:
-    """Returns what a baseline is, in words: printed, and in the report."""
+    """Returns the facts of a baseline, for the terminal and the report."""
     import sklearn
     import skops
 

@@ -1,15 +1,14 @@
-"""The models and the few settings of each that are compared.
+"""The classical models, and the settings of each that are compared.
 
 pca_svm: principal components (randomized, whitened), then a support vector machine with a Gaussian kernel.
-The kernel is approximated by its values at 500 train records (Nystroem), so that the machine is linear in
-them: its time grows with the images, where an exact one's grows with their square or more. Williams and
-Seeger, "Using the Nystroem Method to Speed Up Kernel Machines" (2001).
+The kernel is approximated by its values at 500 train records (Nystroem), and the machine is linear in them.
+So its time grows in proportion to the images; that of an exact one grows with their square or faster.
+Williams and Seeger, "Using the Nystroem Method to Speed Up Kernel Machines" (2001).
 
 logistic: each pixel brought to mean 0 and variance 1, then logistic regression with an L2 penalty.
 
-random_forest: trees on resampled records. The grid is searched with fewer trees than the model has in the
-end: more trees make an average surer, they hardly change which setting is best. Breiman, "Random Forests"
-(2001).
+random_forest: trees on resampled records. The settings are compared with fewer trees than the final model
+has: more trees steady the average but hardly change which setting is best. Breiman, "Random Forests" (2001).
 """
 
 from collections.abc import Mapping
@@ -21,7 +20,8 @@ GRIDS: Final[Mapping[str, tuple[Setting, ...]]] = {
     "pca_svm": tuple(
         {"components": components, "gamma": gamma, "C": c}
         for components in (25, 50, 100)
-        for gamma in (0.5, 1.0)  # over the number of components: the squared distance grows with it
+        # `build` divides it by the number of components, because the squared distance grows with that.
+        for gamma in (0.5, 1.0)
         for c in (0.3, 1.0, 3.0)
     ),
     "logistic": tuple({"C": c} for c in (1e-4, 1e-3, 1e-2, 1e-1)),
@@ -36,14 +36,14 @@ _MOST_ITERATIONS: Final = 2000
 
 
 def build(model: str, setting: Setting, shape: tuple[int, int], seed: int, *, trees: int = TREES) -> Any:
-    """Returns a pipeline of scikit-learn that is not fitted yet.
+    """Returns a scikit-learn pipeline that is not fitted yet.
 
     Args:
         model: one of `GRIDS`.
         setting: one of its grid.
-        shape: (records, features) that it will be fitted on.
-        seed: of what it draws.
-        trees: of a forest.
+        shape: (records, features) of what it will be fitted on.
+        seed: of its random numbers.
+        trees: number of trees of a forest.
     """
     from sklearn.decomposition import PCA
     from sklearn.ensemble import RandomForestClassifier
@@ -61,7 +61,7 @@ def build(model: str, setting: Setting, shape: tuple[int, int], seed: int, *, tr
             random_state=seed,
         )
         return Pipeline([("forest", forest)])
-    # What is fitted on is a copy already, or not needed any more.
+    # The features are a copy already, or not needed any more.
     scaler = StandardScaler(copy=False)
     if model == "logistic":
         return Pipeline(

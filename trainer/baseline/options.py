@@ -1,4 +1,4 @@
-"""What a baseline may be told."""
+"""The options of a baseline."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +17,10 @@ class BaselineOptions:
         run_dir: folder of the run.
         model: one of `trainer.config.BASELINES`.
         pixels: longer side of the grey images that the model sees.
-        folds: of the grid search, at most; fewer where a class has fewer groups.
-        seed: of the folds and of what the model draws.
-        jobs: fits at the same time; 0: as many as cores and memory allow. The result is the same.
+        folds: of the comparison of settings; fewer where a class has fewer groups.
+        seed: of the folds and of the model's random numbers.
+        jobs: how many models are fitted at the same time; 0: as many as cores and memory allow. It changes no
+            result.
         data_url: where the data set came from, if that was a URL.
         positive: of two classes the finding; see `TrainConfig`.
     """
@@ -48,7 +49,7 @@ class BaselineOptions:
 
     @property
     def config(self) -> TrainConfig:
-        """What a baseline's run has in common with a network's."""
+        """The part of the configuration that a baseline shares with a network."""
         return TrainConfig.of(
             data=self.data,
             run_dir=self.run_dir,
@@ -60,5 +61,5 @@ class BaselineOptions:
 
     @property
     def own(self) -> dict[str, Any]:
-        """What only a baseline has, and what its result depends on."""
+        """The options that only a baseline has and that its result depends on."""
         return {"pixels": self.pixels, "folds": self.folds}

@@ -1,4 +1,4 @@
-"""The train split as features, in one array whose size is known and allowed before anything is read."""
+"""The train split as one array of features; whether it fits into memory is checked before it is read."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +16,16 @@ from trainer.baseline.grids import LANDMARKS, TREES
 from trainer.baseline.options import BaselineOptions
 from trainer.classical.features import Features, area_means, feature_shape
 
-_BATCH_BYTES: Final = 2 << 20  # of a batch of images, which becomes several times larger as float32
+_BATCH_BYTES: Final = 2 << 20  # of a batch of uint8 images; as float32 it takes several times as much
 _LARGEST_BATCH: Final = 256
 _ORIGINAL: Final = 0  # of `copy`
 _FIELDS: Final = ("image", "label", "weight", "group", "copy")
-# Of one fit: its copies of the features (that of its folds, and what scaling makes meanwhile), and bytes a
-# record beside them (a kernel value as float32, as float64, and as liblinear's 16 bytes; a node of a tree).
+# The memory of one fit: how many copies of the features it holds (that of its folds, and those that scaling
+# makes), and further bytes for each record (a kernel value as float32, as float64 and as liblinear's 16
+# bytes; a node of a tree).
 _COPIES: Final = {"pca_svm": 3.0, "logistic": 3.0, "random_forest": 1.0}
 _BYTES_A_RECORD: Final = {"pca_svm": 32 * LANDMARKS, "logistic": 1 << 10, "random_forest": 64 * TREES}
-_BASE: Final = 192 << 20  # batches on their way and libraries that are loaded late: 150 MB were measured
+_BASE: Final = 192 << 20  # batches in flight and libraries that are imported late; measured: 150 MB
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class TrainSplit:
     Attributes:
         features: float32 [N, P].
         labels: int64 [N].
-        groups: int64 [N], numbers that records of a group share.
+        groups: int64 [N], the number of each record's group.
     """
 
     features: Features
@@ -43,7 +44,7 @@ class TrainSplit:
 
 
 def memory_needed(options: BaselineOptions, manifest: Manifest, jobs: int) -> int:
-    """Returns the bytes that a search takes with so many fits at the same time, at most."""
+    """Returns the most bytes that a search takes with so many fits at the same time."""
     images = manifest.split("train").images
     held = 4 * images * int(np.prod(feature_shape(manifest.image_shape, options.pixels)))
     fit = held * _COPIES[options.model] + images * _BYTES_A_RECORD[options.model]
@@ -54,10 +55,10 @@ def allowed_jobs(options: BaselineOptions, manifest: Manifest, *, cores: int, fr
     """Returns how many fits may run at the same time.
 
     Args:
-        options: of the baseline; its `jobs`, if given, are taken as they are.
+        options: of the baseline; a number of `jobs` that is given is not changed.
         manifest: of the data.
         cores: that this process may use.
-        free: bytes that it may take.
+        free: bytes of memory that it may take.
 
     Raises:
         InputError: the memory is not enough.
@@ -81,10 +82,10 @@ def allowed_jobs(options: BaselineOptions, manifest: Manifest, *, cores: int, fr
 
 
 def read_train(directory: Path, manifest: Manifest, pixels: int) -> TrainSplit:
-    """Reads the originals of the train split, batch by batch; copies made by a conversion are left out.
+    """Reads the originals of the train split batch by batch; augmented copies are left out.
 
-    A copy would only repeat its original to a model that is fitted on all records at once, at the price of
-    memory, and the networks' `--copies` is about what an epoch shows.
+    A model that is fitted to all records at once gains little from copies, and they take memory. (`--copies`
+    of a network says what an epoch shows.)
 
     Raises:
         InputError: a shard is missing, cut or damaged.
@@ -99,7 +100,7 @@ def read_train(directory: Path, manifest: Manifest, pixels: int) -> TrainSplit:
     batch = max(1, min(_LARGEST_BATCH, _BATCH_BYTES // int(np.prod(manifest.image_shape))))
     stream = PipelineOptions(global_batch_size=batch, cache="stream")
     at = 0
-    # One thread of BLAS, as where the model is asked later; several would wait for each other for each image.
+    # One thread of BLAS, as in prediction: several would wait for each other at each small image.
     with named_damage(directory, manifest, "train"), threadpool_limits(1):
         dataset = make_dataset(directory, manifest, "train", stream, training=False, fields=_FIELDS)
         for batch in dataset.as_numpy_iterator():
@@ -113,7 +114,7 @@ def read_train(directory: Path, manifest: Manifest, pixels: int) -> TrainSplit:
             at = end
     if at != count:
         raise InputError(
-            f"{directory}: the train split has not the {count:,} originals that the manifest tells; convert "
-            f"again with --overwrite"
+            f"{directory}: the train split does not have the {count:,} originals that the manifest names; "
+            f"convert again with --overwrite"
         )
     return TrainSplit(features, labels, groups)

@@ -1,4 +1,4 @@
-"""The grid search: every candidate on the same folds of the train split, each group whole in one fold."""
+"""The grid search: all settings on the same folds of the train split, with each group whole in one fold."""
 
 import time
 import warnings
@@ -26,28 +26,28 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Best:
-    """What a search found: a setting, and its AUROC on each fold."""
+    """A setting and its AUROC on each fold."""
 
     setting: Setting
     aurocs: tuple[float, ...]
 
     @property
     def auroc(self) -> float:
-        """The mean over the folds, which the settings are compared by."""
+        """The mean over the folds, by which settings are compared."""
         return float(np.mean(self.aurocs))
 
 
 def group_folds(labels: Ints, groups: Ints, *, most: int, seed: int, class_names: Sequence[str]) -> Folds:
-    """Returns (records to fit on, records held out) of each fold, int64 each: no group is in both.
+    """Returns for each fold the records to fit on and the records held out, int64 each; no group is in both.
 
-    Classes are in proportion as far as whole groups allow. There are fewer folds than `most` where else a
-    class would be missing from one.
+    Each fold has the classes in proportion, as far as whole groups allow. There are fewer folds than `most`
+    if a class would otherwise be missing from one.
 
     Args:
         labels: int64 [N].
         groups: int64 [N].
-        most: folds, 2 or more.
-        seed: of the deal.
+        most: the most folds, 2 or more.
+        seed: of the division into folds.
         class_names: by label.
 
     Raises:
@@ -73,7 +73,7 @@ def group_folds(labels: Ints, groups: Ints, *, most: int, seed: int, class_names
 
 
 def auroc(labels: Ints, found: Floats) -> float:
-    """Returns the AUROC of two classes, the mean of one class against the rest of more.
+    """Returns the AUROC; of more than two classes the mean of each class against the rest.
 
     Args:
         labels: int64 [N].
@@ -96,17 +96,17 @@ def search(
     keep: Callable[[str, list[float]], None],
     log: Callable[[str], None],
 ) -> Best:
-    """Compares the settings of a model's grid; of equally good ones the first is taken.
+    """Compares the settings of a model's grid and returns the best; of equally good ones the first.
 
     Args:
         train: the train split.
         folds: of it.
         model: one of `GRIDS`.
-        seed: of what the model draws.
-        jobs: fits at the same time; they change no result.
-        known: scores of settings that an earlier start kept.
+        seed: of the model's random numbers.
+        jobs: how many models are fitted at the same time; it changes no result.
+        known: scores that an earlier start of the same search kept, by setting.
         keep: called with each setting and its scores on the folds.
-        log: told each setting's score.
+        log: called with a line for each setting.
     """
     grid = GRIDS[model]
     with _workers(jobs) as start:
@@ -138,12 +138,12 @@ def search(
 def fit(
     train: TrainSplit, folds: Folds, model: str, setting: Setting, *, seed: int, jobs: int
 ) -> tuple[Any, Any]:
-    """Returns what is fitted on the whole train split, and its calibration or None; see `Fitted`.
+    """Returns a model fitted to the whole train split, and its calibration or None; see `Fitted`.
 
-    A support vector machine's distances become probabilities by logistic regression (Platt, "Probabilistic
-    Outputs for Support Vector Machines", 1999) on what the folds' machines said of the records that they
-    had not seen, group by group. The penalty of that regression stands for Platt's smoothed targets.
-    The features may be overwritten.
+    A logistic regression turns the distances of a support vector machine into probabilities (Platt,
+    "Probabilistic Outputs for Support Vector Machines", 1999). It is fitted to the distances of the held-out
+    records of each fold, which their machine has not seen. The penalty of that regression stands for Platt's
+    smoothed targets. The features may be overwritten.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -155,12 +155,12 @@ def fit(
             found = np.concatenate([future.result()[0] for future in futures])
             truth = train.labels[np.concatenate([out for _, out in folds])]
             calibration = LogisticRegression(C=1.0).fit(found, truth)
-        if model == "random_forest":  # each tree has its own seed, so that they may grow side by side
+        if model == "random_forest":  # each tree has its own seed, so trees can be fitted in parallel
             pipeline.set_params(forest__n_jobs=jobs)
         start(pipeline.fit, train.features, train.labels).result()
     if model == "random_forest":
         return Forest.of(pipeline["forest"]), calibration
-    pipeline.set_params(scale__copy=True)  # what it is asked about later is not ours to overwrite
+    pipeline.set_params(scale__copy=True)  # features that are predicted later must not be overwritten
     return pipeline, calibration
 
 
@@ -186,10 +186,11 @@ def _held_out(
 
 @contextmanager
 def _workers(jobs: int) -> Iterator[Callable[..., Future[Any]]]:
-    """Gives a function that starts a call in one of so many threads, which share the features.
+    """Yields a function that starts a call in one of `jobs` threads, which share the features.
 
-    The main thread only waits, so it hears signals at once. BLAS has one thread in each: the sums of more
-    depend on their number. When the block is left by an exception, what still runs is not waited for.
+    The main thread only waits, so it hears signals at once. BLAS uses one thread in each of them, because its
+    sums depend on the number of threads. If the block ends by an exception, calls that still run are
+    abandoned.
     """
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
@@ -201,7 +202,7 @@ def _workers(jobs: int) -> Iterator[Callable[..., Future[Any]]]:
             return pool.submit(call, *arguments)
 
     with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # it is said with the score
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the line of the setting says so
         try:
             yield start
         except BaseException:

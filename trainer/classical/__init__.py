@@ -1,4 +1,4 @@
-"""Classical models: `features` makes few numbers of an image, `saved` keeps a fitted model in a safe file.
+"""Classical models: `features` makes a short row of numbers of an image, `saved` is the model's file.
 
-A `forest` is kept as arrays.
+A random `forest` is stored as plain arrays.
 """

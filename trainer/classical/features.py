@@ -1,4 +1,4 @@
-"""Images as short rows of numbers: grey, and no larger than a given number of pixels a side."""
+"""Features: each image as a short row of grey values, averaged down to a given number of pixels a side."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,17 +7,17 @@ Features = npt.NDArray[np.float32]
 
 
 def feature_shape(image_shape: tuple[int, int, int], pixels: int) -> tuple[int, int]:
-    """Returns (rows, columns) of an image whose longer side is brought down to `pixels`, never up."""
+    """Returns (rows, columns) of an image whose longer side is reduced to `pixels`; smaller images stay."""
     height, width, _ = image_shape
     scale = min(1.0, pixels / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def area_means(images: npt.NDArray[np.uint8], pixels: int) -> Features:
-    """Returns the mean brightness of each area of a grid that is laid over each image.
+    """Returns the mean brightness of each cell of a grid over each image.
 
-    A pixel that lies in two areas counts in each by its part. Colours are averaged. What an image gives
-    does not depend on the images beside it.
+    A pixel that lies in two cells counts in each by the part that lies there. Channels are averaged. The
+    features of an image do not depend on the other images of the batch.
 
     Args:
         images: uint8 [N, H, W, C].
@@ -34,7 +34,7 @@ def area_means(images: npt.NDArray[np.uint8], pixels: int) -> Features:
 
 
 def _shares(size: int, parts: int) -> npt.NDArray[np.float32]:
-    """Returns how much each of `size` pixels adds to the mean of each part; float32 [parts, size]."""
+    """Returns the weight of each of `size` pixels in the mean of each part; float32 [parts, size]."""
     edges = np.arange(parts + 1) * size / parts
     start = np.arange(size)
     overlap = np.minimum(start + 1, edges[1:, None]) - np.maximum(start, edges[:-1, None])

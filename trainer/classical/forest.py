@@ -1,7 +1,7 @@
-"""A grown random forest as plain arrays, which a file can hold safely.
+"""A fitted random forest as plain arrays, which a file can hold safely.
 
-scikit-learn follows the links of a stored tree without looking whether they lead out of it, so that a file
-which somebody has changed could crash the process; NumPy looks.
+scikit-learn follows the child indices of a stored tree without a bounds check, so a manipulated file could
+crash the process. NumPy checks every index.
 """
 
 from collections.abc import Mapping
@@ -13,18 +13,18 @@ import numpy.typing as npt
 
 from trainer.classical.features import Features
 
-_LEAF: Final = -1  # in place of a child
+_LEAF: Final = -1  # instead of a child
 
 
 @dataclass(frozen=True, eq=False)
 class Forest:
-    """All nodes of all trees, one tree behind the other; a child stands behind its parent.
+    """The nodes of all trees, one tree after the other; a child comes after its parent.
 
     Attributes:
         roots: int64 [T], the first node of each tree.
-        left: int64 [M], the node for values up to the threshold; -1: a leaf.
-        right: int64 [M], the node for values above it.
-        feature: int64 [M], whose value is compared.
+        left: int64 [M], the child for values up to the threshold; -1: the node is a leaf.
+        right: int64 [M], the child for values above it; -1 likewise.
+        feature: int64 [M], index of the feature that is compared with the threshold.
         threshold: float64 [M].
         values: float64 [M, K], the share of each class in the node.
     """
@@ -40,11 +40,11 @@ class Forest:
         parents = np.flatnonzero(self.left != _LEAF)
         for children in (self.left[parents], self.right[parents]):
             if (children <= parents).any() or (children >= len(self.left)).any():
-                raise ValueError("a tree with a link that leads out of it or back")
+                raise ValueError("a child of a tree must come after its parent and be one of its nodes")
 
     @classmethod
     def of(cls, fitted: Any) -> Self:
-        """Takes the trees out of a fitted RandomForestClassifier."""
+        """Returns the trees of a fitted RandomForestClassifier."""
         trees = [estimator.tree_ for estimator in fitted.estimators_]
         roots = np.cumsum([0, *(tree.node_count for tree in trees)])[:-1].astype(np.int64)
 
@@ -65,10 +65,10 @@ class Forest:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
-        """Returns the forest that `arrays` gave.
+        """Returns the forest whose `arrays` these are.
 
         Raises:
-            ValueError, TypeError: they are no forest.
+            ValueError, TypeError: the arrays are not those of a forest.
         """
         return cls(**{name: np.asarray(array) for name, array in arrays.items()})
 

@@ -1,4 +1,4 @@
-"""A fitted classical model, and its file: skops, which names what it holds and runs no code when loaded."""
+"""A fitted classical model and its file, in the format of skops, which runs no code when a file is loaded."""
 
 import io
 from dataclasses import dataclass
@@ -13,20 +13,21 @@ from trainer.classical.features import Features, area_means
 from trainer.classical.forest import Forest
 
 SUFFIX: Final = ".skops"
-# Beside what skops trusts by itself (arrays, and estimators of scikit-learn but its trees): nothing.
+# Types that are loaded beside those that skops trusts by itself (arrays, and estimators of scikit-learn other
+# than trees): none.
 TRUSTED: Final[tuple[str, ...]] = ()
-_ONE_THREAD: Final = 1  # of BLAS, whose sums depend on their number
+_ONE_THREAD: Final = 1  # of BLAS, because its sums depend on the number of threads
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A model that was fitted on features.
+    """A fitted model.
 
     Attributes:
-        pipeline: of scikit-learn, or a `Forest`: from features to scores or probabilities.
-        calibration: from its scores to probabilities; None: the pipeline gives probabilities.
-        pixels: see `area_means`.
-        image_shape: (height, width, channels) of the images that it knows.
+        pipeline: a pipeline of scikit-learn or a `Forest`, from features to scores or probabilities.
+        calibration: a classifier from scores to probabilities; None: the pipeline gives probabilities.
+        pixels: of the features; see `area_means`.
+        image_shape: (height, width, channels) of the images that it takes.
         classes: number of classes, K.
     """
 
@@ -47,7 +48,7 @@ class Fitted:
         """Writes the model.
 
         Raises:
-            InputError: the extra is missing.
+            InputError: the extra `baseline` is not installed.
             OSError: the file cannot be written.
         """
         skops = skops_io()
@@ -70,7 +71,8 @@ class Fitted:
         """Reads what `save` wrote.
 
         Raises:
-            InputError: no such file, no model, or one with a type that is not trusted; the extra is missing.
+            InputError: there is no such file, or it holds no model or a type that is not trusted; or the
+                extra `baseline` is not installed.
         """
         skops = skops_io()
         from skops.io.exceptions import UntrustedTypesFoundException
@@ -90,20 +92,25 @@ class Fitted:
                 int(values["classes"]),
             )
         except FileNotFoundError:
-            raise InputError(f"{path}: not there yet; the command that started the run goes on") from None
+            raise InputError(
+                f"{path}: not there yet; the command that started the run goes on with it"
+            ) from None
         except UntrustedTypesFoundException as error:
             found = str(error).splitlines()[0]
-            raise InputError(f"{path}: {found} No model of this project has these: fit it again") from None
-        except Exception as error:  # zlib's, zipfile's, NumPy's: whatever a changed byte hits
+            raise InputError(
+                f"{path}: {found} No model of this project has these types; fit it again"
+            ) from None
+        except Exception as error:  # of zlib, zipfile or NumPy: whatever a changed byte leads to
             raise InputError(f"{path}: cannot be loaded: {error!r}; fit it again") from None
 
 
 class SavedModel:
-    """Class probabilities of a classical model's file, as `trainer.inference.Predictor` gives a network's.
+    """A classical model that was loaded from its file; it is used as `trainer.inference.Predictor` is.
 
     Args:
         path: of the file.
-        batch_size: rows of each computation, whatever is asked for: so a row's result is the same.
+        batch_size: rows of each computation. It is the same for any number of images, so that the result of
+            an image is the same, too.
 
     Raises:
         InputError: as `Fitted.load`.
@@ -125,7 +132,7 @@ class SavedModel:
 
 
 def scores(pipeline: Any, features: Features) -> npt.NDArray[np.float64]:
-    """Returns one number a class, float64 [N, K]: probabilities, or distances from a boundary."""
+    """Returns one number for each class, float64 [N, K]: probabilities, or distances from a boundary."""
     if hasattr(pipeline, "predict_proba"):
         return np.asarray(pipeline.predict_proba(features), np.float64)
     found = np.asarray(pipeline.decision_function(features), np.float64)
@@ -136,7 +143,7 @@ def skops_io() -> Any:
     """Returns skops.io.
 
     Raises:
-        InputError: the extra is missing.
+        InputError: the extra `baseline` is not installed.
     """
     try:
         import skops.io

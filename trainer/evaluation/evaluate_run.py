@@ -14,6 +14,7 @@ from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 from tfrecords.positive import positive_class, positive_in_words
 from trainer.evaluation.data import DataSet, images_at, predict_split
+from trainer.evaluation.folder import MODEL_FACT, PLAN_FACT
 from trainer.evaluation.predictions import Predictions, Threshold, worst_mistakes
 from trainer.evaluation.report import read_report, render_text, summarise, write_report
 from trainer.evaluation.so_far import best_so_far
@@ -27,8 +28,6 @@ _NOTHING_LEARNED: Final = (
     "The model gives all images the same probabilities: it has learned nothing from them. Train anew with "
     "another --seed, a lower --learning_rate, or --schedule=cosine --warmup_epochs=1"
 )
-_MODEL_FACT: Final = "model file"
-_PLAN_FACT: Final = "data plan"
 POSITIVE_FACT: Final = "positive"
 
 
@@ -159,7 +158,7 @@ def _place(run: Run, manifest: Manifest, end: str) -> Path:
         return run.report(end)
     name = re.sub(r"[^\w.-]", "_", f"{manifest.name}-{end}")
     try:
-        there = read_report(run.report(name))["facts"].get(_PLAN_FACT)
+        there = read_report(run.report(name))["facts"].get(PLAN_FACT)
     except InputError:
         there = None
     if there not in (None, manifest.plan):  # another data set of this name
@@ -202,8 +201,8 @@ def _facts(
         "run": str(run.folder),
         **_positive_fact(run.data.class_names, positive),
         "evaluated": f"{split} of {there}",
-        _PLAN_FACT: evaluated.manifest.plan,
-        _MODEL_FACT: "none yet" if so_far else f"SHA-256 {result.model_sha256}",
+        PLAN_FACT: evaluated.manifest.plan,
+        MODEL_FACT: "none yet" if so_far else f"SHA-256 {result.model_sha256}",
     }
 
 
@@ -262,11 +261,9 @@ def finished_evaluation(run: Run, split: str, result: Result) -> Evaluation | No
     except InputError:
         return None
     facts = report["facts"]
-    of, evaluated = facts.get(_MODEL_FACT), facts.get("evaluated", "")
+    of, evaluated = facts.get(MODEL_FACT), facts.get("evaluated", "")
     # An older version wrote no plan, and put reports on other data into the same place.
-    own = (
-        f"{split} of {run.data.name}:" in evaluated and facts.get(_PLAN_FACT, run.data.plan) == run.data.plan
-    )
+    own = f"{split} of {run.data.name}:" in evaluated and facts.get(PLAN_FACT, run.data.plan) == run.data.plan
     names = run.data.class_names
     other_class = len(names) == 2 and (report.get("positive") or names[1]) != (result.positive or names[1])
     if not own or other_class or of != f"SHA-256 {result.model_sha256}":

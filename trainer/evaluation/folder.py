@@ -3,9 +3,14 @@
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from tfrecords.errors import InputError
 from tfrecords.files.atomic import publish, publish_folder, temporary_path
+
+# Among a report's facts: what it is of.
+MODEL_FACT: Final = "model file"  # "SHA-256 ..." of the model that was evaluated; "none yet" of one so far
+PLAN_FACT: Final = "data plan"  # fingerprint of the data that it was evaluated on
 
 
 def write_folder(directory: Path, files: Mapping[str, bytes]) -> None:

@@ -1,6 +1,7 @@
-"""A search for hyperparameters: trials are ordinary runs, the journal is the coordinator.
+"""The hyperparameter search: each trial is an ordinary run, and a journal file coordinates the workers.
 
-`space` says what is searched, `search` what a search is, `order` in which order trials are asked for and
-their results are given to the oracle of KerasTuner (`oracles`). `worker` runs `trials` in processes of their
-own (`process`), `local` starts workers; `state` and `show` say what there is.
+`space` is the search space, `search` the search as its folder keeps it. `order` decides when the oracle of
+KerasTuner (`oracles`) is asked for a trial and when it gets a result. A `worker` runs `trials` in processes
+of their own (`process`); `local` starts workers on this machine. `state` reads where a search is, `show`
+presents it.
 """

@@ -2,10 +2,11 @@
 
     python -m trainer.tune --data=data/chest_xray --oracle=bayesian --workers=2
 
-The search is the same for any number of workers, and the same command again goes on with it after any end.
-All flags of trainer.main that are not searched are taken as they are. On a cluster, begin with --workers=0;
-then any number of `python -m trainer.tune --worker --search_dir=DIR` work on it. (data_pipeline.tune is
-another command: it searches for the fastest input, which changes no result.)
+The same flags and seed give the same search for any number of workers, and the same command goes on with a
+search that was interrupted. Flags of trainer.main that are not searched hold for all trials. On a cluster,
+write the search down with --workers=0, then start any number of workers:
+`python -m trainer.tune --worker --search_dir=DIR`. (data_pipeline.tune is another command: it searches for
+the fastest options of the input pipeline, which change no result.)
 """
 
 import importlib.util
@@ -41,90 +42,112 @@ FLAGS = flags.FLAGS
 
 _DEFAULT = SearchOptions()
 
+# What is searched, and where it is kept.
 _SEARCH_DIR = define_path(
     "search_dir",
     None,
-    "Folder of the search; the same command again goes on with it. Default: searches/DATA-MODEL-ORACLE.",
+    "Folder of the search. The same command again goes on with the search that is there. Default: "
+    "searches/DATA-MODEL-ORACLE.",
 )
-_ORACLE = flags.DEFINE_enum(
-    "oracle",
-    _DEFAULT.oracle,
-    ORACLES,
-    "How trials are chosen. random: drawn. hyperband: many short trials are drawn, and the best of each "
-    "round go on for --factor times the epochs. bayesian: the results of the trials that are done are "
-    "modelled by a Gaussian process, and the most promising values are tried next.",
+_SPACE = define_path(
+    "space",
+    NOTEBOOK,
+    "The search space: which hyperparameters are searched, and their ranges. notebook: filters, kernel "
+    "sizes and dense units of the cnn, and the learning rate. A path: a YAML or JSON file that maps flags "
+    "of trainer.main, and model arguments below model_args, to ranges or choices. package.module:function: "
+    "a function that gets keras_tuner.HyperParameters and adds to it. docs/tuning.md has examples.",
 )
 _OBJECTIVE = flags.DEFINE_enum(
     "objective",
     _DEFAULT.objective,
     list(OBJECTIVES),
-    "The metric of validation that the search improves: val_loss is made as low as possible, every other one "
-    "as high as possible. It is taken in the epoch of the lowest validation loss, whose model a run keeps.",
+    "The score by which trials are compared, a metric of validation: val_loss is made as low as possible, "
+    "every other one as high as possible. It is the value in the epoch of the lowest validation loss, "
+    "because the run keeps the model of that epoch.",
 )
-_SPACE = define_path(
-    "space",
-    NOTEBOOK,
-    "What is searched: notebook (filters, kernels, dense units of the cnn, and the learning rate); a YAML or "
-    "JSON file that maps flags of trainer.main, and arguments of models under model_args, to ranges or "
-    "choices; or package.module:function, which gets keras_tuner.HyperParameters. See docs/tuning.md.",
+
+# How trials are chosen, and how many there are.
+_ORACLE = flags.DEFINE_enum(
+    "oracle",
+    _DEFAULT.oracle,
+    ORACLES,
+    "How the values of a trial are chosen. random: they are drawn at random. hyperband: many short trials "
+    "are drawn, and the best ones of each round train on, for --factor times as many epochs. bayesian: a "
+    "Gaussian process models the scores of the finished trials, and the most promising values are tried "
+    "next.",
 )
 _MAX_TRIALS = flags.DEFINE_integer(
     "max_trials",
     _DEFAULT.max_trials,
-    "Trials at most; more, given later, go on with a finished search. 0: 20, or all that hyperband has.",
+    "The most trials that the search runs. A higher number, given later, goes on with a finished search. "
+    "Default 0: 20 trials, or with --oracle=hyperband as many as its brackets have.",
 )
 _EXECUTIONS = flags.DEFINE_integer(
     "executions_per_trial",
     _DEFAULT.executions_per_trial,
-    "Trainings of each trial, each with a seed of its own; the trial's score is their mean.",
+    "How often each trial is trained, each time with another seed. The trial's score is the mean.",
 )
 _FACTOR = flags.DEFINE_integer(
-    "factor", _DEFAULT.factor, "Of hyperband: one trial in so many goes on, for so many times the epochs."
+    "factor",
+    _DEFAULT.factor,
+    "With --oracle=hyperband: one trial in --factor trains on after each round, for --factor times as many "
+    "epochs.",
 )
 _INITIAL_RANDOM = flags.DEFINE_integer(
     "initial_random",
     _DEFAULT.initial_random,
-    "Of bayesian: trials that must be done before results are modelled. 0: a quarter of the trials, at "
-    "least 2, at most three for each parameter.",
-)
-_PARALLEL = flags.DEFINE_integer(
-    "parallel",
-    _DEFAULT.parallel,
-    "Trials that are open at the same time at most. The search depends on it, but not on --workers, which "
-    "may be as many at most.",
-)
-_WORKERS = flags.DEFINE_integer(
-    "workers",
-    None,
-    "Trials that run at the same time on this machine; GPUs and cores are divided among them. 0: write the "
-    "search down and start none, for workers elsewhere. Default: one for each GPU, or for each "
-    "--threads_per_process cores, at most --parallel.",
-    lower_bound=0,
-)
-_WORKER = flags.DEFINE_bool(
-    "worker", False, "Be one worker of the search in --search_dir, on any machine that sees that folder."
+    "With --oracle=bayesian: how many trials must be finished before their scores are modelled; until then "
+    "values are drawn. Default 0: a quarter of --max_trials, at least 2, at most three for each "
+    "hyperparameter.",
 )
 _MAX_FAILURES = flags.DEFINE_integer(
     "max_failures",
     None,
-    "Trials that may fail; one more ends the search. Default: a tenth of the trials, at least 3.",
+    "How many trials may fail; one more ends the search. Default: a tenth of --max_trials, at least 3.",
     lower_bound=0,
 )
+
+# Where trials run.
+_PARALLEL = flags.DEFINE_integer(
+    "parallel",
+    _DEFAULT.parallel,
+    "The most trials that are open (created and not yet finished) at the same time. Another number gives "
+    "another search, because each proposal knows fewer or more results; the number of workers changes "
+    "nothing.",
+)
+_WORKERS = flags.DEFINE_integer(
+    "workers",
+    None,
+    "How many trials run at the same time on this machine, at most --parallel. Its GPUs and cores are "
+    "divided among them. 0: only write the search down, for workers on other machines. Default: one worker "
+    "for each GPU, or, without GPUs, for each --threads_per_process cores.",
+    lower_bound=0,
+)
+_WORKER = flags.DEFINE_bool(
+    "worker",
+    False,
+    "Be one worker of the search in --search_dir, on any machine that sees that folder, until nothing is "
+    "left to do. All other flags but --max_minutes are taken from the search.",
+)
+_LIST = flags.DEFINE_bool("list", False, "Print the search in --search_dir as it is now, and start nothing.")
+
+# What is kept.
 _KEEP_TRIALS = flags.DEFINE_enum(
     "keep_trials",
     _DEFAULT.keep_trials,
     KEEP,
-    "Of which trials model and checkpoints are kept: all, the best so far, or none. Histories, logs and "
-    "curves are always kept, and so is what hyperband may still go on with.",
+    "Which trials keep their model and checkpoints. all: every trial. best: the best trial so far. none: no "
+    "trial. Histories, logs and curves are always kept, and so are checkpoints from which hyperband may "
+    "still train on.",
 )
 _FINAL = flags.DEFINE_enum(
     "final",
     _DEFAULT.final,
     FINALS,
-    "What becomes of the best trial, in SEARCH_DIR/final, and is evaluated once on test. retrain: it is "
-    "trained anew. reload: its best execution is taken as it is. none: nothing.",
+    "How the final model in SEARCH_DIR/final is made from the best trial; it is evaluated once on the test "
+    "split. retrain: the best values are trained anew. reload: the model of the best trial is taken as it "
+    "is. none: no final model is made.",
 )
-_LIST = flags.DEFINE_bool("list", False, "Show the search in --search_dir as it is now, and leave.")
 
 
 def main(_: list[str]) -> None:

@@ -1,7 +1,7 @@
-"""The journal of a search: what was proposed and how it ended, a line an event, on disk before it counts.
+"""The journal of a search: one line for each trial that was proposed and each execution that ended.
 
-Only the holder of the lease appends. A reader may come at any time: a last line that is not whole does not
-count, and the next holder of the lease removes it.
+An event counts once it is on disk. Only the holder of the lease appends; anyone may read at any time. An
+incomplete last line is ignored, and the next holder of the lease removes it.
 """
 
 import json
@@ -19,14 +19,14 @@ from trainer.lock import RunLock
 Event = Mapping[str, Any]
 _NAME: Final = "journal.jsonl"
 _SUM: Final = "crc32"
-_FOR_EVER: Final = float("inf")  # the lease is held for seconds, and a dead holder is noticed
+_FOR_EVER: Final = float("inf")  # a lease is held for seconds only, and a dead holder is noticed
 
 
 class Journal:
     """The journal in a folder of its own.
 
     Args:
-        folder: of the journal; need not be there.
+        folder: of the journal; it need not exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,7 +42,7 @@ class Journal:
 
     @contextmanager
     def lease(self) -> Iterator["Lease"]:
-        """Inside, nobody else appends; waits for whoever does.
+        """Waits until nobody else appends, then gives the right to append inside `with`.
 
         Raises:
             InputError: the folder cannot be written, or a line is damaged.
@@ -70,10 +70,10 @@ class Journal:
 
 
 class Lease:
-    """The right to append, and what the journal holds.
+    """The right to append to the journal.
 
     Attributes:
-        events: all of them; grows with `append`.
+        events: all events of the journal; `append` adds to them.
     """
 
     def __init__(self, path: Path, events: list[Event], size: int, lock: RunLock) -> None:
@@ -81,7 +81,7 @@ class Lease:
         self._path, self._size, self._lock = path, size, lock
 
     def append(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Appends events, each with the time it was appended at; they are on disk when this returns.
+        """Appends events, each with the present time; they are on disk when this returns.
 
         Raises:
             EndedEarly: this process stood still for so long that another took the lease over.
@@ -93,7 +93,7 @@ class Lease:
         new = not self._path.exists()
         try:
             with self._path.open("r+b" if not new else "xb") as file:
-                file.truncate(self._size)  # what a kill has left of a line
+                file.truncate(self._size)  # removes an incomplete line that a kill left
                 file.seek(self._size)
                 file.write(data)
                 sync_open_file(file)

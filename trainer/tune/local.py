@@ -1,4 +1,4 @@
-"""The workers of a search on this machine: a parent starts them, starts them again, and shows the search."""
+"""The workers of a search on this machine: a parent process starts and restarts them and shows the search."""
 
 import os
 import shutil
@@ -19,10 +19,10 @@ from trainer.tune.show.overview import Overview
 from trainer.tune.show.table import Live
 from trainer.tune.state import Looker
 
-PARENT_VARIABLE: Final = "SHARDLIGHT_TUNE_PARENT"  # of a worker that is to stop when its parent ends
+PARENT_VARIABLE: Final = "SHARDLIGHT_TUNE_PARENT"  # process id; the worker stops when this process ends
 _LOOK_SECONDS: Final = 1.0
 _CODES: Final = {signal.SIGTERM: STOPPED, signal.SIGINT: INTERRUPTED}
-_SOON_SECONDS: Final = 5.0  # a worker that is lost so soon is started again only after that
+_SOON_SECONDS: Final = 5.0  # a worker that is killed is restarted no sooner than that after its start
 
 
 @dataclass
@@ -37,23 +37,23 @@ class _Local:
 
     @property
     def lost(self) -> bool:
-        """Whether a signal has ended it that it did not hear."""
+        """Whether it was killed by a signal that it could not handle."""
         return (self.process.poll() or 0) < 0
 
 
 def run_workers(search: Search, count: int, gpus: Sequence[str], max_minutes: float, live: Live) -> Overview:
-    """Runs workers until the search is over and concluded, and returns it.
+    """Runs workers until the search is over and its final model is made; returns the search as it is then.
 
     Args:
-        search: to be worked on.
-        count: of workers.
-        gpus: of this machine, as CUDA_VISIBLE_DEVICES names them; each worker gets its share of them, or
-            shares one, and its share of the cores.
-        max_minutes: after so many they stop, saved; 0: never.
-        live: shows how far it is.
+        search: the search.
+        count: number of workers.
+        gpus: of this machine, as CUDA_VISIBLE_DEVICES names them. They are divided among the workers, or
+            shared where there are fewer; so are the cores.
+        max_minutes: minutes after which the workers save and stop; 0: never.
+        live: shows the search meanwhile.
 
     Raises:
-        EndedEarly: they were stopped; or what was to be done after the search ended early.
+        EndedEarly: the workers were stopped, or the work after the last trial ended early.
         InputError: too many trials have failed.
     """
     looker = Looker(search)
@@ -76,7 +76,7 @@ def run_workers(search: Search, count: int, gpus: Sequence[str], max_minutes: fl
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,  # Ctrl-C of a terminal comes through this parent, once
+                    start_new_session=True,  # this parent forwards Ctrl-C, so that a worker gets it once
                 )
             finally:
                 os.sched_setaffinity(0, cores)
@@ -90,7 +90,7 @@ def run_workers(search: Search, count: int, gpus: Sequence[str], max_minutes: fl
                 if not told and (number := signals.heard()):
                     live.log("stopping: trials are saved")
                     for worker in workers:
-                        worker.process.send_signal(number)  # does nothing to one that has ended
+                        worker.process.send_signal(number)  # a worker that has ended ignores it
                     told = True
                 if time.monotonic() - looked >= _LOOK_SECONDS:
                     live.update(looker.look())
@@ -98,7 +98,7 @@ def run_workers(search: Search, count: int, gpus: Sequence[str], max_minutes: fl
                 for place, worker in enumerate(workers):
                     if worker.lost and not told and time.monotonic() - worker.began >= _SOON_SECONDS:
                         code = worker.process.returncode
-                        live.log(f"worker {worker.number}: ended by signal {-code}; it is started again")
+                        live.log(f"worker {worker.number}: ended by signal {-code}; it is restarted")
                         workers[place] = start(worker.number)
                 time.sleep(0.1)
         finally:
@@ -113,7 +113,7 @@ def run_workers(search: Search, count: int, gpus: Sequence[str], max_minutes: fl
 
 
 def _raise_for(workers: Sequence[_Local]) -> None:
-    """Ends as the first worker did that did not end well."""
+    """Raises what the first worker that did not end well ended with."""
     if number := signals.heard():
         raise EndedEarly(signals.sentence(number), _CODES[number])
     for worker in workers:
@@ -131,14 +131,17 @@ def _raise_for(workers: Sequence[_Local]) -> None:
 
 
 def _share(cores: Sequence[int], number: int, count: int) -> set[int]:
-    """Returns a worker's cores; all where there are fewer than workers."""
+    """Returns a worker's share of the cores; all cores if there are fewer cores than workers."""
     if len(cores) < count:
         return set(cores)
     return set(cores[len(cores) * number // count : len(cores) * (number + 1) // count])
 
 
 def gpus_here() -> list[str]:
-    """Returns the GPUs that may be used, as CUDA_VISIBLE_DEVICES names them."""
+    """Returns the GPUs that may be used, as CUDA_VISIBLE_DEVICES names them.
+
+    launch/devices.py counts them in the same way; `trainer` and `launch` import nothing of each other.
+    """
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return [name for name in given.split(",") if name]
@@ -150,7 +153,7 @@ def gpus_here() -> list[str]:
 
 
 def _devices(number: int, count: int, gpus: Sequence[str]) -> dict[str, str]:
-    """Returns the variables that give a worker its GPUs."""
+    """Returns the environment variables that give a worker its share of the GPUs."""
     if not gpus:
         return {}
     mine = gpus[number::count] if count <= len(gpus) else [gpus[number % len(gpus)]]

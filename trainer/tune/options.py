@@ -1,4 +1,4 @@
-"""What a search may be told."""
+"""The options of a search."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,14 +8,14 @@ from tfrecords.errors import InputError
 from trainer.evaluation.metric_table import OF_AN_EPOCH, PREFIX
 
 ORACLES: Final = ("random", "hyperband", "bayesian")
-OBJECTIVES: Final = {  # with their directions
+OBJECTIVES: Final = {  # which end is better
     PREFIX + metric.name: "max" if metric.better == "high" else "min" for metric in OF_AN_EPOCH
 }
 KEEP: Final = ("all", "best", "none")
 FINALS: Final = ("retrain", "reload", "none")
-MOST_TRIALS: Final = 20  # of random and bayesian, the notebook's
+MOST_TRIALS: Final = 20  # of random and bayesian by default, as in the notebook
 _LEAST_FAILURES: Final = 3
-# What makes it another search.
+# Options that make another search of it if they differ.
 IDENTITY: Final = (
     *("oracle", "objective", "executions_per_trial", "factor"),
     *("initial_random", "parallel", "seed"),
@@ -24,21 +24,22 @@ IDENTITY: Final = (
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """A search, validated when built.
+    """The options of a search, validated when built.
 
     Attributes:
         oracle: one of `ORACLES`.
         objective: one of `OBJECTIVES`.
-        max_trials: 0: 20; of hyperband as many as its brackets have.
-        executions_per_trial: trainings of each trial, with seeds of their own; its score is their mean.
-        factor: of hyperband: a trial in so many goes on, for so many times the epochs.
-        initial_random: of bayesian: trials that must be done before results are modelled; 0: a quarter of
-            `max_trials`, at least 2, at most three for each parameter.
-        parallel: trials that are open at the same time at most; the search depends on it.
-        seed: of the proposals, and of the seeds of the trials.
-        max_failures: of trials, one more ends the search; None: a tenth of the trials, at least 3.
-        keep_trials: of which trials model and checkpoints are kept, one of `KEEP`.
-        final: what becomes of the winner, one of `FINALS`.
+        max_trials: the most trials; 0: 20, or with hyperband as many as its brackets have.
+        executions_per_trial: how often each trial is trained, with different seeds; its score is the mean.
+        factor: of hyperband: one trial in `factor` trains on, for `factor` times as many epochs.
+        initial_random: of bayesian: trials that must be finished before scores are modelled; 0: a quarter of
+            `max_trials`, at least 2, at most three for each hyperparameter.
+        parallel: the most trials that are open at the same time; another number gives another search.
+        seed: of the proposals and of the trials' own seeds.
+        max_failures: how many trials may fail; one more ends the search. None: a tenth of the trials, at
+            least 3.
+        keep_trials: which trials keep their model and checkpoints; one of `KEEP`.
+        final: how the final model is made from the best trial; one of `FINALS`.
     """
 
     oracle: str = "bayesian"
@@ -76,7 +77,8 @@ class SearchOptions:
             raise InputError(f"--seed={self.seed}: must be from 0 to {LARGEST_SEED}")
         if self.initial_random and self.oracle != "bayesian":
             raise InputError(
-                f"--initial_random={self.initial_random}: is for --oracle=bayesian, not {self.oracle}"
+                f"--initial_random={self.initial_random}: only --oracle=bayesian has it, not {self.oracle}; "
+                f"leave it out"
             )
         if self.final == "reload" and self.keep_trials == "none":
             raise InputError(
@@ -91,7 +93,7 @@ class SearchOptions:
 
     @property
     def most_trials(self) -> int:
-        """How many trials there are at most; 0: as many as the oracle has."""
+        """The most trials that there are; 0: as many as the oracle gives."""
         return self.max_trials or (0 if self.oracle == "hyperband" else MOST_TRIALS)
 
     @property
@@ -102,5 +104,5 @@ class SearchOptions:
         return max(_LEAST_FAILURES, self.most_trials // 10)
 
     def initial_points(self, parameters: int) -> int:
-        """Returns how many trials must be done before results are modelled."""
+        """Returns how many trials must be finished before scores are modelled."""
         return self.initial_random or min(3 * parameters, max(2, self.most_trials // 4))

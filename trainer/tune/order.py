@@ -1,8 +1,8 @@
-"""The order of a search, the same for any number and speed of workers.
+"""The order of a search, which is the same for any number and speed of workers.
 
-At most K trials are open (`--parallel`). A trial is asked for as soon as fewer are, and the results are given
-to the oracle in the order of the trials, whatever the order in which they end: so each proposal knows the
-same results. All of it follows from the journal.
+At most `--parallel` trials are open. As soon as there are fewer, the oracle is asked for another one. The
+oracle gets the results in the order of the trials' numbers, not in the order in which they end; so each
+proposal rests on the same results. The journal alone determines all of it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,9 +14,9 @@ from trainer.tune.journal import Event
 from trainer.tune.show.overview import DONE, FAILED, Value
 
 CREATED: Final = "created"  # a trial
-NO_TRIAL: Final = "no trial"  # the oracle had none to give: "idle", or "stopped" for good
+NO_TRIAL: Final = "no trial"  # the oracle gave none: "idle" for now, or "stopped" for good
 ENDED: Final = "ended"  # an execution of a trial
-CONCLUDED: Final = "concluded"  # the search: its winner is trained, its tables are written
+CONCLUDED: Final = "concluded"  # the search: its final model is trained, its tables are written
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class End:
         state: `DONE` or `FAILED`.
         score: value of the objective; None if it failed.
         epochs: trained, those of the trial that it goes on with included.
-        seconds: in which it ran here.
-        message: what went wrong, with the last lines that it printed.
+        seconds: that it took.
+        message: what went wrong, with the last lines that it printed; "" if nothing.
     """
 
     state: str
@@ -39,7 +39,7 @@ class End:
 
     @property
     def event(self) -> dict[str, Any]:
-        """Its part of a journal's event."""
+        """Its fields of an event of the journal."""
         return {
             "state": self.state,
             "score": self.score,
@@ -51,16 +51,16 @@ class End:
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial of a search, as the journal has it.
+    """A trial of a search, as the journal records it.
 
     Attributes:
         number: in the order of creation, from 0, as KerasTuner numbers trials.
-        values: of the parameters that are searched and active, by name.
-        by: "drawn" at random, "modelled" from the results before, or "promoted" by Hyperband.
-        epochs: of its training at most, those of the trial that it goes on with included.
-        goes_on_with: number of the trial whose training it goes on with; None: it begins anew.
-        root: number of the trial at the beginning of that line, its own if it begins anew: the seeds are its.
-        oracle: what the oracle of KerasTuner adds to the values.
+        values: of the hyperparameters that are searched and active, by name.
+        by: "drawn" at random, "modelled" from earlier results, or "promoted" by Hyperband.
+        epochs: the most epochs of its training, including those of the trial that it continues.
+        goes_on_with: number of the trial whose training it continues; None: it begins anew.
+        root: number of the first trial of that chain, whose seeds it uses; its own number if it begins anew.
+        oracle: further values that the oracle of KerasTuner adds.
         created: seconds since the epoch.
         ends: how its executions ended, by number.
     """
@@ -102,7 +102,7 @@ class Next(Enum):
 
 @dataclass(frozen=True)
 class Action:
-    """What is done to the oracle: a trial is created, its end is handed over, or none could be created."""
+    """A step of the oracle: it creates a trial, gets the result of one, or has no trial to give."""
 
     kind: str
     trial: Trial | None = None
@@ -110,14 +110,14 @@ class Action:
 
 @dataclass(frozen=True)
 class Order:
-    """Where a search is.
+    """The state of a search.
 
     Attributes:
         trials: all that were created, by number.
-        actions: on the oracle, up to now.
-        open: numbers of the trials that were created and not handed over, in order.
-        next: what the search needs.
-        concluded: how it was concluded; None: it was not.
+        actions: the steps of the oracle up to now.
+        open: numbers of the trials whose result the oracle has not got yet, in order.
+        next: what the search needs next.
+        concluded: the event of its conclusion; None: it is not concluded.
     """
 
     trials: tuple[Trial, ...]
@@ -130,14 +130,14 @@ class Order:
 def follow(
     events: Iterable[Event], *, parallel: int, executions: int, max_trials: int, max_failures: int
 ) -> Order:
-    """Returns where a search is whose journal has these events.
+    """Returns the state of a search from the events of its journal.
 
     Args:
         events: of the journal, in order.
-        parallel: how many trials are open at most.
-        executions: of a trial.
-        max_trials: of the search; 0: as many as the oracle gives.
-        max_failures: of trials; one more ends the search.
+        parallel: the most trials that may be open.
+        executions: of each trial.
+        max_trials: the most trials of the search; 0: as many as the oracle gives.
+        max_failures: how many trials may fail; one more ends the search.
     """
     trials, asked, concluded = _read(events)
     actions: list[Action] = []
@@ -178,7 +178,7 @@ def follow(
 
 
 def _read(events: Iterable[Event]) -> tuple[list[Trial], list[Event], Mapping[str, Any] | None]:
-    """Returns the trials with their ends, what the oracle answered, in order, and how all was concluded."""
+    """Returns the trials with their ends, the oracle's answers in order, and the event of the conclusion."""
     trials: list[Trial] = []
     asked: list[Event] = []
     concluded: Mapping[str, Any] | None = None

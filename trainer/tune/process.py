@@ -1,7 +1,7 @@
-"""The processes of a search that need TensorFlow, each for one thing, so that its memory goes with it.
+"""The processes of a search that need TensorFlow: each does one thing, and its memory is freed when it ends.
 
-A worker starts them, nobody types them. The worker imports this module too, so what is heavy is imported in
-functions.
+A worker starts them; they are no commands for people. The worker imports this module too, so heavy imports
+stand inside functions.
 """
 
 import ctypes
@@ -29,13 +29,13 @@ from trainer.tune.show.trials_csv import trials_csv
 from trainer.tune.state import Looker
 from trainer.tune.winner import in_words
 
-EXECUTION: Final = "execution"  # trains an execution of a trial, then asks
-ASK: Final = "ask"  # the oracle for trials
-CONCLUDE: Final = "conclude"  # trains the winner, writes tables and the page
+EXECUTION: Final = "execution"  # trains one execution of a trial, then asks the oracle
+ASK: Final = "ask"  # asks the oracle for trials
+CONCLUDE: Final = "conclude"  # makes the final model, writes tables and the page
 CSV_NAME: Final = "trials.csv"
 PAGE_NAME: Final = "search.html"
 FINAL_NAME: Final = "final"
-_FINAL_OF_NAME: Final = "final-of.json"  # which trial the final run is of, and how it was made
+_FINAL_OF_NAME: Final = "final-of.json"  # the trial that the final run is made from, and how
 _SET_PDEATHSIG: Final = 1
 
 
@@ -54,7 +54,7 @@ def _main(arguments: list[str]) -> None:
     what, folder, *rest, parent = arguments
     end_with(int(parent), signal.SIGKILL)
     with quiet_start(), held():  # TensorFlow's threads must not take signals from this one
-        import tensorflow as tf  # noqa: F401  # whose threads start here
+        import tensorflow as tf  # noqa: F401  # its threads start here
     search = _with_data_here(Search.load(Path(folder)))
     if what == EXECUTION:
         _execution(search, int(rest[0]), int(rest[1]), float(rest[2]))
@@ -66,7 +66,7 @@ def _main(arguments: list[str]) -> None:
 
 
 def _with_data_here(search: Search) -> Search:
-    """Returns a search whose data, if they are at a URL, are fetched to this machine."""
+    """Returns the search with its data on this machine: data at a URL are fetched."""
     config = search.config
     if not config.data_url:
         return search
@@ -76,9 +76,9 @@ def _with_data_here(search: Search) -> Search:
 
 
 def end_with(parent: int, number: signal.Signals) -> None:
-    """Lets this process get a signal when its parent ends, however that ends."""
+    """Makes the kernel send this process a signal when its parent ends, in whatever way."""
     ctypes.CDLL(None).prctl(_SET_PDEATHSIG, number)
-    if os.getppid() != parent:  # it was faster
+    if os.getppid() != parent:  # the parent has ended already
         os._exit(1)
 
 
@@ -109,7 +109,7 @@ def ended(number: int, execution: int, end: End) -> dict[str, Any]:
 
 
 def _ask(search: Search) -> None:
-    """Asks for trials, then removes what is not needed any more and writes the table anew."""
+    """Asks for trials, removes models and checkpoints that nobody needs any more, and rewrites the table."""
     from trainer.tune.oracles import ask, still_needed
 
     with search.journal.lease() as lease:
@@ -125,7 +125,7 @@ def write_table(search: Search) -> None:
 
 
 def _conclude(search: Search) -> None:
-    """Makes the final run, and all that shows a finished search."""
+    """Makes the final run, the tables and the page of a finished search."""
     from trainer.tune.oracles import still_needed, write_project
     from trainer.tune.show.page import page
 
@@ -154,7 +154,7 @@ def _conclude(search: Search) -> None:
 
 
 def _make_room(search: Search, best: Trial) -> None:
-    """Puts aside the final run of another winner, or one that was made in another way."""
+    """Renames a final run that was made from another trial, or in another way."""
     path, folder = search.folder / _FINAL_OF_NAME, search.folder / FINAL_NAME
     now = json.dumps({"best": best.number, "final": search.options.final}).encode()
     there = path.read_bytes() if path.exists() else now
@@ -167,7 +167,7 @@ def _make_room(search: Search, best: Trial) -> None:
 
 
 def _final(search: Search, best: Trial, chosen: str) -> str:
-    """Trains the winner anew, or takes the run of its best execution; returns its report as text."""
+    """Trains the best trial anew, or takes the run of its best execution; returns its report as text."""
     from trainer.evaluation.evaluate_run import evaluate_run
     from trainer.finish import headline_split
     from trainer.training import train

@@ -1,4 +1,4 @@
-"""What a search is: written down at its first start, in `search.json`, and kept ever after."""
+"""The search as search.json keeps it: written at the first start, checked at every later one."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from trainer.tune.space import parameters_of
 
 SEARCH_NAME: Final = "search.json"
 _VERSION: Final = 1
-# What a trial may be given otherwise by the machine it runs on; all else of a trial is the search's.
+# What the machine that runs a trial may change of its configuration; all else belongs to the search.
 _OF_A_MACHINE: Final = FREE_TO_CHANGE - {"epochs", "patience", "strategy", "logical_cpus"}
 
 
@@ -29,14 +29,14 @@ class Search:
 
     Attributes:
         folder: of the search.
-        options: what it was told.
-        config: of its trials, where their values say nothing: precision, tier and threads are chosen.
-        data: what its data are.
-        space: the HyperParameters that are searched, by their `get_config`.
-        space_name: as --space has it.
-        initial_points: trials that must be done before results are modelled.
-        brackets: trials in all brackets of hyperband; 0 for the others.
-        keras_tuner: its version, that made the proposals.
+        options: of the search.
+        config: of its trials, for what is not searched; precision, tier and threads are already chosen.
+        data: the facts of its data.
+        space: the HyperParameters that are searched, as `get_config` gives them.
+        space_name: the value of --space.
+        initial_points: trials that must be finished before scores are modelled.
+        brackets: trials in all brackets of hyperband; 0 for other oracles.
+        keras_tuner: the version of KerasTuner that makes the proposals.
     """
 
     folder: Path
@@ -60,7 +60,7 @@ class Search:
         return parameters_of(self.space)
 
     def claim(self, name: str) -> Path:
-        """Folder of the lock of who works on something."""
+        """Folder of the lock that a worker holds while it works on something."""
         return self.folder / "claims" / name
 
     def trial(self, number: int) -> Path:
@@ -68,7 +68,7 @@ class Search:
         return self.folder / "trials" / f"{number:04d}"
 
     def order(self, events: list[Event]) -> Order:
-        """Returns where it is, by the events of its journal.
+        """Returns the state of the search from the events of its journal.
 
         Raises:
             InputError: the journal is of another version.
@@ -88,7 +88,7 @@ class Search:
             ) from None
 
     def save(self) -> None:
-        """Writes it; to be called by the holder of the journal's lease.
+        """Writes search.json; only the holder of the journal's lease may call it.
 
         Raises:
             InputError: it cannot be written.
@@ -146,13 +146,13 @@ class Search:
             ) from None
 
     def continued(self, asked: Self) -> Self:
-        """Returns this search with what `asked` may change of it.
+        """Returns this search with the changes that a later start may make.
 
         Args:
             asked: the search that the flags of this start describe.
 
         Raises:
-            InputError: the flags describe another one.
+            InputError: the flags describe another search.
         """
         mine, theirs = asdict(asked.options), asdict(self.options)
         changed = [
@@ -162,7 +162,7 @@ class Search:
         ]
         there, now = self.config.to_json(), asked.config.to_json()
         for name, chosen in (("precision", "auto"), ("cache", "auto"), ("threads_per_process", 0)):
-            if now[name] == chosen:  # it was chosen at the first start
+            if now[name] == chosen:  # the first start replaced it by a choice
                 now[name] = there[name]
         changed += [
             f"--{name}={there[name]} there, --{name}={now[name]} now"
@@ -188,13 +188,13 @@ class Search:
 
 
 def of_trials(config: TrainConfig) -> TrainConfig:
-    """Returns what all trials have of the configuration that the flags describe."""
+    """Returns the part that all trials share of the configuration that the flags describe."""
     data = str(Path.cwd() / config.data)  # workers may be started in another folder
     return config.changed(data=data, run_dir="", seed=0, max_minutes=0.0, tuned=())
 
 
 def refuse_early(folder: Path, options: SearchOptions, config: TrainConfig, manifest: Manifest) -> None:
-    """Refuses what can be refused without TensorFlow, at once.
+    """Checks all that can be checked without TensorFlow, before anything starts.
 
     Raises:
         InputError: options or data cannot be used, or the folder holds another search, or something else.
@@ -217,7 +217,7 @@ def refuse_early(folder: Path, options: SearchOptions, config: TrainConfig, mani
         )
         return
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if not found <= {"journal", "tensorboard"}:  # what a kill at the first start leaves
+    if not found <= {"journal", "tensorboard"}:  # a kill during the first start leaves these
         raise InputError(
             f"--search_dir={folder}: is not empty and holds no search; choose a new or empty folder"
         )

@@ -1,4 +1,4 @@
-"""What is searched: a file, a name or a function becomes KerasTuner's HyperParameters, checked first."""
+"""The search space: makes KerasTuner's HyperParameters of --space and checks all that it can give."""
 
 import importlib
 import random
@@ -15,12 +15,12 @@ from trainer.models import MODELS
 from trainer.tune.show.overview import Parameter, Value
 from trainer.tune.space_file import ARGS, NOTEBOOK, of_file, read_file
 
-# Fields of a TrainConfig, and flags, that change what a training learns.
+# Fields of a TrainConfig, and flags of the same names, that change what a training learns.
 SEARCHABLE: Final = (
     *("model", "learning_rate", "schedule", "warmup_epochs", "global_batch_size", "class_weights"),
     *("copies", "augment", "precision", "last_batch", "patience", "min_delta"),
 )
-# The search of the notebook: https://keras.io/keras_tuner/, as its last cell has it.
+# The search of the notebook's last cell; see https://keras.io/keras_tuner/.
 _NOTEBOOK_SPACE: Final[Mapping[str, Any]] = {
     "learning_rate": {"type": "float", "min": 1e-4, "max": 1e-2, "log": True},
     "model_args": {
@@ -41,14 +41,14 @@ _FUNCTION: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 def load_space(text: str, config: TrainConfig) -> Any:
-    """Returns the HyperParameters that --space names; each value that it can give is one of the trainer's.
+    """Returns the HyperParameters that --space names, checked by the trainer's own rules.
 
     Args:
         text: "notebook", a YAML or JSON file, or `package.module:function`.
-        config: of the trials, where the space says nothing.
+        config: of the trials, for what is not searched.
 
     Raises:
-        InputError: there is no such space, or the trainer does not take what it gives.
+        InputError: there is no such space, or the trainer does not accept a value that it can give.
     """
     if text == NOTEBOOK:
         hyperparameters = of_file(_NOTEBOOK_SPACE, f"--space={NOTEBOOK}")
@@ -64,7 +64,7 @@ def with_values(config: TrainConfig, values: Mapping[str, Value]) -> TrainConfig
     """Returns the configuration with the values of a trial.
 
     Raises:
-        InputError: the trainer does not take them.
+        InputError: the trainer does not accept them.
     """
     fields = {name: value for name, value in values.items() if not name.startswith(ARGS)}
     args = dict(config.model_args) | {
@@ -74,7 +74,7 @@ def with_values(config: TrainConfig, values: Mapping[str, Value]) -> TrainConfig
 
 
 def parameters_of(space: Mapping[str, Any]) -> tuple[Parameter, ...]:
-    """Returns what is searched, from the `get_config` of HyperParameters; a name once."""
+    """Returns the hyperparameters that are searched, from `get_config`; each name once."""
     found: dict[str, Parameter] = {}
     for entry in space["space"]:
         config, kind = entry["config"], entry["class_name"].lower()
@@ -91,7 +91,7 @@ def parameters_of(space: Mapping[str, Any]) -> tuple[Parameter, ...]:
 
 
 def _of_function(text: str) -> Any:
-    """Lets a user's function fill HyperParameters."""
+    """Calls a user's function with empty HyperParameters, and returns them filled."""
     import keras_tuner
 
     module, _, name = text.partition(":")
@@ -101,7 +101,7 @@ def _of_function(text: str) -> Any:
     try:
         function: Callable[[Any], Any] = getattr(importlib.import_module(module), name)
         function(hyperparameters)
-    except (Exception, SystemExit) as error:  # whatever a user's code raises
+    except (Exception, SystemExit) as error:  # a user's code may raise anything
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise InputError(
             f"--space={text}: {type(error).__name__}: {error} ({last.filename}, line {last.lineno}); must be "
@@ -111,7 +111,7 @@ def _of_function(text: str) -> Any:
 
 
 def _check(hyperparameters: Any, config: TrainConfig, source: str) -> None:
-    """Raises InputError unless the trainer takes all values: the ends of each range, and many draws."""
+    """Raises InputError unless the trainer accepts the ends of each range and many random draws."""
     if not parameters_of(hyperparameters.get_config()):
         raise InputError(f"{source}: nothing is searched; a function calls Int, Float, Choice or Boolean")
     for entry in hyperparameters.space:
@@ -143,13 +143,15 @@ def _check_name(name: str, source: str) -> None:
 
 
 def _check_value(entry: Any, value: Value, config: TrainConfig, source: str) -> None:
-    """Raises InputError unless a value is of the kind that its flag takes."""
+    """Raises InputError unless a value has the type of its flag."""
     if not isinstance(value, str) and not abs(value) <= sys.float_info.max:
         raise InputError(f"{source}: {entry.name}={value!r}: must be a finite number")
-    if entry.name == "model" and value not in MODELS:  # a TrainConfig has those of trainer.baseline too
+    if entry.name == "model" and value not in MODELS:  # a TrainConfig also allows trainer.baseline's
         raise InputError(f"{source}: model={value}: must be one of {', '.join(MODELS)}")
     if entry.name == "precision" and value == "auto":
-        raise InputError(f"{source}: precision=auto: is another one on another machine; name those to try")
+        raise InputError(
+            f"{source}: precision=auto: differs from machine to machine; name the precisions to try"
+        )
     if entry.name.startswith(ARGS):
         return
     default = config.values()[entry.name]
@@ -162,7 +164,7 @@ def _check_value(entry: Any, value: Value, config: TrainConfig, source: str) -> 
 
 
 def _ends(entry: Any) -> list[Any]:
-    """Returns all values of a choice, and the ends of a range."""
+    """Returns all values of a choice, or both ends of a range."""
     config = entry.get_config()
     if "values" in config:
         return list(config["values"])
@@ -172,7 +174,7 @@ def _ends(entry: Any) -> list[Any]:
 
 
 def _drawn(space: Any, draw: random.Random, fixed: Any = None, value: Any = None) -> dict[str, Value]:
-    """Returns values of all parameters that are active; if one is fixed, so are its conditions."""
+    """Returns random values of all active parameters; a fixed one brings the values that activate it."""
     import keras_tuner
 
     wanted = {fixed.name: value} if fixed else {}

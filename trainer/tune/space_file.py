@@ -1,4 +1,4 @@
-"""What is searched, as a YAML or JSON file has it: read, checked entry by entry, made HyperParameters."""
+"""The search space as a YAML or JSON file: read, checked entry by entry, and made into HyperParameters."""
 
 import json
 import math
@@ -14,23 +14,23 @@ from trainer.tune.show.overview import Value
 if TYPE_CHECKING:
     import yaml
 
-NOTEBOOK: Final = "notebook"  # the one space that has a name
-ARGS: Final = "model_args."  # before the name of a model's argument
-_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {  # needed, and allowed besides
+NOTEBOOK: Final = "notebook"  # the only built-in space
+ARGS: Final = "model_args."  # prefix of the name of a model argument
+_KEYS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {  # required keys, and optional ones
     "int": (("min", "max"), ("step", "log", "when")),
     "float": (("min", "max"), ("step", "log", "when")),
     "choice": (("values",), ("when",)),
     "boolean": ((), ("when",)),
 }
 _EXAMPLE: Final = "{type: float, min: 0.0001, max: 0.01, log: true}"
-_ALMOST: Final = 1e-9  # of a step
+_ALMOST: Final = 1e-9  # in steps
 
 
 def read_file(path: Path) -> Mapping[str, Any]:
-    """Returns what a YAML or JSON file has.
+    """Returns the mapping in a YAML or JSON file.
 
     Raises:
-        InputError: it cannot be read, or is no mapping.
+        InputError: the file cannot be read, or holds no mapping.
     """
     try:
         text = path.read_text()
@@ -54,18 +54,18 @@ def read_file(path: Path) -> Mapping[str, Any]:
 
 
 def _loader() -> type["yaml.SafeLoader"]:
-    """Returns YAML as people write it: 1e-4 is a number, and a name that stands twice is refused."""
+    """Returns a YAML loader that reads 1e-4 as a number and refuses a key that occurs twice."""
     import yaml
 
     class Loader(yaml.SafeLoader):
         """A safe loader."""
 
         def compose_mapping_node(self, anchor: Any) -> Any:
-            """Refuses a key that stands twice, where YAML takes the last."""
+            """Refuses a key that occurs twice; YAML itself takes the last."""
             node = super().compose_mapping_node(anchor)
-            keys = [str(key.value) for key, _ in node.value]  # as written: `<<` is not merged yet
+            keys = [str(key.value) for key, _ in node.value]  # as written, before `<<` is merged
             if twice := [key for key in keys if keys.count(key) > 1]:
-                raise yaml.YAMLError(f"{twice[0]} stands twice {node.start_mark}")
+                raise yaml.YAMLError(f"{twice[0]} occurs twice {node.start_mark}")
             return node
 
     Loader.add_implicit_resolver(
@@ -75,19 +75,19 @@ def _loader() -> type["yaml.SafeLoader"]:
 
 
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Makes a JSON object, refusing a name that stands twice."""
+    """Makes a JSON object; refuses a name that occurs twice."""
     names = [name for name, _ in pairs]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"{name} stands twice")
+            raise ValueError(f"{name} occurs twice")
     return dict(pairs)
 
 
 def of_file(values: Mapping[str, Any], source: str) -> Any:
-    """Makes HyperParameters of what a file has.
+    """Returns the HyperParameters that a file describes.
 
     Raises:
-        InputError: an entry is none.
+        InputError: an entry is not valid.
     """
     entries: dict[str, Any] = {}
     for name, entry in values.items():
@@ -98,7 +98,7 @@ def of_file(values: Mapping[str, Any], source: str) -> Any:
         else:
             found = {str(name): entry}
         if twice := sorted(found.keys() & entries):
-            raise InputError(f"{source}: {twice[0]}: stands twice; give it once")
+            raise InputError(f"{source}: {twice[0]}: occurs twice; give it once")
         entries |= found
     for name, entry in entries.items():
         _check_entry(name, entry, source)
@@ -112,7 +112,7 @@ def of_file(values: Mapping[str, Any], source: str) -> Any:
 
 
 def _check_entry(name: str, entry: Any, source: str) -> None:
-    """Raises InputError unless an entry has what its type needs, and nothing else."""
+    """Raises InputError unless an entry has the keys that its type requires, and no unknown ones."""
     where = f"{source}: {name}"
     if not isinstance(entry, Mapping):
         raise InputError(f"{where}={entry!r}: must say what is searched, as {_EXAMPLE}")
@@ -143,7 +143,7 @@ def _check_choices(values: Any, where: str) -> None:
     if len(kinds) > 1:
         raise InputError(f"{where}: values={values!r}: must be of one kind; put words into quotes")
     if len(set(values)) < len(values):
-        raise InputError(f"{where}: values={values!r}: a value stands twice")
+        raise InputError(f"{where}: values={values!r}: a value occurs twice")
 
 
 def _check_range(entry: Mapping[str, Any], kind: str, where: str) -> None:
@@ -168,12 +168,14 @@ def _check_range(entry: Mapping[str, Any], kind: str, where: str) -> None:
 
 
 def _conditions_first(entries: Mapping[str, Any], source: str) -> list[str]:
-    """Returns the names so that each stands after those that its `when` names."""
+    """Returns the names in such an order that each comes after those in its `when`."""
     ordered: list[str] = []
 
     def visit(name: str, below: tuple[str, ...]) -> None:
         if name in below:
-            raise InputError(f"{source}: {' -> '.join((*below, name))}: `when` goes in a circle")
+            raise InputError(
+                f"{source}: {' -> '.join((*below, name))}: their `when` form a circle; remove one of them"
+            )
         if name in ordered:
             return
         for other, _ in _conditions(name, entries, source):
@@ -186,7 +188,7 @@ def _conditions_first(entries: Mapping[str, Any], source: str) -> list[str]:
 
 
 def _conditions(name: str, entries: Mapping[str, Any], source: str) -> list[tuple[str, list[Value]]]:
-    """Returns the parameters that one depends on, each with the values for which it is active."""
+    """Returns the parameters that one depends on, each with the values that make it active."""
     where, when = f"{source}: {name}: when", entries[name].get("when", {})
     if not isinstance(when, Mapping):
         raise InputError(f"{where}={when!r}: must map a name to its values, as model: resnet")
@@ -203,15 +205,16 @@ def _conditions(name: str, entries: Mapping[str, Any], source: str) -> list[tupl
         for value in values or [wanted]:
             if value not in possible or isinstance(value, bool) != (kind == "boolean"):
                 can = ", ".join(map(str, possible))
-                raise InputError(f"{where}: {key}={value!r}: is never so; it can be {can}")
-        # A Parent makes all of the kind of the first.
+                raise InputError(f"{where}: {key}={value!r}: is impossible; it can be {can}")
+        # KerasTuner's Parent converts all values to the type of the first.
         found.append((other, [float(value) for value in values] if float in map(type, possible) else values))
     return found
 
 
 def _made(name: str, entry: Mapping[str, Any], conditions: list[tuple[str, list[Value]]]) -> dict[str, Any]:
     """Returns a parameter as the `get_config` of HyperParameters has it."""
-    # Their conditional_scope finds no parent that has a condition itself, and none inside another scope.
+    # KerasTuner's conditional_scope fails for a parent that has a condition itself or stands in another
+    # scope.
     parents = [{"name": other, "values": values} for other, values in conditions]
     config: dict[str, Any] = {"name": name}
     config["conditions"] = [{"class_name": "Parent", "config": parent} for parent in parents]
@@ -226,7 +229,10 @@ def _made(name: str, entry: Mapping[str, Any], conditions: list[tuple[str, list[
 
 
 def _reached(entry: Mapping[str, Any]) -> int | float:
-    """Returns the highest value, so that KerasTuner's division comes to the last step: 0.5 // 0.1 is 4."""
+    """Returns the highest value, raised so far that KerasTuner's division reaches the last step.
+
+    Without it rounding would lose that step: 0.5 // 0.1 is 4.
+    """
     low, high, step = entry["min"], entry["max"], entry.get("step")
     if step is None or entry["type"] == "int" or entry.get("log"):
         return high

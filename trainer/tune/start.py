@@ -1,4 +1,4 @@
-"""The start of a search: all that the flags say is checked, then written down; or a search goes on."""
+"""The start of a search: checks the flags and writes the search down, or opens the one that is there."""
 
 import os
 from dataclasses import replace
@@ -24,16 +24,16 @@ from trainer.tune.space import load_space
 
 
 def begin(folder: Path, options: SearchOptions, config: TrainConfig, space: str) -> None:
-    """Begins a search, or goes on with the one in the folder; its first trials are asked for.
+    """Begins a search, or goes on with the one in the folder, and asks the oracle for the first trials.
 
     Args:
         folder: of the search.
-        options: of it.
-        config: of its trials, where the space says nothing.
+        options: of the search.
+        config: of its trials, for what is not searched.
         space: see `load_space`.
 
     Raises:
-        InputError: an option, the space or the data cannot be used, or another search is there.
+        InputError: an option, the space or the data cannot be used, or the folder holds another search.
     """
     manifest = Manifest.load(Path(config.data), check_shards=not config.direct)
     for split in ("train", "val"):
@@ -68,7 +68,7 @@ def begin(folder: Path, options: SearchOptions, config: TrainConfig, space: str)
 
 
 def _chosen(search: Search, manifest: Manifest) -> Search:
-    """Chooses what "auto" stands for, once: the trials are to be the same on all machines."""
+    """Replaces each "auto" by what it stands for here, once, so that trials are the same on all machines."""
     config, parallel = search.config, search.options.parallel
     if config.precision == "auto":
         policy = choose_precision("auto", gpu_capabilities(), cpu_flags()).policy
@@ -90,7 +90,7 @@ def _trials_in_brackets(oracle: Any) -> int:
     """Returns how many trials hyperband has; 0 for another oracle."""
     if not hasattr(oracle, "hyperband_iterations"):
         return 0
-    # Nothing public says so; tests/trainer/tune/test_oracles.py compares it with what is asked for.
+    # KerasTuner has no public way; tests/trainer/tune/test_oracles.py compares this with a real search.
     return sum(
         oracle._get_size(bracket, level)
         for bracket in range(oracle._get_num_brackets())

@@ -1,4 +1,4 @@
-"""Where a search is now, for people: an overview from its journal, its claims and its runs."""
+"""The present state of a search for people: an overview from its journal, its claims and its runs."""
 
 import time
 
@@ -11,10 +11,10 @@ from trainer.tune.winner import winner_flags
 
 
 class Looker:
-    """Looks at a search from time to time, from any process that sees its folder.
+    """Reads the state of a search, again and again, from any process that sees its folder.
 
     Args:
-        search: to be looked at.
+        search: the search.
     """
 
     def __init__(self, search: Search) -> None:
@@ -94,7 +94,7 @@ def claim_name(number: int, execution: int) -> str:
 
 
 def facts_of(search: Search) -> dict[str, str]:
-    """Returns what a search is, in words, by name."""
+    """Returns the facts of a search, by name, in words."""
     options, config = search.options, search.config
     trials = f"at most {options.most_trials}" if options.most_trials else f"{search.brackets} in all brackets"
     repeats = f", {options.executions_per_trial} executions each" * (options.executions_per_trial > 1)
@@ -119,7 +119,7 @@ def facts_of(search: Search) -> dict[str, str]:
 
 
 def _seconds_left(rows: tuple[Row, ...], total: int) -> float | None:
-    """Estimates the time that is left: epochs left at the mean pace, by as many as run now."""
+    """Estimates the seconds left: the trials left, at the mean time of one, over those that run now."""
     done = [row for row in rows if row.state == DONE]
     running = sum(row.state == RUNNING for row in rows)
     if not done or not total or not running:

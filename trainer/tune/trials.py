@@ -1,4 +1,4 @@
-"""The trials of a search on disk: each execution of a trial is an ordinary run, in a folder of its own."""
+"""The trials of a search on disk: each execution of a trial is an ordinary run in a folder of its own."""
 
 import hashlib
 import json
@@ -28,16 +28,16 @@ def run_dir(search: Search, number: int, execution: int) -> Path:
 
 
 def seed_of(search: Search, trial: Trial, execution: int) -> int:
-    """Returns the seed of an execution: of the search's seed, the trial and the execution, by SHA-256.
+    """Returns the seed of an execution: the SHA-256 of the search's seed, the trial and the execution.
 
-    A trial that goes on with another one has that one's seeds.
+    A trial that continues another one has the seeds of that one.
     """
     digest = hashlib.sha256(f"{search.options.seed} {trial.root} {execution}".encode()).digest()
     return int.from_bytes(digest[:8], "big") % (LARGEST_SEED + 1)
 
 
 def config_of(search: Search, trial: Trial, execution: int) -> TrainConfig:
-    """Returns what an execution of a trial trains."""
+    """Returns the training configuration of an execution of a trial."""
     mine = search.config.changed(
         run_dir=str(run_dir(search, trial.number, execution)),
         seed=seed_of(search, trial, execution),
@@ -47,16 +47,16 @@ def config_of(search: Search, trial: Trial, execution: int) -> TrainConfig:
 
 
 def take_over(search: Search, trial: Trial, execution: int) -> None:
-    """Gives a promoted trial the run that it goes on with, if it has none yet; whole or not at all."""
+    """Copies the run that a promoted trial continues, whole or not at all, unless the copy exists."""
     if trial.goes_on_with is None:
         return
     source, target = (run_dir(search, number, execution) for number in (trial.goes_on_with, trial.number))
-    # The result is of the parent's epochs.
+    # Result, model and report belong to the parent's epochs.
     copy_run(source, target, RESULT_NAME, MODEL_NAME, "report")
 
 
 def copy_run(source: Path, target: Path, *left_out: str) -> None:
-    """Copies a run directory, whole or not at all, unless it is there; without its lock and HParams."""
+    """Copies a run directory, whole or not at all, unless the copy exists; without lock and HParams."""
     if target.exists():
         return
     temporary = target.with_name(f".{target.name}.copy")
@@ -67,10 +67,10 @@ def copy_run(source: Path, target: Path, *left_out: str) -> None:
 
 
 def end_of(search: Search, trial: Trial, execution: int, seconds: float) -> End:
-    """Returns how an execution ended whose run is finished.
+    """Returns the end of an execution whose run is finished.
 
-    Its score is the objective in the best epoch, the one of the least validation loss, for that is the model
-    that the run keeps.
+    The score is the objective in the epoch of the lowest validation loss, because the run keeps the model of
+    that epoch.
     """
     folder = run_dir(search, trial.number, execution)
     result = Run.load(folder).result()
@@ -83,7 +83,7 @@ def end_of(search: Search, trial: Trial, execution: int, seconds: float) -> End:
 
 
 def best_of(search: Search, order: Order) -> Trial | None:
-    """Returns the trial with the best score, the first of equals; None if none is done."""
+    """Returns the finished trial with the best score, the first of equals; None if no trial is finished."""
     sign = 1 if search.options.direction == "min" else -1
     done = [
         (sign * trial.score, trial.number)
@@ -94,13 +94,13 @@ def best_of(search: Search, order: Order) -> Trial | None:
 
 
 def best_execution(search: Search, trial: Trial) -> int:
-    """Returns the execution of a trial that is done with the best score."""
+    """Returns the execution with the best score of a finished trial."""
     sign = 1 if search.options.direction == "min" else -1
     return min((sign * (end.score or 0.0), number) for number, (end, _) in trial.ends.items())[1]
 
 
 def epochs_done(search: Search, number: int, executions: Collection[int]) -> int:
-    """Returns how many epochs are in the history of a trial's runs, the most of them."""
+    """Returns the most epochs that the history of a trial's runs has."""
     most = 0
     for execution in executions:
         with suppress(OSError, ValueError):
@@ -110,7 +110,7 @@ def epochs_done(search: Search, number: int, executions: Collection[int]) -> int
 
 
 def newest_checkpoint(folder: Path) -> str:
-    """Returns what a run has saved last, by name; "" if nothing."""
+    """Returns the name of a run's newest checkpoint; "" if it has none."""
     with suppress(OSError):
         names = [path.name for path in (folder / "checkpoints").glob("step-*")]
         return max(names, key=lambda name: (len(name), name), default="")
@@ -118,12 +118,12 @@ def newest_checkpoint(folder: Path) -> str:
 
 
 def prune(search: Search, order: Order, needed: Collection[int]) -> None:
-    """Removes model and checkpoints of the trials that are not to be kept; curves and histories stay.
+    """Removes model and checkpoints of trials that need not keep them; curves and histories stay.
 
     Args:
-        search: of the trials.
-        order: where it is.
-        needed: trials that others may still go on with.
+        search: the search.
+        order: its state.
+        needed: trials that others may still continue.
     """
     if search.options.keep_trials == "all":
         return
@@ -141,7 +141,7 @@ def prune(search: Search, order: Order, needed: Collection[int]) -> None:
 
 
 class Starts:
-    """How often an execution was started, and what came of it; written by the holder of its claim.
+    """How often an execution was started and killed; the holder of its claim writes it.
 
     Args:
         claim: folder of the claim.
@@ -155,7 +155,7 @@ class Starts:
             self.__dict__.update(json.loads(self._path.read_bytes()))
 
     def begin(self, now: float) -> None:
-        """Notes a start; those before do not count any more if a newer checkpoint is there.
+        """Records a start; a newer checkpoint than at the last start sets the counts back to 0.
 
         Args:
             now: seconds since the epoch.
@@ -168,7 +168,7 @@ class Starts:
         self._save()
 
     def end(self, seconds: float, *, killed: bool) -> None:
-        """Notes an end that the run did not choose."""
+        """Records that an execution ended before it was finished."""
         self.seconds += seconds
         self.began = 0.0
         saved = newest_checkpoint(self._run)

@@ -1,4 +1,4 @@
-"""What a search ends with: the best trial as flags of trainer.main, and how it was chosen, in words."""
+"""The best trial of a search as flags of trainer.main, and a sentence on how it was chosen."""
 
 import shlex
 from typing import Any, Final
@@ -10,12 +10,12 @@ from trainer.tune.show.overview import DONE
 from trainer.tune.space import with_values
 from trainer.tune.trials import seed_of
 
-# What is no flag of its own, or is of this machine and this search.
+# Fields that are no flags, or that belong to this machine or this search.
 _LEFT_OUT: Final = frozenset({"data", "data_url", "run_dir", "tuned", "ram_budget", "max_minutes"})
 
 
 def flags_of(config: TrainConfig) -> list[str]:
-    """Returns the flags of trainer.main that describe a configuration: data, and what is no default."""
+    """Returns a configuration as flags of trainer.main: the data, and whatever differs from its default."""
     default = TrainConfig(data="", run_dir="").to_json()
     flags = [f"--data={config.data_url or config.data}"]
     for name, value in config.to_json().items():
@@ -28,19 +28,19 @@ def flags_of(config: TrainConfig) -> list[str]:
 
 
 def winner_flags(search: Search, best: Trial) -> str:
-    """Returns the best trial as flags of trainer.main to paste, which give it again, to the bit."""
+    """Returns the flags of trainer.main that train the best trial again, to the bit; ready to paste."""
     config = search.config.changed(seed=seed_of(search, best, 0), epochs=best.epochs)
     config = with_values(config, best.values)
     return shlex.join(flags_of(config))
 
 
 def in_words(search: Search, order: Order, best: Trial) -> str:
-    """Returns how the best trial was chosen, for the report of the final run."""
+    """Returns a sentence on how the best trial was chosen, for the report of the final run."""
     done = sum(trial.state(search.options.executions_per_trial) == DONE for trial in order.trials)
     return (
         f"trial {best.number} of a search by {search.options.oracle}, the best of {done} "
-        f"trial{'s' * (done > 1)} by {search.options.objective} on validation ({best.score:.4g}): validation "
-        f"has chosen it, so its validation figures are too good; believe those of test"
+        f"trial{'s' * (done > 1)} by {search.options.objective} on validation ({best.score:.4g}): it was "
+        f"chosen on validation, so its validation figures are too good; rely on those of test"
     )
 
 

@@ -1,7 +1,7 @@
-"""A worker of a search: takes the next execution that nobody works on, runs it in a process, and again.
+"""A worker of a search: takes the next execution that nobody works on, runs it in a process, and repeats.
 
-Workers know of each other by the journal and by claims alone, so they may come and go, on any machine that
-sees the search's folder.
+Workers coordinate by the journal and by claims (locks) in the search's folder alone. So they may come and go,
+on any machine that sees the folder.
 """
 
 import os
@@ -26,19 +26,19 @@ from trainer.tune.state import claim_name
 from trainer.tune.trials import Starts, epochs_done, run_dir
 
 _LOOK_SECONDS: Final = 0.5
-_MOST_KILLED: Final = 3  # ends by a signal, one after the other without a newer checkpoint
-_MOST_STARTS: Final = 20  # likewise starts: the worker itself may be killed by what its trial does
+_MOST_KILLED: Final = 3  # a trial that is killed so often without a newer checkpoint has failed
+_MOST_STARTS: Final = 20  # likewise for starts: a trial may kill its worker, too
 _LAST_LINES: Final = 30  # of what a failed run printed, kept in the journal
 _CODES: Final = {signal.SIGTERM: STOPPED, signal.SIGINT: INTERRUPTED}
 
 
 class Worker:
-    """Works on a search until nothing is left.
+    """Works on a search until nothing is left to do.
 
     Args:
         folder: of the search.
-        log: told what it does.
-        max_minutes: after so many it stops, saved; 0: never.
+        log: called with a line for each thing that it does.
+        max_minutes: minutes after which it saves and stops; 0: never.
     """
 
     def __init__(self, folder: Path, log: Callable[[str], None] = print, *, max_minutes: float = 0) -> None:
@@ -68,7 +68,7 @@ class Worker:
                 time.sleep(_LOOK_SECONDS)
 
     def _one_thing(self, search: Search, order: Order) -> bool:
-        """Does what nobody else does now; returns False if there is nothing to do."""
+        """Does one thing that no other worker is doing; returns False if there is nothing to do."""
         if order.next in (Next.ASK, Next.WAIT):
             executions = range(search.options.executions_per_trial)
             for number in order.open:
@@ -77,7 +77,7 @@ class Worker:
                     if execution in trial.ends:
                         continue
                     if not self._free(run_dir(search, number, execution)):
-                        continue  # its process lives on, whatever became of the worker
+                        continue  # its process still runs, though its worker may be gone
                     with ExitStack() as claim:
                         if self._claimed(claim, search, claim_name(number, execution)):
                             return self._execution(search, number, execution)
@@ -92,7 +92,7 @@ class Worker:
         return False
 
     def _free(self, folder: Path) -> bool:
-        """Returns whether no process that lives trains in a run directory."""
+        """Returns whether no living process trains in a run directory."""
         return self._watches.setdefault(str(folder), LockWatch(folder)).look()[0]
 
     def _claimed(self, claim: ExitStack, search: Search, name: str) -> bool:
@@ -108,9 +108,9 @@ class Worker:
         return True
 
     def _execution(self, search: Search, number: int, execution: int) -> bool:
-        """Runs an execution of a trial to its end, or to the end of this worker."""
+        """Runs an execution of a trial until it ends or this worker is stopped."""
         order = search.order(search.journal.read())
-        if execution in order.trials[number].ends:  # since the claim was looked at
+        if execution in order.trials[number].ends:  # it ended before this worker had the claim
             return True
         folder = run_dir(search, number, execution)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -135,13 +135,13 @@ class Worker:
             return True
         starts.end(seconds, killed=code < 0)
         self._leave_if_told()
-        if code in (STOPPED, INTERRUPTED):  # somebody ended the trial alone: it goes on
+        if code in (STOPPED, INTERRUPTED):  # somebody stopped this trial only: it is continued
             return True
         if code == BAD_INPUT and not _works_here(search):
             raise InputError(
                 f"trial {number}: {_last_lines(log_file).rpartition('error: ')[2]}\nNo trial of this "
-                f"search has been done on this machine yet: look at the machine, the data and the flags; "
-                f"the trial waits"
+                f"search was finished on this machine yet: check the machine, the data and the flags; the "
+                f"trial waits"
             )
         if code < 0 and starts.killed < _MOST_KILLED:
             self._log(f"trial {number}: ended by signal {-code}; it goes on from its last checkpoint")
@@ -159,10 +159,10 @@ class Worker:
         process.write_table(search)
 
     def _run(self, search: Search, what: str) -> None:
-        """Runs what is no trial, and must not fail.
+        """Runs a process that is no trial, to its end.
 
         Raises:
-            EndedEarly: it ended with another code than 0.
+            EndedEarly: it ended with another exit code than 0.
         """
         log_file = search.folder / "logs" / f"{what}.log"
         log_file.parent.mkdir(exist_ok=True)
@@ -172,7 +172,7 @@ class Worker:
             return
         self._leave_if_told()
         if code < 0:
-            self._log(f"{what}: ended by signal {-code}; it is started again")
+            self._log(f"{what}: ended by signal {-code}; it is restarted")
             return
         with log_file.open("rb") as file:
             file.seek(began)
@@ -182,7 +182,7 @@ class Worker:
         raise EndedEarly(text, code)
 
     def _child(self, command: list[str], log_file: Path) -> int:
-        """Runs a process to its end, and passes on what ends this worker; returns its code."""
+        """Runs a process to its end and returns its exit code; passes on a signal that stops this worker."""
         with log_file.open("ab") as file:
             child = subprocess.Popen(
                 command,
@@ -205,7 +205,7 @@ class Worker:
                 child.wait()
 
     def _stop(self) -> signal.Signals | None:
-        """Returns the signal that ends this worker, if one does."""
+        """Returns the signal that this worker must stop for, if there is one."""
         return signals.heard() or (signal.SIGTERM if time.monotonic() >= self._until else None)
 
     def _leave_if_told(self) -> None:
@@ -220,7 +220,7 @@ class Worker:
 
 
 def concluded(search: Search, order: Order) -> bool:
-    """Returns whether the end of a search has been worked on, as its options have it now."""
+    """Returns whether a finished search has its final model as its options now want it."""
     there = order.concluded
     if there is None or there["trials"] != len(order.trials):
         return False
@@ -228,7 +228,7 @@ def concluded(search: Search, order: Order) -> bool:
 
 
 def _works_here(search: Search) -> bool:
-    """Returns whether a trial has been done on this machine, so that what fails is the trial's own."""
+    """Returns whether a trial was finished on this machine; then a failure is not the machine's fault."""
     return any(
         event["event"] == ENDED and event["state"] == DONE and event["host"] == socket.gethostname()
         for event in search.journal.read()
@@ -236,7 +236,7 @@ def _works_here(search: Search) -> bool:
 
 
 def _why(code: int, log_file: Path) -> str:
-    """Returns what went wrong, first in one line, then with the last lines that the run printed."""
+    """Returns what went wrong: one line, then the last lines that the run printed."""
     lines = _last_lines(log_file)
     if code < 0:
         name = signal.Signals(-code).name
@@ -263,7 +263,7 @@ def _too_many(search: Search, order: Order) -> str:
     last = next(end.message for end, _ in failed[-1].ends.values() if end.state == FAILED)
     return (
         f"{len(failed)} trials have failed, more than --max_failures={search.options.most_failures}; the "
-        f"last is trial {failed[-1].number}: {last.splitlines()[0]}\nMend the cause and begin in another "
+        f"last is trial {failed[-1].number}: {last.splitlines()[0]}\nFix the cause and begin in another "
         f"--search_dir, or give a higher --max_failures to go on; they are listed in "
         f"{search.folder / process.CSV_NAME}"
     )

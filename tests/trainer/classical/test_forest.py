@@ -47,5 +47,5 @@ def test_a_link_out_of_the_tree_or_back_is_refused(grown, link, side):
     forest = Forest.of(grown[0])
     links = getattr(forest, side).copy()
     links[0] = link
-    with pytest.raises(ValueError, match="link"):
+    with pytest.raises(ValueError, match="child"):
         replace(forest, **{side: links})

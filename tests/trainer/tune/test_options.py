@@ -23,11 +23,11 @@ from trainer.tune.options import IDENTITY, OBJECTIVES, SearchOptions
         ({"seed": LARGEST_SEED + 1}, f"--seed={LARGEST_SEED + 1}: must be from 0 to {LARGEST_SEED}"),
         (
             {"initial_random": 3, "oracle": "random"},
-            "--initial_random=3: is for --oracle=bayesian",
+            "--initial_random=3: only --oracle=bayesian",
         ),
         (
             {"initial_random": 3, "oracle": "hyperband"},
-            "--initial_random=3: is for --oracle=bayesian",
+            "--initial_random=3: only --oracle=bayesian",
         ),
         (
             {"final": "reload", "keep_trials": "none"},

@@ -63,12 +63,12 @@ def refused(facts):
         ("run_dir: {type: choice, values: [a, b]}", ("run_dir: ", "learning_rate")),
         ("data: {type: choice, values: [a, b]}", ("data: ", "learning_rate")),
         # Names that stand twice.
-        (f"learning_rate: {RATE}\nlearning_rate: {RATE}", ("learning_rate stands twice", "line 1")),
-        (f"learning_rate: {RATE}\n'learning_rate': {RATE}", "learning_rate stands twice"),
-        ("patience: {type: int, min: 1, max: 3, min: 2}", "min stands twice"),
+        (f"learning_rate: {RATE}\nlearning_rate: {RATE}", ("learning_rate occurs twice", "line 1")),
+        (f"learning_rate: {RATE}\n'learning_rate': {RATE}", "learning_rate occurs twice"),
+        ("patience: {type: int, min: 1, max: 3, min: 2}", "min occurs twice"),
         (
             "model_args: {units: {type: int, min: 1, max: 3}}\nmodel_args.units: {type: int, min: 1, max: 9}",
-            "model_args.units: stands twice",
+            "model_args.units: occurs twice",
         ),
         # Types and keys.
         ("learning_rate: {type: double, min: 1, max: 2}", ("type=double", "int, float, choice, boolean")),
@@ -230,10 +230,10 @@ def test_a_wrong_yaml_file_is_refused(load, refused, text, told):
         ("null", "must map names"),
         ("{}", "must map names"),
         (1500 * "[", "cannot be read"),
-        ('{"patience": {"type": "int", "min": 1, "max": 3, "max": 4}}', "max stands twice"),
+        ('{"patience": {"type": "int", "min": 1, "max": 3, "max": 4}}', "max occurs twice"),
         (
             '{"patience": {"type": "int", "min": 1, "max": 3}, "patience": {"type": "boolean"}}',
-            "patience stands twice",
+            "patience occurs twice",
         ),
         ('{"min_delta": {"type": "float", "min": 0, "max": Infinity}}', ("max=inf", "finite")),
         ('{"min_delta": {"type": "float", "min": 0, "max": 1e999}}', ("max=inf", "finite")),

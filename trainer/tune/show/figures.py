@@ -1,7 +1,7 @@
 """The pictures of a search, drawn with matplotlib's object interface: no pyplot, no global state.
 
-Every function returns a `Figure`, of which `trainer.evaluation.figures.png` makes bytes. Names and choices
-are drawn as they are, never as TeX.
+Every function returns a `Figure`; `trainer.evaluation.figures.png` makes bytes of it. Names and choices are
+drawn as they are, never as TeX.
 """
 
 import math
@@ -59,9 +59,10 @@ def best_so_far(overview: Overview) -> "Figure":
 
 
 def slices(overview: Overview) -> "Figure":
-    """Draws the score against the value, a panel a parameter, coloured by trial; the best has a ring.
+    """Draws the scores against the values, one panel for each hyperparameter, coloured by trial.
 
-    Choices have a column each, in which the trials are spread so that none hides another.
+    The best trial has a ring. Each choice has a column, in which trials are spread so that none hides
+    another.
     """
     rows = [row for row in overview.rows if _score(row) is not None]
     if not rows or not overview.parameters:
@@ -122,7 +123,7 @@ def importance_bars(shares: Mapping[str, float]) -> "Figure":
 def timeline(overview: Overview) -> "Figure":
     """Draws a bar a trial, from its creation to its end, coloured by its state.
 
-    What has not ended reaches to the last moment that is known of the search.
+    The bar of a trial that has not ended reaches to the last known moment of the search.
     """
     if not overview.rows:
         return message("No trial was created yet.")
@@ -195,7 +196,7 @@ def _choice_axis(axes: "Axes", choices: Sequence[Value]) -> None:
 
 
 def _number_axis(axes: "Axes", parameter: Parameter) -> None:
-    """Spans the range that is searched."""
+    """Makes the axis span the range that is searched."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     low, high = float(parameter.values[0]), float(parameter.values[-1])

@@ -10,6 +10,7 @@ from trainer.evaluation.metric_table import OF_AN_EPOCH
 from trainer.tensorboard import hparams
 from trainer.tune.show.overview import Parameter
 
+# Shown name: subfolder and tag of the curves that a run writes.
 METRICS: Final[hparams.Metrics] = {
     f"{phase} {metric.name}": (phase, f"epoch_{metric.name}")
     for phase in ("validation", "train")
@@ -20,11 +21,11 @@ METRICS: Final[hparams.Metrics] = {
 def write_experiment(
     folder: Path, parameters: Sequence[Parameter], metrics: Sequence[str] = tuple(METRICS)
 ) -> None:
-    """Writes what is searched and what it is judged by; does nothing if that is there.
+    """Writes which hyperparameters are searched and which metrics are shown, unless the file exists.
 
     Args:
-        folder: of the search, above the folders of all sessions; need not be there.
-        parameters: that are searched.
+        folder: of the search, above the folders of all sessions; it need not exist.
+        parameters: the hyperparameters that are searched.
         metrics: keys of `METRICS`.
 
     Raises:
@@ -35,7 +36,7 @@ def write_experiment(
 
 
 def _domain(parameter: Parameter) -> Any:
-    """Returns the domain; None for a choice among values of several types, which HParams does not know."""
+    """Returns the domain; None for a choice among values of several types, which HParams does not support."""
     if parameter.kind == "boolean":
         return summary_v2.Discrete([False, True])
     if parameter.kind == "choice":

@@ -1,4 +1,4 @@
-"""How much each parameter of a search matters, as far as its trials tell."""
+"""How much each hyperparameter of a search matters for the score, as far as the trials show."""
 
 import math
 from collections.abc import Sequence
@@ -9,28 +9,29 @@ import numpy.typing as npt
 
 from trainer.tune.show.overview import DONE, Overview, Parameter, Value
 
-LEAST_TRIALS: Final = 40  # that are done; fewer do not tell parameters from chance
+LEAST_TRIALS: Final = 40  # finished ones; fewer do not separate an effect from chance
 _FOLDS: Final = 5
 _TREES: Final = 100
-_SHUFFLES: Final = 20  # of a parameter's values, in each fold
+_SHUFFLES: Final = 20  # of the values of a hyperparameter, in each fold
 _SEED: Final = 0
 
 Floats = npt.NDArray[np.float64]
 
 
 def importance(overview: Overview) -> dict[str, float] | None:
-    """Returns the share of the explained variance that is lost without each parameter, from 0 to 1.
+    """Returns the share of the explained variance that is lost without each hyperparameter, from 0 to 1.
 
-    A random forest learns the score from the values. Five-fold cross-validation tells how much of the
-    variance it explains in trials that it has not seen; then the values of one parameter are shuffled among
-    those trials, and the loss of explained variance, divided by what was explained, is the importance
-    (permutation importance: L. Breiman, Random Forests, Machine Learning 45, 2001, section 10). Shares of
-    parameters that work together overlap: they need not sum to 1. A parameter that is searched by its
-    logarithm counts by it, and so do scores for which `is_log` holds.
+    A random forest learns the score from the values. Five-fold cross-validation measures how much of the
+    variance it explains in trials that it has not seen. Then the values of one hyperparameter are shuffled
+    among those trials; the explained variance that is lost by that, as a share of all that was explained, is
+    its importance (permutation importance: L. Breiman, Random Forests, Machine Learning 45, 2001, section
+    10). Hyperparameters that act together share their effect, so the shares need not sum to 1. A
+    hyperparameter that is searched on a logarithmic scale is taken by its logarithm, and so are scores for
+    which `is_log` holds.
 
     Returns:
-        By parameter, in the order of the space; all 0 if the values explain nothing of the scores. None:
-        fewer than `LEAST_TRIALS` are done, or there is no parameter.
+        By hyperparameter, in the order of the space; all 0 if the values explain nothing of the scores. None:
+        fewer than `LEAST_TRIALS` are finished, or nothing is searched.
     """
     rows = [row for row in overview.rows if row.state == DONE and is_number(row.score)]
     if len(rows) < LEAST_TRIALS or not overview.parameters:
@@ -53,17 +54,17 @@ def importance(overview: Overview) -> dict[str, float] | None:
 
 
 def is_number(score: float | None) -> bool:
-    """Returns whether a score is there and finite."""
+    """Returns whether there is a score and it is finite."""
     return score is not None and math.isfinite(score)
 
 
 def is_log(objective: str, scores: Sequence[float]) -> bool:
-    """Returns whether scores are better seen by their logarithm: losses over more than a decade."""
+    """Returns whether scores are shown on a logarithmic scale: losses that span more than a decade."""
     return objective == "val_loss" and bool(scores) and 0 < 10 * min(scores) < max(scores)
 
 
 def _squared_errors(inputs: Floats, scores: Floats) -> tuple[float, Floats]:
-    """Returns the sum of squared errors, and that with each parameter shuffled (a mean over shuffles).
+    """Returns the sum of squared errors, and the same with each hyperparameter shuffled (mean over shuffles).
 
     Args:
         inputs: float64 [trials, parameters].
@@ -80,7 +81,7 @@ def _squared_errors(inputs: Floats, scores: Floats) -> tuple[float, Floats]:
     before, without = 0.0, np.zeros(parameters)
     for fit_on, held in KFold(_FOLDS, shuffle=True, random_state=_SEED).split(inputs):
         forest = RandomForestRegressor(_TREES, random_state=_SEED).fit(inputs[fit_on], scores[fit_on])
-        # All shuffles in one call, for each call costs as much as thousands of rows.
+        # All shuffles go into one call, because each call costs as much as thousands of rows.
         seen = np.tile(inputs[held], (parameters, _SHUFFLES, 1, 1))  # [parameter, shuffle, trial, parameter]
         for index in range(parameters):
             for shuffle in range(_SHUFFLES):
@@ -92,7 +93,7 @@ def _squared_errors(inputs: Floats, scores: Floats) -> tuple[float, Floats]:
 
 
 def _number(parameter: Parameter, value: Value | None) -> float:
-    """Returns a value as a number; one that is not active is below all others."""
+    """Returns a value as a number; a hyperparameter that is not active gets one below all others."""
     if parameter.kind == "boolean":
         return -1.0 if value is None else float(bool(value))
     if parameter.kind == "choice":

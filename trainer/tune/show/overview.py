@@ -1,4 +1,4 @@
-"""A search at one moment, as its table, its page and its list of trials show it."""
+"""The state of a search at one moment: what its table, its page and its CSV file show."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ FAILED: Final = "failed"
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter that is searched.
+    """A hyperparameter that is searched.
 
     Attributes:
         name: as a flag of trainer.main, or `model_args.NAME`.
         kind: "int", "float", "choice" or "boolean".
-        values: of a choice, all; of a number, the lowest and the highest.
-        log: whether it is searched by its logarithm.
+        values: all values of a choice; the lowest and the highest of a number.
+        log: whether it is searched on a logarithmic scale.
     """
 
     name: str
@@ -34,18 +34,18 @@ class Row:
 
     Attributes:
         number: from 0.
-        values: of the parameters that are active in it, by name.
+        values: of the hyperparameters that are active in it, by name.
         by: "drawn", "modelled" or "promoted".
-        goes_on_with: number of the trial whose training it goes on with; None: it begins anew.
+        goes_on_with: number of the trial whose training it continues; None: it begins anew.
         seeds: of its executions.
         state: "waiting", "running", "done" or "failed".
-        score: of the objective, a mean over executions; None: none yet, or it failed.
+        score: mean of the objective over its executions; None: there is none yet, or it failed.
         epochs: trained up to now; of several executions the most.
         most_epochs: that it may train.
-        seconds: that its executions have taken.
-        created: seconds since the epoch.
-        ended: likewise; None: it has not.
-        message: of a failed one, what went wrong, first in one line.
+        seconds: that its executions have taken together.
+        created: time of its creation, seconds since 1970.
+        ended: time of its end, likewise; None: it has not ended.
+        message: what went wrong, first in one line; "" if it did not fail.
     """
 
     number: int
@@ -69,18 +69,18 @@ class Overview:
 
     Attributes:
         folder: of the search, as it was given.
-        facts: what the search is, in words, by name.
+        facts: of the search, by name, in words.
         oracle: "random", "hyperband" or "bayesian".
         objective: one of `trainer.tune.options.OBJECTIVES`.
         direction: "min" or "max".
         parameters: that are searched, in the order of the space.
         rows: all trials that were created, by number.
-        max_trials: of the search; 0: not known before its end.
+        max_trials: the most trials; 0: not known before the end.
         over: whether no trial is left to run.
-        best: number of the best trial that is done; None: none is.
-        seconds_left: about; None: not known.
-        winner_flags: of trainer.main, that give the best trial; "" while there is none.
-        final: what became of the winner after the search, in words; "" if nothing (yet).
+        best: number of the best finished trial; None: none is finished.
+        seconds_left: an estimate; None: not known.
+        winner_flags: flags of trainer.main that train the best trial again; "" while there is none.
+        final: the report of the final run, in words; "" if there is none (yet).
     """
 
     folder: str

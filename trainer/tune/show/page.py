@@ -32,19 +32,19 @@ figure { margin-bottom: 18px; }
 _CAPTIONS: Final = {
     "best_so_far": (
         "Best so far",
-        "The score of each trial, in the order in which they ended. Once the line stays flat for long, more "
-        "trials of this space gain little.",
+        "The score of each trial, in the order in which the trials ended. If the line has been flat for "
+        "long, more trials of this space will gain little.",
     ),
     "slices": (
         "Values and scores",
-        "Each point is a trial; the ring is the best one. If the good ones crowd at the end of a range, "
+        "Each point is a trial; the ring marks the best one. If good trials crowd at the end of a range, "
         "widen the range there.",
     ),
     "importance": (
         "Importance",
-        "A random forest predicts the score from the values. The bar is the share of its explained variance "
-        "that is lost when the values of the parameter are shuffled. It holds for this space and these "
-        "trials only.",
+        "A random forest predicts the score from the values. The bar shows which share of the variance that "
+        "it explains is lost when the values of the hyperparameter are shuffled. It holds for this space "
+        "and these trials only.",
     ),
     "timeline": ("Time", "From the creation of each trial to its end."),
 }
@@ -71,7 +71,7 @@ def render_page(
     Args:
         overview: the search.
         pictures: PNG by name: "best_so_far", "slices", "importance", "timeline"; any may be missing.
-        shares: what `importance` returns: says why there is no picture of it.
+        shares: what `importance` returns; without a picture of it they explain why there is none.
     """
     body = [
         *_head(overview),
@@ -143,11 +143,13 @@ def _of_best(best: Row | None) -> str:
 
 
 def _notices(overview: Overview) -> list[str]:
-    """Returns what became of the winner, and what its score is worth."""
+    """Returns how far the best score can be trusted."""
     done = overview.count(DONE)
     notices = []
     if done:
-        picked = f"The best score was picked from {done} on the same validation records, so chance helped it"
+        picked = (
+            f"The best score was picked from {done} on the same validation records, so it owes some to chance"
+        )
         if done == 1:
             picked = "The training stopped at the epoch that was best on the validation records"
         notices.append(
@@ -194,9 +196,11 @@ def _figure(name: str, picture: bytes) -> str:
 
 def _no_importance(shares: Mapping[str, float] | None) -> str:
     if shares is None:
-        text = f"How much each parameter matters is estimated once {LEAST_TRIALS} trials are done."
+        text = f"How much each hyperparameter matters is estimated once {LEAST_TRIALS} trials are finished."
     else:
-        text = "The values do not explain the scores of these trials, so no parameter is called important."
+        text = (
+            "The values do not explain the scores of these trials, so no hyperparameter is called important."
+        )
     return f'<p class="faint">{text}</p>'
 
 
@@ -212,7 +216,7 @@ def _time_sentence(overview: Overview) -> str:
 
 
 def _trials(overview: Overview) -> str:
-    """Returns the table: done by score, then those that have not ended, then those that failed."""
+    """Returns the table: finished trials by score, then those that have not ended, then failed ones."""
     names = short_names(overview.parameters)
     others = [row for row in overview.rows if row.state not in (DONE, FAILED)]
     failed = [row for row in overview.rows if row.state == FAILED]
@@ -239,7 +243,7 @@ def _trials(overview: Overview) -> str:
 
 
 def _message_row(row: Row, columns: int) -> str:
-    """Returns a row with what went wrong; the lines after the first one are folded away."""
+    """Returns a row with what went wrong; the lines after the first are folded."""
     first, rest = first_line(row.message), row.message.strip().partition("\n")[2]
     text = escape(first)
     if rest.strip():

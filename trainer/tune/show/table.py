@@ -1,6 +1,6 @@
-"""A search as people see it in a terminal: a table that is redrawn in place, or plain lines.
+"""A search in the terminal: a table that is redrawn in place, or plain lines.
 
-Names and values are the user's, messages are what a run printed: they are shown as they are, never as markup.
+Names, values and messages come from users and runs, so they are never read as markup.
 """
 
 import math
@@ -19,17 +19,17 @@ from rich.text import Text
 from tfrecords.progress import duration
 from trainer.tune.show.overview import DONE, FAILED, RUNNING, WAITING, Overview, Parameter, Row, Value
 
-_MOST_COLUMNS: Final = 6  # of parameters; more are one column
-_LINES_AROUND: Final = 9  # that the table takes beside its rows: summary, head, notes, the prompt
+_MOST_COLUMNS: Final = 6  # one for each hyperparameter; more of them share one column
+_LINES_AROUND: Final = 9  # lines beside the rows: summary, head, notes, the prompt
 _COLUMNS: Final = {"trial": False, "state": True, "score": False, "epoch": False, "time": False, "how": True}
 _GAP: Final = 2  # between columns
 _LEAST_ROOM: Final = 12  # for a column of values
-_WIDE: Final = 10_000  # so wide that nothing is cut
+_WIDE: Final = 10_000  # columns; nothing is cut at this width
 _STYLES: Final = {RUNNING: "cyan", WAITING: "dim", FAILED: "red"}
 
 
 def by_score(overview: Overview) -> list[Row]:
-    """Returns the trials that are done, the best first, of equals the first one; without a score last."""
+    """Returns the finished trials by score, the best first, equals by number, those without a score last."""
     sign = 1 if overview.direction == "min" else -1
 
     def key(row: Row) -> tuple[float, int]:
@@ -58,7 +58,7 @@ def summary_line(overview: Overview) -> str:
 
 
 def trial_line(overview: Overview, row: Row) -> str:
-    """Returns a trial in one line, for outputs that are no terminal."""
+    """Returns a trial as one line, for an output that is no terminal."""
     facts = [f"trial {row.number} {row.state}"]
     if row.state == FAILED:
         facts.append(first_line(row.message) or "no message")
@@ -72,11 +72,11 @@ def trial_line(overview: Overview, row: Row) -> str:
 
 
 def render(overview: Overview, limit: int) -> RenderableType:
-    """Returns the table: trials that run, then those that are done by score, then those that failed.
+    """Returns the table: running trials, then finished ones by score, then failed ones.
 
     Args:
         overview: the search.
-        limit: most rows; a line says how many more there are.
+        limit: the most rows; a line says how many more there are.
     """
     states = (RUNNING, WAITING), (FAILED,)
     first, last = ([row for row in overview.rows if row.state in some] for some in states)
@@ -93,14 +93,14 @@ def render(overview: Overview, limit: int) -> RenderableType:
 
 
 class Live:
-    """Shows a search while it goes on.
+    """Shows a search while it runs.
 
-    A terminal gets the table, redrawn in place. Anything else gets plain lines: one when a trial starts to
-    run, one when it ends, and the summary after each end. Trials that have ended before the first `update`
-    are those of an earlier start: they get no line. No thread is started.
+    A terminal gets the table, redrawn in place. Any other output gets plain lines: one when a trial starts,
+    one when it ends, and the summary after each end. Trials that ended before the first `update` belong to an
+    earlier start and get no line. No thread is started.
 
     Args:
-        out: where to. What printing to it raises is raised, `BrokenPipeError` too.
+        out: where to print; errors of printing are raised, `BrokenPipeError` too.
     """
 
     def __init__(self, out: TextIO | None = None) -> None:
@@ -123,7 +123,7 @@ class Live:
             self._live.stop()
 
     def update(self, overview: Overview) -> None:
-        """Shows where the search is now."""
+        """Shows the present state of the search."""
         if self._live is not None:
             limit = max(self._live.console.height - _LINES_AROUND, 3)
             self._live.update(render(overview, limit), refresh=True)
@@ -142,7 +142,7 @@ class Live:
                 self.log(trial_line(overview, row))
 
     def log(self, text: str) -> None:
-        """Prints a line, on a terminal above the table."""
+        """Prints a line; on a terminal it stands above the table."""
         if self._live is None:
             print(text, file=self._out, flush=True)
         else:
@@ -164,10 +164,10 @@ class _Console(Console):
 
 @dataclass(frozen=True)
 class _Trials:
-    """The table itself; how many columns it has depends on the width.
+    """The table itself, with as many columns as the terminal is wide enough for.
 
-    Each parameter has a column if there are few and they fit; else one column holds all values, cut to the
-    room that is left, or is left out where there is none.
+    Each hyperparameter has a column if there are few and they fit. Else one column holds all values, cut to
+    the room that is left; without room there is no such column.
     """
 
     overview: Overview
@@ -223,7 +223,7 @@ class _Trials:
 
 
 def short_names(parameters: Sequence[Parameter]) -> dict[str, str]:
-    """Returns what a table's head calls each parameter: without `model_args.` where no other is called so."""
+    """Returns the name of each hyperparameter in the head: without `model_args.` if that is unique."""
     short = [parameter.name.removeprefix("model_args.") for parameter in parameters]
     return {
         parameter.name: name if short.count(name) == 1 else parameter.name
@@ -253,7 +253,7 @@ def about(seconds: float) -> str:
 
 
 def first_line(message: str) -> str:
-    """Returns the first line of a message, without what moves a cursor or colours a terminal."""
+    """Returns the first line of a message, without control characters and colours."""
     return _printable(message.strip().partition("\n")[0]).strip()
 
 
@@ -262,7 +262,7 @@ def _joined(values: Mapping[str, Value]) -> str:
 
 
 def _cut(text: str, width: int) -> str:
-    """Returns the text, cut to a width in a terminal's cells."""
+    """Returns the text, cut to a width in terminal cells."""
     line = Text(text)
     line.truncate(width, overflow="ellipsis")
     return line.plain

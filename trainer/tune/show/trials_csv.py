@@ -12,11 +12,11 @@ _COLUMNS: Final = (
 
 
 def trials_csv(overview: Overview) -> str:
-    """Returns CSV: a header, and a row a trial, by number.
+    """Returns CSV: a header, then one row for each trial, by number.
 
-    The columns are those of `Row`; then one for each parameter, under its name, empty where it is not active;
-    then `message`, its first line. `score` is the objective's. Floats are exact, None is empty, `seeds` are
-    separated by spaces.
+    The columns are those of `Row`; then one for each hyperparameter, under its name, empty where it is not
+    active; then the first line of `message`. `score` is that of the objective. Floats are exact, None is
+    empty, `seeds` are separated by spaces.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -35,7 +35,7 @@ def trials_csv(overview: Overview) -> str:
 
 
 def _cell(value: Value | None) -> str:
-    """Returns the value as Python writes it, text without quotes; "" for None."""
+    """Returns a value as Python writes it, but text without quotes, and "" for None."""
     if value is None:
         return ""
     return value if isinstance(value, str) else repr(value)
