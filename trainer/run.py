@@ -305,9 +305,7 @@ class Run:
             InputError: there is none yet, or the run was stopped while it was published.
         """
         if not self.model.exists():
-            raise InputError(
-                f"{self.model}: does not exist yet, because the run has not ended; {self._again}"
-            )
+            raise InputError(f"{self.model}: does not exist yet: the run has not ended; {self._again}")
         sha256 = file_sha256(self.model)
         result = self.stored_result() or self._result_of_before(sha256)
         if result.model_sha256 != sha256:

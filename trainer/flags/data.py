@@ -8,8 +8,9 @@ from typing import Any
 
 from absl import flags
 
-from data_pipeline.fetch import is_remote, resolve_data, without_secrets
+from data_pipeline.fetch import resolve_data
 from tfrecords.command import define_path
+from tfrecords.files.urls import is_remote, without_secrets
 from trainer.config import REMOTES, TrainConfig
 
 _DATA = define_path(

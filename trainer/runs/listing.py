@@ -11,7 +11,7 @@ from typing import TextIO
 
 from tfrecords.command import LEFT_OUT
 from tfrecords.errors import EndedEarly, InputError
-from tfrecords.files import open_output
+from tfrecords.files.outputs import open_output
 from trainer.runs.columns import columns_for, sorted_rows
 from trainer.runs.finding import find_runs
 from trainer.runs.page import runs_page

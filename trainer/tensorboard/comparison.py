@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from trainer.config import MODEL_ARGS, TrainConfig
+from trainer.config import TrainConfig
+from trainer.models import MODELS
 from trainer.tensorboard import hparams
 from trainer.tensorboard.hparams import Value
 
@@ -46,7 +47,8 @@ def write_run(folder: Path, config: TrainConfig, data: str, precision: str) -> N
 def values_of(config: TrainConfig, data: str, precision: str) -> dict[str, Value]:
     """Returns the values of a run; it has all arguments of its own model, and none of another's."""
     given = config.to_json()
-    arguments: Mapping[str, Value] = {**MODEL_ARGS.get(config.model, {}), **dict(config.model_args)}
+    defaults = MODELS[config.model].args if config.model in MODELS else {}
+    arguments: Mapping[str, Value] = {**defaults, **dict(config.model_args)}
     return {**{name: given[name] for name in _FLAGS}, "precision": precision, "data": data, **arguments}
 
 
@@ -57,7 +59,7 @@ def _columns() -> dict[str, Any]:
     be those that another version wrote.
     """
     values: dict[str, Value] = {}
-    for model in MODEL_ARGS:
+    for model in MODELS:
         values |= values_of(TrainConfig(data="", run_dir="", model=model), "", "")
     return {name: _type(value) for name, value in values.items()}
 
