@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from trainer.config import TrainConfig
+from trainer.evaluation.metric_table import OF_AN_EPOCH, REPORTED, names
 from trainer.models import MODELS
 from trainer.tensorboard import hparams
 from trainer.tensorboard.hparams import Value
@@ -16,15 +17,10 @@ _FLAGS: Final = (
     *("copies", "class_weights", "schedule", "warmup_epochs", "epochs", "patience", "min_delta"),
     *("last_batch", "deterministic"),
 )
-_BEST: Final = ("loss", "accuracy", "auc")
-_TEST: Final = (
-    *("accuracy", "auroc", "auprc", "sensitivity", "specificity", "precision", "f1"),
-    *("balanced_accuracy", "loss", "brier"),
-)
 # The first five are shown at first.
 METRICS: Final[hparams.Metrics] = {
-    **{f"validation {name}, best epoch": ("validation", f"best_epoch/{name}") for name in _BEST},
-    **{f"test {name}": ("report", f"test/report/{name}") for name in _TEST},
+    **{f"validation {name}, best epoch": ("validation", f"best_epoch/{name}") for name in names(OF_AN_EPOCH)},
+    **{f"test {name}": ("report", f"test/report/{name}") for name in names(REPORTED)},
 }
 
 
