@@ -1,4 +1,4 @@
-"""A training step on real input against the same step on one constant batch: what the input costs it."""
+"""Times a training step on real batches and on one constant batch: the difference is what the input costs."""
 
 import statistics
 import time
@@ -27,12 +27,12 @@ _SUFFIX: Final = ".keras"
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Seconds a step, one entry for each repeat; the entries of one repeat follow upon each other.
+    """Seconds of a step, one entry for each repeat; those of one repeat are measured one after the other.
 
     Attributes:
-        constant: on a batch that is there already.
+        constant: on one batch that is in memory already.
         real: on batches from the pipeline.
-        waited: of `real`, before the batch is there.
+        waited: the part of `real` before the batch arrives.
     """
 
     constant: tuple[float, ...]
@@ -56,7 +56,7 @@ class StepTimes:
 
     @property
     def waited_share(self) -> float:
-        """The share of a step's time that passes before its batch is there."""
+        """The share of a step's time that passes before its batch arrives."""
         return statistics.median(wait / real for wait, real in zip(self.waited, self.real, strict=True))
 
     def to_json(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def open_model(name: str, manifest: Manifest) -> keras.Model:
         manifest: of the data set.
 
     Raises:
-        InputError: no such file, none that Keras' safe mode loads, or a model of other data.
+        InputError: the file does not exist, Keras' safe mode does not load it, or it is for other data.
     """
     if name == BUILT_IN:
         classes = len(manifest.class_names)
@@ -100,20 +100,20 @@ def open_model(name: str, manifest: Manifest) -> keras.Model:
     if (model.input_shape, model.output_shape) != wanted:
         raise InputError(
             f"--model={path}: takes {model.input_shape} and gives {model.output_shape}, this data set needs "
-            f"{wanted[0]} and {wanted[1]}; take a model that was trained on it"
+            f"{wanted[0]} and {wanted[1]}; choose a model that was trained on it"
         )
     return model
 
 
 class TimedStep:
-    """Steps of one model with Adam on one device, in blocks inside a `tf.function` as `trainer` runs them.
+    """Runs training steps of a model with Adam on one device, in blocks inside a `tf.function`.
 
     Args:
         directory: of the data set.
-        manifest: of it.
-        split: whose records.
-        options: of the pipeline; `cache` is not "auto".
-        model: name; see `open_model`.
+        manifest: of the data set.
+        split: name of the split to read.
+        options: of the pipeline; `cache` must not be "auto".
+        model: see the name of `open_model`.
         place: the device, "/gpu:0" or "/cpu:0".
     """
 
@@ -151,18 +151,18 @@ class TimedStep:
             self._table = tables[0] if tables else None
             first = look_up(next(self._batches), self._table)
         with self._strategy.scope():
-            # Variables: what follows from a constant alone would be computed once, before the steps.
+            # Variables, because what depends on constants alone would be computed once, before the steps.
             self._same = {name: tf.Variable(value, trainable=False) for name, value in first.items()}
         self._constant_block = tf.function(self._constant)
         self._real_block = tf.function(self._real)
 
     def measure(self, seconds: float, repeats: int) -> StepTimes:
-        """Times blocks of about `seconds`, constant and real side by side, after one of each that warms up.
+        """Times pairs of blocks, constant and real, of about `seconds` each, after a warm-up of both.
 
-        Which of the two comes first alternates, so that a machine that slows down favours neither.
+        The two take turns to be first, so that a machine that slows down favours neither.
 
         Raises:
-            InputError: a shard is missing, cut or damaged; names it and the record.
+            InputError: a shard is missing, cut or damaged; the message names it and the record.
         """
         with self._named():
             self._time(self._constant_block, 1)  # traces
@@ -178,19 +178,19 @@ class TimedStep:
         return StepTimes(_first(constant), _first(real), tuple(waited for _, waited in real))
 
     def _time_real(self, steps: int) -> tuple[float, float]:
-        for _ in range(self._prefetch):  # made while the other block ran: they cost this one nothing
+        for _ in range(self._prefetch):  # left out: these batches were made while the other block ran
             next(self._batches)
         return self._time(lambda count: self._real_block(self._batches, count), steps)
 
     def _time(self, block: Any, steps: int) -> tuple[float, float]:
-        """Returns the seconds a step and of these the seconds of waiting for batches."""
+        """Returns the seconds of a step, and the part of them that it waits for its batch."""
         started = time.perf_counter()
-        waited = float(block(tf.constant(steps)))  # waits for the block's end
+        waited = float(block(tf.constant(steps)))  # returns when the block has ended
         self._optimizer.iterations.numpy()
         return (time.perf_counter() - started) / steps, waited / steps
 
     def _train(self, given: dict[str, Any]) -> None:
-        # The constant batch has its images already, from any tier.
+        # The constant batch holds its images, whatever the tier.
         batch = look_up(given, self._table) if "index" in given else given
         train_step(self.model, self._optimizer, self._loss, batch["image"], batch["label"], batch["weight"])
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from tfrecords.errors import InputError
-from trainer.models import MODELS, build_model
+from trainer.config import TrainConfig
+from trainer.models import MODELS, Architecture, build_model
 
 
 @pytest.mark.parametrize(
@@ -98,3 +99,16 @@ def test_too_small_images_are_refused(name):
 
 def test_the_least_image_of_the_convolutions():
     assert build_model("cnn", (22, 22, 1), 2, dtype="float32").output_shape == (None, 2)
+
+
+def test_a_function_and_an_entry_are_all_that_a_model_needs(monkeypatch):
+    def body(x, dtype, *, units=4, dropout=0.5):
+        return keras.layers.Dense(units, dtype=dtype)(keras.layers.Flatten(dtype=dtype)(x))
+
+    monkeypatch.setitem(MODELS, "tiny", Architecture(body, "a model of this test"))
+    assert MODELS["tiny"].args == {"units": 4, "dropout": 0.5}
+    config = TrainConfig("data", "run", model="tiny", model_args=(("units", 7),))
+    model = build_model(config.model, (3, 5, 1), 2, dtype="float32", args=dict(config.model_args))
+    assert [weight.shape for weight in model.weights] == [(15, 7), (7,), (7, 2), (2,)]
+    with pytest.raises(InputError, match=r"--model_args=dropout=1: must be from 0 to less than 1"):
+        TrainConfig("data", "run", model="tiny", model_args=(("dropout", 1),))
