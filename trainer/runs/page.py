@@ -15,10 +15,10 @@ CSS: Final = """
 main { max-width: 1560px; }
 .runs { font-size: 13px; }
 .runs th, .runs td { padding: 8px 9px; white-space: nowrap; }
-.runs thead th, .runs td.when { white-space: normal; }
+.runs thead th, .runs td.when { white-space: normal; overflow-wrap: normal; }
 .runs tbody th { min-width: 11em; white-space: normal; }
 .runs td.number { min-width: 150px; }
-.runs td.n { text-align: right; font-variant-numeric: tabular-nums; }
+.runs th.n, .runs td.n { text-align: right; font-variant-numeric: tabular-nums; }
 .runs .state { display: inline-block; border-radius: 999px; padding: 0 9px; border: 1px solid var(--line);
   color: var(--faint); }
 .runs .training { color: var(--accent); border-color: var(--accent); font-weight: 600; }
