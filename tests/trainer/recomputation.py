@@ -122,7 +122,7 @@ def bootstrapped(groups, y, predicted, table, positive, resamples, seed):
     ends = {}
     for name in samples[0]:
         defined = [sample[name] for sample in samples if not np.isnan(sample[name])]
-        ends[name] = np.percentile(defined, (2.5, 97.5))
+        ends[name] = np.percentile(defined, (2.5, 97.5)) if defined else (np.inf, -np.inf)
     return ends
 
 
