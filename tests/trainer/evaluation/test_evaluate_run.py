@@ -70,9 +70,10 @@ def test_the_manifest_is_read_once_and_the_report_is_not_read_back(run, without_
     opened = []
     real = Path.open
 
-    def watched(path, *args, **named):
-        opened.append(path.name)
-        return real(path, *args, **named)
+    def watched(path, mode="r", *args, **named):
+        if "r" in mode:
+            opened.append(path.name)
+        return real(path, mode, *args, **named)
 
     monkeypatch.setattr(Path, "open", watched)
     text = evaluate_run(run, split="test").text
