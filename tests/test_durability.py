@@ -26,7 +26,7 @@ from tfrecords.manifest import MANIFEST_NAME, Manifest, is_shard
 from trainer.checkpoint import Checkpoints, State
 from trainer.config import TrainConfig
 from trainer.evaluation.predictions import Predictions
-from trainer.evaluation.report import write_report
+from trainer.evaluation.report import summarise, write_report
 from trainer.finish import _save
 from trainer.run import DataFacts, Result, Run
 from trainer.tune.journal import Journal
@@ -188,15 +188,10 @@ def report(_, folder):
         np.array([0, 1, 0, 1]),
         np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.3, 0.7]]),
     )
-    write_report(
-        folder / "report" / "test",
-        split="test",
-        predictions=predictions,
-        threshold=0.5,
-        threshold_source="given",
-        history=(),
-        facts={},
+    report = summarise(
+        split="test", predictions=predictions, threshold=0.5, threshold_source="given", facts={}
     )
+    write_report(folder / "report" / "test", report, predictions=predictions, history=())
 
 
 @pytest.fixture(scope="module")

@@ -115,7 +115,7 @@ METRICS: Final = (
     Metric(
         "mcc",
         "MCC",
-        "Matthews correlation of the predicted with the true classes; 1 is perfect, 0 is chance",
+        "Matthews correlation of predicted and true classes, from -1 to 1; 1 is perfect, 0 is chance",
         bounds=(-1.0, 1.0),
         of_an_epoch=True,
     ),

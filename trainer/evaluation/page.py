@@ -16,7 +16,10 @@ _CSS = """
 details > summary { cursor: pointer; margin: 0 0 12px; color: var(--accent); }
 .sheet.classes { max-height: 640px; overflow: auto; }
 .sheet.classes thead th { position: sticky; top: 0; background: var(--card); z-index: 1; }
-.sheet.classes td.number { min-width: 150px; }
+.sheet.classes th, .sheet.classes td { padding: 9px 10px; overflow-wrap: normal; }
+.sheet.classes td.number { min-width: 140px; }
+.sheet.classes tbody th { overflow-wrap: anywhere; min-width: 7em; }
+@media print { .sheet.classes { max-height: none; } }
 """
 _NARROW = ("roc.png", "precision_recall.png")
 _CAPTIONS = {

@@ -20,7 +20,8 @@ from trainer.baseline.grids import GRIDS
 from trainer.baseline.options import BaselineOptions
 from trainer.config import BASELINES, TrainConfig
 from trainer.evaluation import report
-from trainer.evaluation.evaluate_run import evaluate_run, predict_split
+from trainer.evaluation.data import predict_split
+from trainer.evaluation.evaluate_run import evaluate_run
 from trainer.evaluation.predictions import choose_threshold
 from trainer.evaluation.report import read_report
 from trainer.inference import load_predictor
