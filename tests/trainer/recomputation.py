@@ -69,6 +69,11 @@ def _interval(value, ends, effective, exact, least=0):
     return (value, None, None) if exact is None else (value, min(low, exact[0]), max(high, exact[1]))
 
 
+def mcc(y, predicted):
+    """NaN where it is undefined; scikit-learn gives 0, and warns."""
+    return np.nan if 1 in (len(set(y)), len(set(predicted))) else metrics.matthews_corrcoef(y, predicted)
+
+
 def by_sklearn(y, predicted, table, positive):
     classes = range(table.shape[1])
     there = {k for k in classes if (y == k).any()}
@@ -76,10 +81,8 @@ def by_sklearn(y, predicted, table, positive):
     told = {
         "accuracy": metrics.accuracy_score(y, predicted),
         "loss": metrics.log_loss(y, table, labels=list(classes)),
-        "mcc": metrics.matthews_corrcoef(y, predicted),
+        "mcc": mcc(y, predicted),
     }
-    if min(len(set(y)), len(set(predicted))) == 1:
-        told["mcc"] = np.nan  # scikit-learn gives 0 where it is undefined
     if positive is None:
         one_hot = label_binarize(y, classes=list(classes))
         told["brier"] = float(np.mean(((one_hot - table) ** 2).sum(axis=1)))
@@ -119,7 +122,7 @@ def bootstrapped(groups, y, predicted, table, positive, resamples, seed):
     ends = {}
     for name in samples[0]:
         defined = [sample[name] for sample in samples if not np.isnan(sample[name])]
-        ends[name] = np.percentile(defined, (2.5, 97.5))
+        ends[name] = np.percentile(defined, (2.5, 97.5)) if defined else (np.inf, -np.inf)
     return ends
 
 
@@ -174,7 +177,7 @@ def exactly(groups, y, predicted, table, positive):
     def correlation():
         there = [k for k in classes if (y == k).any()]
         n, size = min(effective(y == k) for k in there), len(there)
-        share = (1 + (size - 1) * metrics.matthews_corrcoef(y, predicted)) / size
+        share = (1 + (size - 1) * np.nan_to_num(mcc(y, predicted))) / size
         low = beta.ppf(0.025, share * size * n, (1 - share) * size * n + 1) if share > 0 else 0.0
         high = beta.ppf(0.975, share * size * n + 1, (1 - share) * size * n) if share < 1 else 1.0
         return n, tuple((size * end - 1) / (size - 1) for end in (low, high))

@@ -1,5 +1,6 @@
 """The table of runs as one HTML page that needs nothing else: no scripts, no links."""
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
@@ -14,9 +15,10 @@ CSS: Final = """
 main { max-width: 1560px; }
 .runs { font-size: 13px; }
 .runs th, .runs td { padding: 8px 9px; white-space: nowrap; }
+.runs thead th, .runs td.when { white-space: normal; overflow-wrap: normal; }
 .runs tbody th { min-width: 11em; white-space: normal; }
 .runs td.number { min-width: 150px; }
-.runs td.n { text-align: right; font-variant-numeric: tabular-nums; }
+.runs th.n, .runs td.n { text-align: right; font-variant-numeric: tabular-nums; }
 .runs .state { display: inline-block; border-radius: 999px; padding: 0 9px; border: 1px solid var(--line);
   color: var(--faint); }
 .runs .training { color: var(--accent); border-color: var(--accent); font-weight: 600; }
@@ -127,7 +129,7 @@ def _row(row: RunRow, metrics: Sequence[str], ends: Mapping[str, tuple[float, fl
         f'<td class="n">{number_text(row.val_loss, ".4f")}</td>',
         *(_metric(row.estimates.get(metric), ends[metric], metric) for metric in metrics),
         f'<td class="n">{number_text(row.threshold, ".3g")}</td>',
-        f"<td>{when_text(row.changed)}</td>",
+        f'<td class="when">{when_text(row.changed)}</td>',
     ]
     return f"<tr>{''.join(cells)}</tr>"
 
@@ -152,7 +154,8 @@ def _ends(rows: Sequence[RunRow], metric: str) -> tuple[float, float]:
     if not known:
         return 0.0, 1.0
     margin = 0.05 * (max(known) - min(known)) or 0.05
-    return min(known) - margin, max(known) + margin
+    first, last = bounds_of(metric) or (-math.inf, math.inf)
+    return max(min(known) - margin, first), min(max(known) + margin, last)
 
 
 def _notes(rows: Sequence[RunRow], metrics: Sequence[str]) -> list[str]:

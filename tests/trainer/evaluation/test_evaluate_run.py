@@ -20,7 +20,7 @@ from tfrecords.manifest import Manifest
 from trainer.evaluation import report
 from trainer.evaluation.data import predict_split
 from trainer.evaluation.evaluate_run import evaluate_run, finished_evaluation
-from trainer.evaluation.report import read_report
+from trainer.evaluation.report import read_report, render_text
 from trainer.finish import finished_again, positive_of
 from trainer.inference import Predictor
 from trainer.predict.files import predict_files
@@ -63,6 +63,24 @@ def test_the_threshold_comes_from_validation_only(run, without_pictures):
     assert on_test.page == run.folder / "report" / "test" / "report.html"
     assert on_val.text != on_test.text
     assert test["threshold_source"] in on_test.text
+
+
+def test_the_manifest_is_read_once_and_the_report_is_not_read_back(run, without_pictures, monkeypatch):
+    (run.folder / "result.json").write_text(json.dumps({**asdict(run.result()), "threshold": None}))
+    opened = []
+    real = Path.open
+
+    def watched(path, mode="r", *args, **named):
+        if "r" in mode:
+            opened.append(path.name)
+        return real(path, mode, *args, **named)
+
+    monkeypatch.setattr(Path, "open", watched)
+    text = evaluate_run(run, split="test").text
+    assert opened.count("manifest.json") == 1
+    assert "report.json" not in opened
+    monkeypatch.undo()
+    assert text == render_text(read_report(run.report("test")))
 
 
 def test_other_data_are_evaluated_with_the_threshold_of_the_runs_own_and_have_a_report_of_their_own(
