@@ -41,11 +41,13 @@ def write_run(folder: Path, config: TrainConfig, data: str, precision: str) -> N
 
 
 def values_of(config: TrainConfig, data: str, precision: str) -> dict[str, Value]:
-    """Returns the values of a run; it has all arguments of its own model, and none of another's."""
+    """Returns the values of a run, with all arguments of its own model, under the names that a search has."""
     given = config.to_json()
     defaults = MODELS[config.model].args if config.model in MODELS else {}
     arguments: Mapping[str, Value] = {**defaults, **dict(config.model_args)}
-    return {**{name: given[name] for name in _FLAGS}, "precision": precision, "data": data, **arguments}
+    values: dict[str, Value] = {name: given[name] for name in _FLAGS}
+    values |= {"precision": precision, "data": data}
+    return values | {f"model_args.{name}": value for name, value in arguments.items()}
 
 
 def _columns() -> dict[str, Any]:

@@ -12,14 +12,14 @@ CONFIG = TrainConfig(data="here", run_dir="runs/a", model="mlp", model_args=(("u
 @pytest.mark.parametrize("model", MODELS)
 def test_a_run_has_the_arguments_of_its_model_and_no_other(model):
     values = values_of(TrainConfig(data="", run_dir="", model=model), "data", "float32")
-    arguments = {name for args in MODEL_ARGS.values() for name in args}
-    assert {name: values[name] for name in values if name in arguments} == MODEL_ARGS[model]
+    arguments = {name.removeprefix("model_args."): value for name, value in values.items() if "." in name}
+    assert arguments == MODEL_ARGS[model]
     assert not [name for name, value in values.items() if value is None]
     assert (values["model"], values["data"], values["precision"]) == (model, "data", "float32")
 
 
 def test_given_arguments_are_shown():
-    assert values_of(CONFIG, "", "")["units"] == 64
+    assert values_of(CONFIG, "", "")["model_args.units"] == 64
 
 
 def test_runs_are_compared(tmp_path):
@@ -42,8 +42,8 @@ def test_runs_are_compared(tmp_path):
     assert values["seed"].number_value == 3
     assert values["precision"].string_value == "mixed_bfloat16"
     assert values["class_weights"].bool_value is False
-    assert "filters_1" in groups["runs/b"].hparams
-    assert "filters_1" not in values
+    assert "model_args.filters_1" in groups["runs/b"].hparams
+    assert "model_args.filters_1" not in values
     for group in groups.values():
         assert len(group.sessions) == 1
         found = {each.name.tag: each.value for each in group.metric_values}

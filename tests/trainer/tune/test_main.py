@@ -94,7 +94,7 @@ def test_tensorboard_shows_each_trial_once(finished):
     """Not as a run of its own too, and the final run not at all: it is the best trial again."""
     folder, _ = finished
     experiment, groups = read(folder)
-    assert {info.name for info in experiment.hparam_infos} == {"learning_rate", "units"}
+    assert {info.name for info in experiment.hparam_infos} == {"learning_rate", "model_args.units"}
     assert set(groups) == {"0000", "0001", "0002"}
     for row in rows_of(folder):
         (session,) = groups[f"{int(row['number']):04d}"].sessions
