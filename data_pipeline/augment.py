@@ -15,7 +15,7 @@ from data_pipeline.splitmix64 import stateless_bits, uniforms
 from tfrecords.augment import PRESETS, Augmentation
 
 _SALT: Final = 0x6175676D  # makes these numbers independent of other uses of the same seed
-_DRAWS: Final = 10  # uniform numbers that a record needs; gamma needs one more
+_UNIFORMS: Final = 10  # uniform numbers that a record needs; gamma needs one more
 _MID_GREY: Final = 127.5
 
 
@@ -82,7 +82,7 @@ def draw_transforms(spec: Augmentation, key: Any, *, height: int, width: int) ->
         height: height of the images, pixels.
         width: width of the images, pixels.
     """
-    uniform = uniforms(key, _DRAWS + 1 if spec.gamma else _DRAWS)
+    uniform = uniforms(key, _UNIFORMS + 1 if spec.gamma else _UNIFORMS)
     signed = 2 * uniform - 1
     kept = 1 - spec.crop * uniform[3]
     scale = kept / (1 + spec.zoom * signed[2])

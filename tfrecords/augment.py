@@ -15,7 +15,7 @@ from PIL import Image
 from tfrecords.errors import InputError
 from tfrecords.splitmix64 import uniforms
 
-_DRAWS: Final = 11  # uniform numbers that one copy needs; a new strength adds one at the end
+_UNIFORMS: Final = 11  # uniform numbers that one copy needs; a new strength adds one at the end
 _MID_GREY: Final = 127.5
 
 
@@ -124,7 +124,7 @@ def draw_transform(
 ) -> Transform:
     """Draws the transform of one copy; a pure function of its arguments."""
     digest = blake2b(f"{seed}/{copy}/{record_id}".encode(), digest_size=8).digest()
-    uniform = uniforms(int.from_bytes(digest, "little"), _DRAWS)
+    uniform = uniforms(int.from_bytes(digest, "little"), _UNIFORMS)
     signed = 2 * uniform - 1
     kept = 1 - spec.crop * uniform[3]
     scale = kept / (1 + spec.zoom * signed[2])

@@ -85,7 +85,7 @@ def test_more_than_two_classes_have_no_finding():
 @pytest.mark.parametrize(
     ("names", "chosen", "message"),
     [
-        (("COVID", "NORMAL"), "covid", "--positive=covid: is no class; must be one of COVID, NORMAL"),
+        (("COVID", "NORMAL"), "covid", "--positive=covid: is not a class; must be one of COVID, NORMAL"),
         (("A", "B", "C"), "A", "--positive=A: is for two classes, but there are 3"),
     ],
 )

@@ -76,7 +76,7 @@ def test_help_explains(run_command):
             "--val_fraction=0.9 and --test_fraction=0.15: each must be 0 or more and both together less than "
             "1",
         ),
-        ("--group_regex=(", "--group_regex='(' is no regular expression: "),
+        ("--group_regex=(", "--group_regex='(' is not a regular expression: "),
         (
             "stray.jpeg",
             "unexpected argument 'stray.jpeg': this command takes only flags, written --name=value",

@@ -153,8 +153,8 @@ def test_too_few_groups_to_carve(val, test, carved, needed, facts):
     assert re.search(
         facts(
             f"too few groups to carve {carved} from train: the smallest class, 'PNEUMONIA', has {needed - 1} "
-            f"(9 images), {needed} are needed; they were joined by --group_regex; add images, or carve less "
-            f"with --val_fraction=0 or --test_fraction=0"
+            f"(9 images), but {needed} are needed; the groups come from --group_regex; add images, or carve "
+            f"less with --val_fraction=0 or --test_fraction=0"
         ),
         str(caught.value),
     )
