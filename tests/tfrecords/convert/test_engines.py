@@ -295,7 +295,7 @@ def test_a_task_takes_over_from_a_dead_one_elsewhere_and_others_do_not(tmp_path)
     lock = tmp_path / "convert-0-of-2.lock"
     lock.write_text("host elsewhere, process 7\n")
     with (
-        pytest.raises(InputError, match=r"convert-0-of-2.lock: left by a conversion on another machine"),
+        pytest.raises(InputError, match=r"convert-0-of-2.lock: left by a conversion on another host"),
         conversion_lock(tmp_path),
     ):
         pass
