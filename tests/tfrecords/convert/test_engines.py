@@ -136,7 +136,7 @@ def test_tasks_at_once_and_finish_make_the_local_bytes(begin, convert, local, tm
         assert task.returncode == 0, errors
         shards = len(range(number, len([name for name in local if ".tfrecord-" in name]), TASKS))
         assert said == (
-            f"{out}: {shards} shards of --task={number}/{TASKS} are whole; after all tasks --finish\n"
+            f"{out}: {shards} shards of --task={number}/{TASKS} are complete; after all tasks, run the command once with --finish instead\n"
         )
     assert not (out / "manifest.json").exists()
     done = convert(out, "--finish")
@@ -231,7 +231,7 @@ def test_a_repaired_image_is_found_by_finish(run_command, image_folder, tmp_path
     os.utime(first, ns=(0, 0))
     again = convert(f"--task=0/{TASKS}")
     assert again.returncode == 2
-    assert "images have other sizes or modification times than when the first task came" in again.stderr
+    assert "images have other sizes or modification times than for the first task" in again.stderr
     finish = convert("--finish")
     assert finish.returncode == 2
     task = re.search(r"1 of \d+ shards are missing: .*; run again (--task=\d/3), then", finish.stderr)[1]
