@@ -136,7 +136,8 @@ def test_tasks_at_once_and_finish_make_the_local_bytes(begin, convert, local, tm
         assert task.returncode == 0, errors
         shards = len(range(number, len([name for name in local if ".tfrecord-" in name]), TASKS))
         assert said == (
-            f"{out}: {shards} shards of --task={number}/{TASKS} are complete; after all tasks, run the command once with --finish instead\n"
+            f"{out}: {shards} shards of --task={number}/{TASKS} are complete; after all tasks, run the "
+            f"command once with --finish instead\n"
         )
     assert not (out / "manifest.json").exists()
     done = convert(out, "--finish")
