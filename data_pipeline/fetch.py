@@ -256,7 +256,7 @@ def _make_room(folder: Path, missing: Sequence[Shard], limit: int, shown: str) -
         most = f"--cache_limit_mb={limit >> 20}" if limit else "the disk"
         raise InputError(
             f"{shown}: {need / 1e6:,.1f} MB are to be fetched, and {most} leaves {max(0, room()) / 1e6:,.1f} "
-            f"MB in {home} beside the data sets in use; make room, give a larger --cache_limit_mb, or "
+            f"MB in {home} beside the data sets in use; make room, give a larger --cache_limit_mb or "
             f"another --cache_dir"
         )
 

@@ -101,7 +101,7 @@ class Manifest:
         """Returns a split by name; raises InputError, with the names of all splits, if there is none."""
         if name not in self.splits:
             raise InputError(
-                f"split {name!r} is not in data set {self.name!r}, which has {', '.join(self.splits)}; "
+                f"split {name!r} is not in data set {self.name!r}; it has {', '.join(self.splits)}: "
                 f"convert with --val_fraction or --test_fraction to make the missing split"
             )
         return self.splits[name]

@@ -158,7 +158,7 @@ def test_a_split_by_name(facts):
         MANIFEST.split("val")
     assert re.search(
         facts(
-            "split 'val' is not in data set 'xray', which has train, test; convert with --val_fraction or "
+            "split 'val' is not in data set 'xray'; it has train, test: convert with --val_fraction or "
             "--test_fraction to make the missing split"
         ),
         str(caught.value),

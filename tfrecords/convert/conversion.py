@@ -201,7 +201,7 @@ def _refuse_kept_duplicates(options: ConvertOptions, manifest: Manifest) -> None
     if options.duplicates == "refuse" and across:
         raise InputError(
             f"--out={options.out}: holds this conversion with --duplicates={quality.duplicate_policy}, and "
-            f"its {DUPLICATES_NAME} lists equal images in two splits or with two labels; give "
+            f"its {DUPLICATES_NAME} lists images that are the same in two splits or with two labels; give "
             f"--duplicates={quality.duplicate_policy} to keep it so, or --duplicates=drop --overwrite"
         )
 

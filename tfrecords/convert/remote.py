@@ -229,5 +229,5 @@ def _opened(url: str) -> Iterator[tuple[Any, str]]:
         raise
     except OSError as error:
         raise InputError(
-            f"{url}: cannot be read or written: {error}; the same command again continues"
+            f"{url}: cannot be read or written: {error}; the same command again goes on"
         ) from None

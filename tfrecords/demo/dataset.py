@@ -16,7 +16,6 @@ from tfrecords.convert.conversion import convert_images
 from tfrecords.convert.options import ConvertOptions
 from tfrecords.demo.phantom import Anatomy, draw
 from tfrecords.errors import InputError
-from tfrecords.files.atomic import publish_folder
 from tfrecords.files.cache import user_cache
 from tfrecords.files.locks import file_lock
 from tfrecords.manifest import Manifest
@@ -57,7 +56,7 @@ def demo_data() -> Path:
                 temporary = home / ".images.tmp"
                 shutil.rmtree(temporary, ignore_errors=True)
                 write_images(temporary)
-                publish_folder(temporary, images)
+                temporary.rename(images)
             convert_images(ConvertOptions(images, out, name=DEMO_NAME, size=_SIZE, overwrite=True))
     except OSError as error:
         raise InputError(

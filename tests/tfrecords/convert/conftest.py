@@ -28,6 +28,14 @@ def data(convert, image_folder, tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="session")
+def long_one(convert, image_folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("uninterrupted") / "data"
+    done = convert(image_folder, out, *converted.LONG)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
 @pytest.fixture
 def images(image_folder, tmp_path):
     """A copy of the image folder to harm."""

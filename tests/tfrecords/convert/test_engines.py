@@ -136,7 +136,8 @@ def test_tasks_at_once_and_finish_make_the_local_bytes(begin, convert, local, tm
         assert task.returncode == 0, errors
         shards = len(range(number, len([name for name in local if ".tfrecord-" in name]), TASKS))
         assert said == (
-            f"{out}: {shards} shards of --task={number}/{TASKS} are whole; after all tasks --finish\n"
+            f"{out}: {shards} shards of --task={number}/{TASKS} are complete; after all tasks, run the "
+            f"command once with --finish instead\n"
         )
     assert not (out / "manifest.json").exists()
     done = convert(out, "--finish")
@@ -231,7 +232,7 @@ def test_a_repaired_image_is_found_by_finish(run_command, image_folder, tmp_path
     os.utime(first, ns=(0, 0))
     again = convert(f"--task=0/{TASKS}")
     assert again.returncode == 2
-    assert "images have other sizes or modification times than when the first task came" in again.stderr
+    assert "images have other sizes or modification times than for the first task" in again.stderr
     finish = convert("--finish")
     assert finish.returncode == 2
     task = re.search(r"1 of \d+ shards are missing: .*; run again (--task=\d/3), then", finish.stderr)[1]
@@ -295,7 +296,7 @@ def test_a_task_takes_over_from_a_dead_one_elsewhere_and_others_do_not(tmp_path)
     lock = tmp_path / "convert-0-of-2.lock"
     lock.write_text("host elsewhere, process 7\n")
     with (
-        pytest.raises(InputError, match=r"convert-0-of-2.lock: left by a conversion on another machine"),
+        pytest.raises(InputError, match=r"convert-0-of-2.lock: left by a conversion on another host"),
         conversion_lock(tmp_path),
     ):
         pass

@@ -94,7 +94,7 @@ def test_the_copies_of_remote_places_are_no_images_either(places, monkeypatch, i
 
 
 def test_subfolders_are_no_matter_of_a_listing(tmp_path):
-    with pytest.raises(InputError, match="--subfolders=keep: is for class folders, and a --listing"):
+    with pytest.raises(InputError, match="--subfolders=keep: is for class folders, but a --listing"):
         ConvertOptions(tmp_path, tmp_path, subfolders="keep", listing=tmp_path / "a.csv")
 
 

@@ -210,7 +210,7 @@ def test_a_remote_place_needs_a_work_folder(image_folder, run_command, tmp_path,
     done = run_command("tfrecords.convert", *(f"{name}={value}" for name, value in flags.items()))
     assert done.returncode == 2
     assert done.stderr.startswith(
-        "error: --work: is missing; a remote --images or --out needs a local folder"
+        "error: --work: is missing; if --images or --out is a URL, name a local folder"
     )
 
 
@@ -228,7 +228,9 @@ def test_a_positive_class_that_is_given_later_changes_the_remote_manifest_alone(
     again = convert_remote(replace(options, positive="NORMAL"), **places)
     assert (again.was_complete, again.manifest.positive) == (True, "NORMAL")
     after = stored()
-    assert [path for path in after if after[path] != before.get(path)] == ["/positive/data/manifest.json"]
+    changed = sorted(path for path in after if after[path] != before.get(path))
+    assert changed == ["/positive/data/manifest.json", "/positive/data/sources.stat"]
+    assert again.notes == ()
     assert Manifest.from_bytes(after["/positive/data/manifest.json"], "there") == again.manifest
     assert convert_remote(options, **places).manifest == again.manifest
 

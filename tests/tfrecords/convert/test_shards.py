@@ -224,7 +224,7 @@ def test_a_result_of_another_plan_is_not_taken(root, tmp_path):
     [
         (lambda path: path.write_bytes(path.read_bytes()[:60]), "cannot be decoded: "),
         (lambda path: path.write_bytes(b""), "the file is empty (0 bytes); "),
-        (lambda path: path.unlink(), "cannot be read: No such file or directory; it was there when"),
+        (lambda path: path.unlink(), "cannot be read: No such file or directory; it existed when"),
     ],
 )
 def test_a_bad_image_stops_with_its_path_and_leaves_whole_shards(root, tmp_path, workers, harm, reason):

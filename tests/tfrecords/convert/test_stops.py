@@ -14,14 +14,6 @@ from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest, is_shard
 
 
-@pytest.fixture(scope="module")
-def long_one(convert, image_folder, tmp_path_factory):
-    out = tmp_path_factory.mktemp("uninterrupted") / "data"
-    done = convert(image_folder, out, *LONG)
-    assert done.returncode == 0, done.stderr
-    return out
-
-
 @pytest.mark.slow
 @pytest.mark.stops
 def test_killed_at_any_moment_and_started_again(begin, wait_until, convert, image_folder, long_one, tmp_path):

@@ -250,7 +250,10 @@ def damaged_shard(data):
 def other_schema(data):
     path = data / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_bytes()) | {"schema": 99}))
-    return f"{path}: schema 99 found, this version reads 1; convert the images again with this version"
+    return (
+        f"{path}: schema 99 found, this version reads 1 to 2; use the version that wrote it, or convert the "
+        f"images again"
+    )
 
 
 @pytest.mark.parametrize("harm", [no_manifest, missing_shard, cut_shard, damaged_shard, other_schema])

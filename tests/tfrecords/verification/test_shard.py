@@ -111,7 +111,7 @@ def test_the_whole_message_of_a_wrong_label(data):
     assert check(data) == [
         f"{path}: record 0: it says {record.id.decode()} ({classes[1 - record.label]}, train, group "
         f"{group}), sources.csv says {record.id.decode()} ({classes[record.label]}, train, group {group}) "
-        f"of source {record.source}"
+        f"for source {record.source}"
     ]
 
 
