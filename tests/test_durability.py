@@ -29,7 +29,8 @@ from trainer.config import TrainConfig
 from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.report import summarise, write_report
 from trainer.finish import _save
-from trainer.run import DataFacts, Result, Run
+from trainer.result import Result
+from trainer.run import DataFacts, Run
 from trainer.tune.journal import Journal
 from trainer.tune.trials import copy_run
 

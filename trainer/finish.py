@@ -25,7 +25,8 @@ from trainer.evaluation.evaluate_run import (
     validation_threshold,
 )
 from trainer.inference import Predictor, load_predictor
-from trainer.run import Result, Run
+from trainer.result import Result
+from trainer.run import Run
 
 _PROOF_IMAGES: Final = 8  # the saved model must give the trained model's logits for them
 

@@ -13,6 +13,7 @@ from tfrecords.files.atomic import file_sha256, publish, write_atomically
 from tfrecords.manifest import Manifest
 from trainer.config import BASELINES, TrainConfig
 from trainer.lock import LOCK_NAME
+from trainer.result import Result
 
 CONFIG_NAME: Final = "config.json"
 RESULT_NAME: Final = "result.json"
@@ -65,46 +66,6 @@ class DataFacts:
         """Returns the facts that a file holds, with defaults for later fields."""
         lists = {name: tuple(values[name]) for name in ("class_names", "image_shape")}
         return cls(**{**values, **lists})
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run has made, in one small file that is written last and names the model by its hash.
-
-    So a reader never combines a new model with an old threshold, or with the history of another epoch.
-
-    Attributes:
-        model_sha256: of `model.keras`, or of a baseline's `model.skops`.
-        epoch: the best epoch, whose weights the model has; 0 for a baseline, which has no epochs.
-        val_loss: validation loss of that epoch.
-        epochs: epochs done when the model was published; as many rows of the history belong to it.
-        waited: epochs among these since the validation loss last improved.
-        threshold: the positive class is predicted from this probability on; None: not chosen yet, or there
-            are more than two classes and the most probable one is predicted.
-        chosen_on: number of validation records that the threshold was chosen on.
-        plan: fingerprint of the data.
-        precision: Keras dtype policy of the model.
-        positive: of two classes the one that the threshold is for; "": the second class, in results of
-            earlier versions, or there are more than two classes.
-        chosen_on_groups: for each class the number of groups among the records that the threshold was chosen
-            on; (): unknown.
-    """
-
-    model_sha256: str
-    epoch: int
-    val_loss: float
-    epochs: int
-    waited: int
-    threshold: float | None
-    chosen_on: int
-    plan: str
-    precision: str
-    positive: str = ""
-    chosen_on_groups: tuple[int, ...] = ()
-
-    def done(self, config: TrainConfig) -> bool:
-        """Returns whether a run of this configuration is fully trained."""
-        return self.epochs >= config.epochs or self.waited >= config.patience
 
 
 @dataclass(frozen=True)

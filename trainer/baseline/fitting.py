@@ -29,7 +29,8 @@ from trainer.evaluation.predictions import Threshold
 from trainer.finish import choose_anew, headline_split, positive_of
 from trainer.inference import load_predictor
 from trainer.lock import RunLock
-from trainer.run import DataFacts, Result, Run
+from trainer.result import Result
+from trainer.run import DataFacts, Run
 
 SEARCH_NAME: Final = "search.json"  # the scores of the settings, kept while the search runs
 

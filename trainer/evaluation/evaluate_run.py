@@ -20,7 +20,8 @@ from trainer.evaluation.report import read_report, render_text, summarise, write
 from trainer.evaluation.so_far import best_so_far
 from trainer.evaluation.summaries import write_summaries
 from trainer.inference import Probabilities, load_predictor
-from trainer.run import Result, Run
+from trainer.result import Result
+from trainer.run import Run
 
 _MISTAKES: Final = 12  # pictures in the report
 _ALIKE: Final = 0.01  # a model whose probabilities differ by less tells no records apart

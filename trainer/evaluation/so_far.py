@@ -8,7 +8,8 @@ from trainer.checkpoint import read_best
 from trainer.config import BASELINES
 from trainer.inference import Predictor, Probabilities
 from trainer.models import build_model
-from trainer.run import Result, Run
+from trainer.result import Result
+from trainer.run import Run
 
 NO_MODEL_FILE: Final = ""  # in place of the model's hash, because there is no file yet
 

@@ -13,7 +13,8 @@ from tfrecords.progress import duration
 from trainer.config import BASELINES
 from trainer.evaluation.folder import MODEL_FACT
 from trainer.lock import LOCK_NAME, Holder, LockWatch
-from trainer.run import CONFIG_NAME, RESULT_NAME, Result, Run
+from trainer.result import Result
+from trainer.run import CONFIG_NAME, RESULT_NAME, Run
 from trainer.runs.reported import Reported
 
 TRAINING: Final = "training"  # a process holds its lock

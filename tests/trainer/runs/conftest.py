@@ -12,7 +12,8 @@ import pytest
 from trainer.config import TrainConfig
 from trainer.evaluation import report
 from trainer.evaluation.predictions import Predictions
-from trainer.run import DataFacts, Result, Run
+from trainer.result import Result
+from trainer.run import DataFacts, Run
 
 PLAN = "0123456789abcdef"
 CLASSES = ("NORMAL", "PNEUMONIA")
