@@ -123,7 +123,7 @@ def test_augmented_images_are_those_of_the_trainer(data):
 
 
 def test_the_device_tier_is_refused(data):
-    with pytest.raises(InputError, match=r"--cache=device: .* use memory"):
+    with pytest.raises(InputError, match=r"--cache=device: .* use --cache=memory"):
         made(data, "device", as_supervised=True)
 
 

@@ -76,7 +76,7 @@ def test_a_stream_and_another_tier_may_not(config, manifest, strategy, there, no
 
 @pytest.mark.parametrize(("there", "now"), [("off", "stream"), ("off", "off"), ("stream", "off")])
 def test_off_is_the_former_name_of_stream(config, manifest, strategy, there, now):
-    asked = replace(config, cache=now)
+    asked = config.changed(cache=now)
     tier = choose_train_tier(asked, manifest, strategy)
     run = Run.open(asked, manifest, {}, write=True, tier=tier)
     path = run.folder / "config.json"

@@ -134,7 +134,7 @@ class ConvertOptions:
         """Raises InputError for options that need a listing, or that must not be given with one."""
         if self.allow_columns and self.listing is None:
             raise InputError(
-                "--allow_columns: is for a --listing, and there is none; give one, or leave this flag out"
+                "--allow_columns: needs a --listing, and there is none; give one, or leave this flag out"
             )
         for what, name in self.columns.items():
             if self.listing is None:

@@ -231,10 +231,10 @@ def test_the_command(run_command, root, tmp_path):
 
 @pytest.mark.parametrize("what", ["path", "label", "group", "split"])
 def test_named_columns_need_a_listing(tmp_path, what):
-    with pytest.raises(InputError, match=rf"^--{what}_column=x: is for a --listing, and there is none"):
+    with pytest.raises(InputError, match=rf"^--{what}_column=x: needs a --listing"):
         ConvertOptions(tmp_path, tmp_path / "data", **{f"{what}_column": "x"})
 
 
 def test_allowed_columns_need_a_listing(tmp_path):
-    with pytest.raises(InputError, match=r"^--allow_columns: is for a --listing, and there is none"):
+    with pytest.raises(InputError, match=r"^--allow_columns: needs a --listing"):
         ConvertOptions(tmp_path, tmp_path / "data", allow_columns=True)

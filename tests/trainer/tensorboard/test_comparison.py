@@ -1,19 +1,18 @@
-from dataclasses import replace
-
 import pytest
 from sessions import curve, read
 
-from trainer.config import MODEL_ARGS, MODELS, TrainConfig
+from trainer.config import TrainConfig
+from trainer.models import MODELS
 from trainer.tensorboard.comparison import METRICS, values_of, write_run
 
-CONFIG = TrainConfig(data="here", run_dir="runs/a", model="mlp", model_args=(("units", 64),), seed=3)
+CONFIG = TrainConfig.of(data="here", run_dir="runs/a", model="mlp", model_args=(("units", 64),), seed=3)
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_run_has_the_arguments_of_its_model_and_no_other(model):
     values = values_of(TrainConfig(data="", run_dir="", model=model), "data", "float32")
     arguments = {name.removeprefix("model_args."): value for name, value in values.items() if "." in name}
-    assert arguments == MODEL_ARGS[model]
+    assert arguments == MODELS[model].args
     assert not [name for name, value in values.items() if value is None]
     assert (values["model"], values["data"], values["precision"]) == (model, "data", "float32")
 
@@ -25,7 +24,7 @@ def test_given_arguments_are_shown():
 def test_runs_are_compared(tmp_path):
     for name, config in {
         "a": CONFIG,
-        "b": replace(CONFIG, run_dir="runs/b", model="cnn", model_args=()),
+        "b": CONFIG.changed(run_dir="runs/b", model="cnn", model_args=()),
     }.items():
         folder = tmp_path / name / "tensorboard"
         for _ in range(2):  # as after a resume

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -84,8 +83,7 @@ def test_a_promotion_keeps_the_seeds(search, line):
 
 def test_a_trial_is_the_search_with_its_values(search, line):
     config = config_of(search, line[1], 2)
-    assert config == replace(
-        search.config,
+    assert config == search.config.changed(
         run_dir=str(search.folder / "trials" / "0001" / "execution-2"),
         seed=seed_of(search, line[1], 2),
         epochs=9,
