@@ -198,5 +198,5 @@ def test_dicom_files_are_answered_and_called_by_position_where_left_out(run, ima
 
 def test_a_run_without_a_model_is_named(trained, tmp_path, image_folder):
     shutil.copy(trained.folder / "config.json", tmp_path)
-    with pytest.raises(InputError, match=r"model\.keras: not there yet"):
+    with pytest.raises(InputError, match=r"model\.keras: does not exist yet"):
         next(predict_files(Run.load(tmp_path), [image_folder]))
