@@ -174,7 +174,7 @@ class Loop:
         """Trains until `epochs` are done or a callback sets `model.stop_training`.
 
         Callbacks get Keras' calls and logs. `on_train_batch_end` comes once for each block, with the means of
-        the epoch so far. The logs of an epoch are loss, accuracy and auc, the same with `val_`,
+        the epoch so far. The logs of an epoch are those of `metric_table.OF_AN_EPOCH`, the same with `val_`,
         learning_rate, images_per_second (of training) and input_wait (the share of training time spent
         waiting for a batch); with class weights also weighted_loss, which training minimises.
         images_per_second and input_wait count only what this call has trained of the epoch; they are 0 if
