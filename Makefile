@@ -2,7 +2,7 @@
 # make test    sets up the environment, runs ruff, mypy and all tests without those of the targets below; ten minutes
 # make test-stops   whole trainings, searches and services that are stopped or killed and continue; about ten minutes
 # make test-slurm   batch jobs on a real Slurm of two nodes, which is installed if it is missing; as root, about six minutes
-# make test-quick   the tests that take less than about a second each; two minutes
+# make test-quick   the tests that take less than about half a second each; two minutes
 # make test-extras   the tests of the extras beam, remote and tfio, in two environments of their own
 # make lint    ruff and mypy alone        make clean   remove the environment and caches
 

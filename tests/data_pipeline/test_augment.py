@@ -142,6 +142,7 @@ def test_no_change_flip_and_quarter_turn_are_exact(fill):
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_an_image_is_the_same_in_any_batch():
     images, key = smooth(33, 1), keys(33)
     augment = online.augmenter("strong")

@@ -51,6 +51,7 @@ def set_of_copies(request):
     return request.getfixturevalue(request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", ["memory", "stream"])
 def test_one_variant_of_each_image_is_drawn_from_seed_epoch_and_image(set_of_copies, cache):
     data = set_of_copies
@@ -138,6 +139,7 @@ def test_without_copies_there_is_nothing_to_choose(data, cache):
     assert orders[0] == orders[1] == orders[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("used", ["one", "none"])
 def test_a_lost_record_is_named_though_it_is_not_shown(harmed, used, facts):
     path = harmed.paths("train")[0]

@@ -153,6 +153,7 @@ def test_the_tier_follows_the_decoded_size(converted, encoding, cache, spare, na
     assert (found == in_memory) == (name != "stream")
 
 
+@pytest.mark.slow
 @TIERS
 @pytest.mark.parametrize("batch", [1, 16, 33, 160])
 def test_an_epoch_has_each_record_once_and_wraps_to_its_first(data, cache, batch):
@@ -276,6 +277,7 @@ def test_a_later_start_of_two_workers_with_two_replicas(data, cache):
     assert_same(global_batches(data, options, 2, 2, 7, start_step=5), whole[5:])
 
 
+@pytest.mark.slow
 @TIERS
 @pytest.mark.parametrize(
     ("workers", "replicas", "last_batch"),
@@ -333,6 +335,7 @@ def test_an_evaluation_is_one_pass_in_order(converted, cache, split, batch):
     assert_rows_belong_together(data, converted(), split, found)
 
 
+@pytest.mark.slow
 @TIERS
 @pytest.mark.parametrize(("workers", "replicas"), [(1, 2), (2, 2), (3, 1)])
 @pytest.mark.parametrize(("split", "batch"), [("train", 36), ("val", 24)])
@@ -582,6 +585,7 @@ def hollow(converted, tmp_path, request):
     return data, type(data)(folder, Manifest.load(folder))
 
 
+@pytest.mark.slow
 def test_shards_without_records_change_nothing_that_is_held(hollow, tmp_path):
     data, hollow = hollow
     fields = ("image", "label", "id", "copy", "source", "group")
@@ -596,6 +600,7 @@ def test_shards_without_records_change_nothing_that_is_held(hollow, tmp_path):
                 np.testing.assert_array_equal(found[name].numpy(), values.numpy())
 
 
+@pytest.mark.slow
 def test_a_stream_of_shards_without_records_has_each_record_once(hollow, monkeypatch):
     data, hollow = hollow
     monkeypatch.setattr(portable, "open_file_systems", lambda: None)

@@ -207,6 +207,7 @@ def fetch(start):
     return begin
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_fetch_once(data, fetch, tmp_path):
     started = [fetch(data, tmp_path, "train", "val") for _ in range(4)]
     outputs = [process.communicate() for process in started]
@@ -230,6 +231,7 @@ def test_one_process_at_a_time_fetches(data, fetch, tmp_path, wait_until, waits_
     assert content(Path(printed.strip())).keys() == names(data, "val") | {MANIFEST_NAME}
 
 
+@pytest.mark.slow
 def test_least_recently_used_goes_and_what_is_in_use_stays(data, converted, fetch, tmp_path):
     rgb, png = converted(channels=3), converted("png")
     older, newer = (  # by processes that have ended: nothing is in use
@@ -279,6 +281,7 @@ def assert_nothing_is_half_there(folder, data):
             assert expected[name.removeprefix(".").removesuffix(".part")].startswith(kept)
 
 
+@pytest.mark.slow
 def test_a_disk_without_room_for_more_files(data, disk, fetch):
     """The same error of the kernel as when its bytes are used up, at a place that is known before."""
     folder, remount = disk

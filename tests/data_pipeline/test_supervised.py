@@ -20,6 +20,7 @@ def arrays(dataset, steps=None):
     return list((dataset if steps is None else dataset.take(steps)).as_numpy_iterator())
 
 
+@pytest.mark.slow
 @TIERS
 @pytest.mark.parametrize("as_supervised", [False, True])
 def test_training_is_infinite_and_an_evaluation_has_its_length(data, cache, as_supervised):
@@ -33,6 +34,7 @@ def test_training_is_infinite_and_an_evaluation_has_its_length(data, cache, as_s
         assert len(dataset) == -(-records // batch) == len(arrays(dataset))
 
 
+@pytest.mark.slow
 def test_a_choice_of_copies_says_so_too(data):
     """It streams by another chain."""
     options = PipelineOptions(24, cache="stream", copies="none")
@@ -81,6 +83,7 @@ def test_with_weights_all_batches_have_one_shape(data):
     assert [spec.shape[0] for spec in dataset.element_spec] == [7, 7, 7]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "replicas"), [(1, 2), (2, 2), (3, 1)])
 def test_no_workers_batch_is_empty(data, workers, replicas):
     """So few records are left for the last step that all but the first replica get no batch there."""
@@ -113,6 +116,7 @@ def test_no_workers_batch_is_empty(data, workers, replicas):
     assert together == records
 
 
+@pytest.mark.slow
 def test_augmented_images_are_those_of_the_trainer(data):
     tuples = arrays(made(data, augment="standard", as_supervised=True), 8)
     change = augmenter("standard")

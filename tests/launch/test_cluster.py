@@ -53,6 +53,7 @@ def test_tasks_of_each_node(text, counts):
     assert tasks_per_node(text) == counts
 
 
+@pytest.mark.slow
 def test_a_thousand_machines_fit_into_a_variable_eight_thousand_processes_do_not():
     """Linux itself is asked: it starts a program with the longest that is allowed."""
 

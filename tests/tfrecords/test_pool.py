@@ -54,6 +54,7 @@ def test_this_process_takes_its_part_while_the_others_start():
     assert os.getpid() in {process for _, process in results}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_a_task_or_a_taker_raises_ends_the_run(workers):
     with pytest.raises(InputError, match=r"^item 3$"), Pool(workers) as processes:

@@ -34,6 +34,7 @@ def test_an_empty_file_has_no_records(tmp_path):
     assert list(read_records(tmp_path / "empty")) == []
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_found(tmp_path, facts):
     path = tmp_path / "shard"
     framed = [frame(payload) for payload in PAYLOADS[:3]]

@@ -39,6 +39,7 @@ def described(data):
     return f"{data}: no problems: {len(shards)} shards, {records:,} records, {size / 1e6:,.1f} MB; "
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "depth"),
     [
@@ -61,6 +62,7 @@ def test_what_show_leaves_is_no_damage(verify, run_command, data):
     assert verify(f"--data={data}").returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [[], ["--quick"], ["--workers=1"], ["--workers=2", "--quick"]])
 def test_damage_is_listed(verify, data, arguments, facts):
     name = Manifest.load(data).split("val").shards[0].name
@@ -79,6 +81,7 @@ def test_damage_is_listed(verify, data, arguments, facts):
     )
 
 
+@pytest.mark.slow
 def test_much_damage_is_cut_short(verify, data):
     for number in range(25):
         (data / f"other-train.tfrecord-{number:05d}-of-00025").touch()
@@ -90,6 +93,7 @@ def test_much_damage_is_cut_short(verify, data):
     assert len(lines) == 23
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [[], ["--quick"]])
 def test_an_edited_manifest_and_none(verify, data, arguments):
     path = data / "manifest.json"
@@ -138,6 +142,7 @@ def opened_by_group(group, path):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_ends_it_and_its_workers_quietly(data, start, wait_until, workers):
     manifest = Manifest.load(data)

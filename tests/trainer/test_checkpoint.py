@@ -65,6 +65,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_a_restored_run_goes_on_to_the_bit(tmp_path):
     model, optimizer = build(seed=1)
     for _ in range(3):

@@ -40,6 +40,7 @@ def test_a_folder_that_holds_a_run_by_then_stays(tmp_path):
     assert [path.name for path in folder.iterdir()] == ["config.json"]
 
 
+@pytest.mark.slow
 def test_who_lives_is_waited_for_and_then_named(tmp_path, facts):
     folder, said = tmp_path / "run", []
     with RunLock(folder), pytest.raises(InputError) as error:
@@ -71,6 +72,7 @@ def test_another_process_with_the_same_number_is_not_the_holder(tmp_path):
         lock.check()
 
 
+@pytest.mark.slow
 def test_on_another_machine_only_a_lock_that_changes_is_alive(tmp_path):
     folder = tmp_path / "run"
     elsewhere = replace(Holder.here(), host="elsewhere", boot="another", pid=1, started=1)
@@ -108,6 +110,7 @@ def test_a_holder_that_was_taken_over_writes_no_more(tmp_path):
     assert json.loads((folder / LOCK_NAME).read_text())["host"] == "other"  # not ours to remove
 
 
+@pytest.mark.slow
 def test_a_damaged_lock_is_no_lock(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()

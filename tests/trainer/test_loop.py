@@ -39,6 +39,7 @@ def test_callbacks_get_keras_calls_in_order_with_all_logs():
     assert recorder.model is loop.model
 
 
+@pytest.mark.slow
 def test_a_resumed_run_reads_on_where_it_stopped():
     loop, starts = make_loop(), []
     plain = data(loop, drawn(24), drawn(8), 8)
@@ -100,6 +101,7 @@ def test_steps_that_are_blocks_of_their_own_change_no_weight():
         assert np.array_equal(mine, its)
 
 
+@pytest.mark.slow
 def test_what_comes_after_each_block_says_how_long_the_next_one_is():
     loop, blocks = make_loop(), []
     ticks = count(step=1.0)
@@ -126,6 +128,7 @@ def test_what_comes_after_each_block_says_how_long_the_next_one_is():
     assert all(block.seconds == 1.0 and np.isfinite(block.loss) for block in blocks)
 
 
+@pytest.mark.slow
 def test_an_end_between_blocks_lets_the_callbacks_close_their_files():
     loop, recorder = make_loop(), Recorder()
 
@@ -249,6 +252,7 @@ def test_meters_that_a_version_before_kept_of_weighted_classes_are_taken():
     assert not np.any(loop.kept_meters[:, 806:])  # metrics that were added later
 
 
+@pytest.mark.slow
 def test_stop_training_ends_the_run_after_the_epoch():
     def stop(model, epoch):
         model.stop_training = epoch == 1
@@ -269,6 +273,7 @@ def test_a_run_that_had_stopped_does_not_go_on():
     assert [name for name, *_ in recorder.calls] == ["train_begin", "train_end"]
 
 
+@pytest.mark.slow
 def test_a_learning_rate_set_by_a_callback_is_used_and_logged():
     def halve(model, epoch):
         model.optimizer.learning_rate = 0.5 if epoch == 0 else 0.0

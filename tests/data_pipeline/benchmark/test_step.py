@@ -28,6 +28,7 @@ def test_shares_are_of_the_real_step():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", ["stream", "memory", "device"])
 def test_a_step_is_timed_and_really_trains(data, saved, cache):
     options = PipelineOptions(global_batch_size=16, cache=cache)

@@ -35,6 +35,7 @@ def test_only_what_is_asked_for_is_held(data, fields):
         np.testing.assert_array_equal(found[name].numpy(), whole[name].numpy())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("readers", [1, 2, 16])
 @pytest.mark.parametrize("records", [1, 7, 1000])
 def test_any_number_of_readers_and_any_batch_give_the_same(converted, monkeypatch, readers, records):

@@ -103,6 +103,7 @@ def test_logs_of_an_array_have_their_task_in_front(make):
     assert printed(folder) == ["[task 0] a", "[task 1] b"]
 
 
+@pytest.mark.slow
 def test_logs_are_followed_until_the_last_word(make, tmp_path):
     folder = make(rank_0_log="a\n", state="running")
     pid = os.fork()

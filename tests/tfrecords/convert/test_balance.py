@@ -85,6 +85,7 @@ def records_of(out):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("least", "shard_size"), [(0, 1 << 26), (1, 1 << 16)])
 def test_classes_are_level_in_train_alone(unbalanced, tmp_path, least, shard_size):
     out = tmp_path / "out"
@@ -142,6 +143,7 @@ def test_variants_of_an_image_stay_apart_and_classes_mixed(unbalanced, tmp_path)
         assert {record.copy == 0 for record in records["train"][start : start + third]} == {True, False}
 
 
+@pytest.mark.slow
 def test_balanced_bytes_are_the_same_for_any_number_of_workers(unbalanced, tmp_path):
     for workers in (1, 2):
         convert_images(

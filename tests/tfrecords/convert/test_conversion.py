@@ -109,6 +109,7 @@ def test_no_group_is_in_two_splits_and_none_is_named(data):
     assert len({next(iter(found)) for found in raw_names.values()}) == 24
 
 
+@pytest.mark.slow
 def test_the_group_hash_is_keyed(convert, image_folder, data, tmp_path):
     assert convert(image_folder, tmp_path / "data", *SMALL, "--seed=1", "--copies=0").returncode == 0
     groups = [{row["id"]: row["group"] for row in sources_of(folder)} for folder in (data, tmp_path / "data")]
@@ -152,12 +153,14 @@ def test_shards_mix_classes_and_part_copies(data):
             assert len({record.copy for record in part}) > 1
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_a_byte(convert, image_folder, data, tmp_path):
     done = convert(image_folder, tmp_path / "data", *SMALL, "--workers=3", "--copies=2")
     assert done.returncode == 0, done.stderr
     assert content(tmp_path / "data") == content(data)
 
 
+@pytest.mark.slow
 def test_place_and_time_do_not_change_a_byte(convert, images, data, tmp_path):
     for path in images.rglob("*"):
         os.utime(path, (1, 1))
@@ -187,6 +190,7 @@ def test_another_seed_draws_other_splits_copies_and_places(image_folder, tmp_pat
     assert places != other_places
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["png", "jpeg"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_encodings(image_folder, tmp_path, encoding, channels):
@@ -207,6 +211,7 @@ def test_encodings(image_folder, tmp_path, encoding, channels):
         assert difference.max() == 0 if encoding == "png" else difference.mean() < 6
 
 
+@pytest.mark.slow
 def test_given_splits_and_names(convert, image_folder, tmp_path):
     images = tmp_path / "My Scans (2)"
     for split, part in (("train", "0[0-3]*"), ("test", "0[45]*")):

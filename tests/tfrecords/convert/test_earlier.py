@@ -129,6 +129,7 @@ def test_behind_a_url_the_manifest_is_uploaded_anew(earlier, tmp_path):
     assert convert_remote(replace(earlier, check_sources=True), **places).notes == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["verify", "show"])
 def test_other_commands_read_it(earlier, run_command, command):
     before = content(earlier.out)

@@ -69,6 +69,7 @@ def test_the_lock_goes_when_a_conversion_fails(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_second_converter_leaves_the_first_ones_work_alone(holder, image_folder, tmp_path, run_command):
     (tmp_path / "out" / "chest_xray-train.tfrecord-00000-of-00001").write_bytes(b"at work")
     done = run_command(

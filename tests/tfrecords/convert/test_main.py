@@ -38,6 +38,7 @@ def test_help_explains(run_command):
     assert places == sorted(places)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
@@ -135,6 +136,7 @@ def test_the_summary(run_command, image_folder, tmp_path):
     assert shown.returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "copies", "augmentation"),
     [
@@ -157,6 +159,7 @@ def test_presets_and_strengths(run_command, image_folder, tmp_path, arguments, c
     assert (manifest.copies, manifest.augmentation) == (copies, augmentation.to_json())
 
 
+@pytest.mark.slow
 def test_duplicates_in_the_summary_and_refused(run_command, image_folder, tmp_path):
     images = shutil.copytree(image_folder, tmp_path / "chest_xray")
     path = min((images / "NORMAL").glob("IM-0001*"))
@@ -212,6 +215,7 @@ def test_the_real_images(run_command, real_images, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_summary_tells_what_was_passed_over_and_the_order_is_the_given_one(
     image_folder, run_command, tmp_path
 ):

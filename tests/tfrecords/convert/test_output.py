@@ -14,6 +14,7 @@ from tfrecords.convert.options import ConvertOptions
 from tfrecords.errors import InputError
 
 
+@pytest.mark.slow
 def test_a_complete_output_is_left_alone(convert, image_folder, data):
     before = stamps(data)
     for arguments in ([], ["--overwrite", "--workers=2"]):
@@ -81,6 +82,7 @@ def test_overwrite_replaces_and_leaves_nothing_stale(convert, image_folder, data
     assert content(out) == content(tmp_path / "fresh") | {"notes.txt": b"mine"}
 
 
+@pytest.mark.slow
 def test_a_plan_without_shards_stands_in_nobodys_way(image_folder, data, tmp_path):
     out = tmp_path / "data"
     out.mkdir()
@@ -135,6 +137,7 @@ def test_a_foreign_folder_is_refused_untouched(image_folder, tmp_path, foreign, 
     assert stamps(tmp_path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("out", "reason"),
     [("file", "File exists"), ("file/below", "Not a directory"), ("/proc/none", "No such file or directory")],
@@ -179,6 +182,7 @@ def test_an_output_that_cannot_be_written(convert, image_folder, data, tmp_path,
     assert content(out) == content(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["sources.csv", "manifest.json"])
 def test_the_last_files_that_cannot_be_written(convert, image_folder, data, tmp_path, missing):
     out = tmp_path / "data"

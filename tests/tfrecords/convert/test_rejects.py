@@ -141,6 +141,7 @@ def test_rejected_images_are_listed_and_nowhere_else(convert, run_command, spoil
     assert content(tmp_path / "percent") == content(out)
 
 
+@pytest.mark.slow
 def test_all_that_the_headers_tell_is_told_before_any_work(convert, spoiled, tmp_path):
     done = convert(spoiled, tmp_path / "data", *REJECTING, "--max_rejects=1")
     assert (done.returncode, done.stdout) == (2, "")

@@ -204,6 +204,7 @@ def test_a_changed_image_is_copied_again(store, image_folder, tmp_path, monkeypa
     assert (copy / untouched).stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--images=s3://bucket/a", "--out=s3://bucket/a"])
 def test_a_remote_place_needs_a_work_folder(image_folder, run_command, tmp_path, flag):
     flags = {"--images": str(image_folder), "--out": str(tmp_path / "data")} | dict([flag.split("=")])
@@ -260,6 +261,7 @@ def changed_in_place(path):
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
+@pytest.mark.slow
 def test_an_image_that_changed_behind_a_remote_result_is_named(by_url, facts):
     images, place, convert = by_url
     assert convert().was_complete
@@ -283,6 +285,7 @@ def test_an_image_that_changed_behind_a_remote_result_is_named(by_url, facts):
         convert(check_sources=True)
 
 
+@pytest.mark.slow
 def test_what_an_upload_left_of_images_that_changed_since_goes_again(by_url, monkeypatch):
     images, place, convert = by_url
     old = content(place)

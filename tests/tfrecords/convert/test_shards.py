@@ -144,6 +144,7 @@ def test_the_fill_that_was_asked_for(root, tmp_path):
     assert 0 not in differ
 
 
+@pytest.mark.slow
 def test_what_is_told_of_a_shard(root, tmp_path):
     jobs = plan(IMAGES[:20], shard_size=72 * 10)
     for workers in (1, 2):

@@ -63,6 +63,7 @@ def test_opacities_are_blobs(seed):
     assert around[inner].mean() > 3.0  # of 4: scattered pixels would have hardly one
 
 
+@pytest.mark.slow
 def test_opacities_vary_in_amount_and_place():
     changes = [np.subtract(*pair(seed)[::-1]).clip(0) for seed in range(24)]
     sums = np.array([change.sum() for change in changes])

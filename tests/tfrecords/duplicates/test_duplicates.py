@@ -118,6 +118,7 @@ class TestFiles:
 
 
 class TestConversion:
+    @pytest.mark.slow
     def test_the_same_bytes_in_two_groups_never_part(self, images, tmp_path):
         """Of 12 pairs of groups, made one by a shared file each, a split by name would part some."""
         pairs = []
@@ -197,6 +198,7 @@ class TestConversion:
         )
         assert not (tmp_path / "out").exists()
 
+    @pytest.mark.slow
     def test_the_same_pixels_in_other_bytes_are_refused_before_the_seal(self, split_images, tmp_path):
         path = first(split_images, "train/NORMAL/IM-0001*")
         resaved(path, split_images / "test" / "NORMAL" / "IM-0005-0007.png")
@@ -233,6 +235,7 @@ class TestConversion:
             "PNEUMONIA/person1_virus_8.png (PNEUMONIA, not split yet)\n"
         )
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("workers", [1, 2])
     def test_drop_keeps_the_first_of_each_set(self, split_images, tmp_path, workers):
         one, two = first(split_images, "train/NORMAL/IM-000*", 2)
@@ -290,6 +293,7 @@ class TestConversion:
         convert_images(options(images, tmp_path))
         assert len(decoded) == 60
 
+    @pytest.mark.slow
     def test_any_number_of_workers_finds_the_same(self, images, tmp_path):
         resaved(first(images, "NORMAL/IM-0001*"), images / "NORMAL" / "IM-0001-0009.png")
         for workers in (1, 2):
@@ -301,6 +305,7 @@ class TestConversion:
         assert one == two
         assert "duplicates.csv" in one
 
+    @pytest.mark.slow
     def test_a_changed_list_is_found_by_verify(self, images, tmp_path):
         resaved(first(images, "NORMAL/IM-0001*"), images / "NORMAL" / "IM-0001-0009.png")
         convert_images(options(images, tmp_path))

@@ -54,6 +54,7 @@ print("pydicom" in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_pydicom_is_imported_when_a_dicom_file_is_met(tmp_path, run_python):
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "a.dcm").write_bytes(dicom(RAMP))
@@ -62,6 +63,7 @@ def test_pydicom_is_imported_when_a_dicom_file_is_met(tmp_path, run_python):
     assert python(script, tmp_path / "a.dcm", run_python) == "True\n"
 
 
+@pytest.mark.slow
 def test_what_is_not_installed_is_named_with_the_command(tmp_path, run_python):
     (tmp_path / "a.dcm").write_bytes(dicom(NOISE, "JPEG lossless"))
     assert python(DECODE.format(missing="['pydicom']"), tmp_path / "a.dcm", run_python) == (

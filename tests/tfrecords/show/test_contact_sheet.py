@@ -44,6 +44,7 @@ def greys(sheet):
     return {int(v[0]): int(n) for v, n in zip(values, counts, strict=True) if v[0] == v[1] == v[2]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["raw", "png", "jpeg"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_picture_is_on_the_sheet(tmp_path, encoding, channels):

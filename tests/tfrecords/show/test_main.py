@@ -44,6 +44,7 @@ def test_help_explains(run_command):
         assert f"\n  {flag}: " in done.stdout
 
 
+@pytest.mark.slow
 def test_the_manifest_in_words_and_a_sheet(run_command, data):
     before = {path.name: path.read_bytes() for path in data.iterdir()}
     done = run_command("tfrecords.show", f"--data={data}")
@@ -130,6 +131,7 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
+@pytest.mark.slow
 def test_one_page_of_everything(run_command, image_folder, tmp_path):
     images = tmp_path / "chest <xray>"
     shutil.copytree(image_folder, images / "train")

@@ -110,6 +110,7 @@ def test_the_command_of_the_docs_finds_what_is_cut(images, key_file):
     assert sorted(map(os.fsencode, there))[int(name.split()[-1]) - 1] == os.fsencode(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [""], indirect=True)
 def test_the_ids_of_a_conversion_lead_to_the_files(run_command, key_file, images, tmp_path):
     flags = (

@@ -169,6 +169,7 @@ def test_a_conversion_shows_nothing(converted):
     assert len(rows(out)) == 24
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["show", "verify"])
 def test_looking_at_it_shows_nothing(converted, run_command, tmp_path, command):
     data = shutil.copytree(converted[1], tmp_path / "data")  # show writes into it
@@ -317,6 +318,7 @@ def twin(images):
     shutil.copy(next((images / "train/NORMAL").rglob("*001.dcm")), images / "train/PNEUMONIA" / f"{NAME}.dcm")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("harm", "arguments", "message"),
     [
@@ -354,6 +356,7 @@ def test_groups_by_an_expression_go_before_the_patients_id(convert, dicom_folder
     assert_clean(done, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_the_versions_of_the_decoders_are_kept(converted, convert, image_folder, tmp_path):
     import json
 
@@ -366,6 +369,7 @@ def test_the_versions_of_the_decoders_are_kept(converted, convert, image_folder,
     assert not versions(tmp_path / "out") & decoders
 
 
+@pytest.mark.slow
 def test_a_key_hides_other_images_too(convert, image_folder, tmp_path):
     done = convert(image_folder, tmp_path / "out")
     assert done.returncode == 0, done.stderr

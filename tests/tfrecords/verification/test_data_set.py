@@ -74,6 +74,7 @@ def test_progress_ends_at_the_bytes_of_the_shards(data, quick, workers):
         assert min(seen) >= 0
 
 
+@pytest.mark.slow
 def test_processes_find_the_same(data):
     names = shard_names(data)
     for name in names[::2]:

@@ -16,6 +16,7 @@ from tfrecords.example import decode
 from tfrecords.records import read_records
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_found_and_its_file_named(data):
     chance = random.Random(7)
     names = ["manifest.json", "sources.csv", *shard_names(data)]

@@ -94,6 +94,7 @@ def test_fewer_pixels_need_less(converted, manifest):
     assert needed == sorted(set(needed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", BASELINES)
 def test_a_search_takes_no_more_memory_than_was_said(model):
     """The part that grows with the data, of arrays that NumPy has: what libraries take for themselves is in

@@ -76,6 +76,7 @@ def test_auroc_of_two_classes_and_of_more():
     assert auroc(two, np.stack([-found[:, 0], found[:, 0]], axis=1)) == roc_auc_score(two, found[:, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("model", GRIDS)
 def test_the_result_is_the_same_for_any_number_of_jobs(model, classes):
@@ -112,6 +113,7 @@ def test_what_is_known_is_not_fitted_again():
     assert again == {last: kept[last]}
 
 
+@pytest.mark.slow
 def test_probabilities_of_the_support_vector_machine_are_calibrated():
     """On records that it has not seen the mean probability is near the share of the class."""
     train = drawn(records=600)

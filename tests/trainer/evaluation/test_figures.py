@@ -28,6 +28,7 @@ def texts_of(figure):
     return {text.get_text(): text.get_fontproperties().get_file() for text in texts}
 
 
+@pytest.mark.slow
 def test_a_class_that_no_font_has_is_numbered_in_the_pictures_and_named_in_the_page(tmp_path, no_fonts):
     names = ("正常", "肺炎", "B")
     predictions = drawn(names=names)

@@ -84,6 +84,7 @@ def test_values_are_scikit_learns(predictions, threshold):
     np.testing.assert_array_equal(metrics.confusion(predictions, threshold), matrix)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 3])
 def test_intervals_are_those_of_scikit_learn_on_the_resampled_records(classes):
     predictions = drawn(360, classes, decimals=1, groups=120)
@@ -131,6 +132,7 @@ def test_the_seed_decides_the_intervals(monkeypatch):
         assert (estimate.low, estimate.high) == pytest.approx((first[name].low, first[name].high))
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     covered = 0
     for seed in range(100):

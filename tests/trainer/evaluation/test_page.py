@@ -40,6 +40,7 @@ def test_the_page_says_what_was_measured(written):
         assert part in said
 
 
+@pytest.mark.slow
 def test_names_are_escaped_and_drawn_as_they_are(tmp_path):
     # Broken TeX, and letters that the font lacks: neither may stop or warn.
     names = ("<script>alert(1)</script>", "$\\frac{&'\" \u80ba\u708e$")

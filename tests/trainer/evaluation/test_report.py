@@ -80,6 +80,7 @@ def test_the_table_of_predictions_gives_them_back_exactly(written):
     assert len(rows) == 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("predictions", "threshold", "decisions"),
     [
@@ -115,6 +116,7 @@ def test_every_kind_of_predictions_gets_a_whole_report(tmp_path, predictions, th
     assert len(text.splitlines()) == lines
 
 
+@pytest.mark.slow
 def test_the_same_input_gives_the_same_bytes(written, tmp_path):
     write(tmp_path)
     assert contents(tmp_path) == contents(written)
@@ -133,6 +135,7 @@ def test_a_failing_figure_leaves_the_earlier_report_whole(written, tmp_path, mon
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
 
+@pytest.mark.slow
 def test_the_page_is_replaced_last(written, tmp_path):
     directory = shutil.copytree(written, tmp_path / "report")
     (directory / "reliability.png").unlink()
@@ -143,12 +146,14 @@ def test_the_page_is_replaced_last(written, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
 
+@pytest.mark.slow
 def test_a_gallery_of_an_earlier_report_goes(tmp_path):
     (tmp_path / "mistakes.png").write_bytes(b"of an earlier report")
     write(tmp_path)
     assert set(contents(tmp_path)) == FILES
 
 
+@pytest.mark.slow
 def test_images_that_are_not_the_mistakes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="61 images of mistakes, but"):
         write(tmp_path / "report", mistakes=np.zeros((61, 8, 8, 1), np.uint8))

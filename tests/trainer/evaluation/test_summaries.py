@@ -6,6 +6,7 @@ from trainer.evaluation.intervals import point_values
 from trainer.evaluation.summaries import write_summaries
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("names", "shown"), [(("A", "B"), ["B"]), (("A", "B", "C"), ["A", "B", "C"])])
 def test_tensorboard_reads_the_summaries_back(tmp_path, names, shown):
     from tensorboard.backend.event_processing import plugin_event_multiplexer

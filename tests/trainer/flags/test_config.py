@@ -116,6 +116,7 @@ def tuned(converted, tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_pipeline_json_is_used_and_flags_win_over_it(parse, tuned):
     config = parse("--data", tuned)
     options = config.pipeline

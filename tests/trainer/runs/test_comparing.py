@@ -14,6 +14,7 @@ def options(root, *pair, **more):
     return CompareOptions(root, pair, **more)
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared_by_name_by_path_and_by_report(reported_runs):
     ways = [
         ("strong", "weak"),

@@ -3,6 +3,7 @@
 import pytest
 
 
+@pytest.mark.slow
 def test_the_table_is_printed_and_what_is_damaged_gives_exit_code_3(run_command, reported_runs, make_run):
     done = run_command("trainer.runs", f"--runs={reported_runs}", "--sort=auroc", COLUMNS="80")
     assert (done.returncode, done.stderr) == (0, "")
@@ -23,6 +24,7 @@ def test_bad_input_is_refused(run_command, flag, name):
     assert name in done.stderr
 
 
+@pytest.mark.slow
 def test_it_imports_no_tensorflow(run_python, reported_runs):
     script = (
         "import sys; from pathlib import Path\n"

@@ -100,6 +100,7 @@ def test_a_damaged_file_is_read_up_to_its_damage(tmp_path):
     assert [event.step for event in read_events(path) if event.summary.value] == [1]
 
 
+@pytest.mark.slow
 def test_tensorflow_is_not_imported(tmp_path):
     code = (
         "import sys, pathlib; folder = pathlib.Path(sys.argv[1]);"

@@ -17,6 +17,7 @@ def search(request, make_search, tmp_path):
     return make_search(tmp_path, **OPTIONS[request.param])
 
 
+@pytest.mark.slow
 def test_the_search_is_the_same_for_any_number_of_workers(search, run_search, told):
     alone = run_search(search, 1)
     assert search.order(alone).next == Next.OVER
@@ -24,6 +25,7 @@ def test_the_search_is_the_same_for_any_number_of_workers(search, run_search, to
         assert told(search, run_search(search, workers, seed=workers)) == told(search, alone)
 
 
+@pytest.mark.slow
 def test_the_search_is_the_same_after_a_cut_at_each_event(search, run_search, told):
     """Each continuation begins with a fresh oracle that has the journal alone."""
     whole = run_search(search, 3)
@@ -37,11 +39,13 @@ def test_another_seed_is_another_search(make_search, run_search, told):
     assert told(one, run_search(one)) != told(other, run_search(other))
 
 
+@pytest.mark.slow
 def test_parallel_is_part_of_the_search(make_search, run_search, told):
     one, other = (make_search(oracle="hyperband", parallel=parallel) for parallel in (1, 8))
     assert told(one, run_search(one)) != told(other, run_search(other))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("oracle", ["random", "hyperband"])
 def test_failed_trials_change_nothing_but_what_they_would_have_led_to(oracle, make_search, run_search, told):
     search = make_search(max_failures=9, **OPTIONS[oracle])
@@ -91,6 +95,7 @@ def test_hyperband_promotes_the_best_of_each_round(make_search, run_search):
         assert trial.root == parent.root
 
 
+@pytest.mark.slow
 def test_what_hyperband_can_still_promote_is_needed(make_search, run_search):
     """At every moment all that is gone on with later is needed, and at the end nothing is."""
     search = make_search(oracle="hyperband", epochs=9)

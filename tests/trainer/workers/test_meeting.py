@@ -52,6 +52,7 @@ def test_alone_nobody_is_waited_for():
     assert meet(cluster, {}, print, ready=lambda: {"threads": 3}) == {"threads": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [None, (0, 0.5, 1), (1, 0.5, 0)])
 def test_all_go_together_with_what_the_chief_has_chosen(delay):
     workers = clusters(3)
@@ -60,6 +61,7 @@ def test_all_go_together_with_what_the_chief_has_chosen(delay):
         socket.create_server(("127.0.0.1", port)).close()
 
 
+@pytest.mark.slow
 def test_who_does_not_come_is_named_and_the_code_says_to_start_all_again():
     workers = clusters(3)
     chief, helper = together([workers[0], workers[2]], deadline=1.5)
@@ -72,6 +74,7 @@ def test_who_does_not_come_is_named_and_the_code_says_to_start_all_again():
     assert workers[0].describe(0) in str(alone)
 
 
+@pytest.mark.slow
 def test_what_is_waited_for_is_said(monkeypatch):
     monkeypatch.setattr("trainer.workers.meeting._FIRST_LOG_SECONDS", 0.3)
     workers, said = clusters(2), []
@@ -102,6 +105,7 @@ def test_what_keeps_the_chief_keeps_all(raised, kind):
     assert [getattr(error, "code", None) for error in found] == [getattr(raised, "code", None)] * 2
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_named(monkeypatch):
     monkeypatch.setattr("trainer.workers.meeting._PORT_SECONDS", 0.5)
     workers = clusters(2)
@@ -111,6 +115,7 @@ def test_a_port_in_use_is_named(monkeypatch):
     assert "Address already in use" in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_stranger_at_the_door_is_not_a_worker():
     workers, results = clusters(2), []
     thread = threading.Thread(target=lambda: results.extend(together(workers, delay=(0, 1.5))))

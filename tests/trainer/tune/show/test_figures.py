@@ -52,6 +52,7 @@ def drawn(figure):
     return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1, 2, 200])
 @pytest.mark.parametrize("draw", DRAWINGS)
 def test_any_number_of_trials_is_drawn(draw, count):
@@ -124,6 +125,7 @@ def test_a_slice_holds_the_trials_in_which_it_is_active():
     assert by_name["learning_rate"].get_xscale() == "log"
 
 
+@pytest.mark.slow
 def test_many_parameters_wrap():
     many = tuple(Parameter(f"p{i}", "int", (0, 9)) for i in range(21))
     overview = replace(search(5), parameters=many)

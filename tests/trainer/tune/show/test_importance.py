@@ -39,6 +39,7 @@ def test_few_trials_tell_nothing(count, known):
     assert (found is not None) == known
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "score"),
     [

@@ -57,6 +57,7 @@ def search(count, parameters=(RATE,), **changes):
     return replace(made, **changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1, 2, 300])
 def test_the_page_needs_nothing_else(count):
     text = page(search(count))
