@@ -12,7 +12,7 @@ code is 3 then.
 
 --compare says whether two runs differ by more than chance. It takes the predictions of both reports for the
 same records and draws the groups (patients) anew 2,000 times, the same ones for both runs. The difference of
-each metric comes with its 95% interval and a verdict: better, worse, or not told apart by these data.
+each metric comes with its 95% interval and a verdict: better, worse, or no clear difference.
 """
 
 from pathlib import Path

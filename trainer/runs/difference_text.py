@@ -10,14 +10,14 @@ from typing import Final
 from trainer.evaluation.intervals import Estimate
 from trainer.evaluation.page import interval_text, split_text
 from trainer.runs.comparison import Comparison, Side
-from trainer.runs.paired import BETTER, NOT_TOLD_APART, SAME, UNDEFINED, WORSE, Difference, by_verdict
+from trainer.runs.paired import BETTER, NO_CLEAR_DIFFERENCE, SAME, UNDEFINED, WORSE, Difference, by_verdict
 from trainer.runs.text import grid, names_text, wrapped
 
 VERDICTS: Final = {
     BETTER: "A is better",
     WORSE: "A is worse",
     SAME: "the same answers",
-    NOT_TOLD_APART: NOT_TOLD_APART,
+    NO_CLEAR_DIFFERENCE: NO_CLEAR_DIFFERENCE,
     UNDEFINED: UNDEFINED,
 }
 
@@ -96,14 +96,14 @@ def conclusion(found: Comparison) -> str:
     if all(difference.verdict == SAME for difference in differences):
         return (
             f"{first} and {second} give each of these records the same probabilities and the same class: "
-            "there is nothing to tell apart. This does not show that they are the same model."
+            "there is no difference. This does not show that they are the same model."
         )
     parts = [
-        f"{word} in {names_text(by_verdict(differences, verdict))}"
-        for verdict, word in ((BETTER, "better"), (WORSE, "worse"), (NOT_TOLD_APART, "not told apart"))
+        f"{verdict} in {names_text(by_verdict(differences, verdict))}"
+        for verdict in (BETTER, WORSE, NO_CLEAR_DIFFERENCE)
         if by_verdict(differences, verdict)
     ]
-    return f"By these data {first} is, against {second}: {'; '.join(parts)}."
+    return f"On these data, {first} compared with {second}: {'; '.join(parts)}."
 
 
 def notes(found: Comparison) -> list[str]:
@@ -122,9 +122,9 @@ def notes(found: Comparison) -> list[str]:
             f"{len(differences)} metrics are compared, each at 95%: one may differ by chance. Decide by the "
             "one that was chosen before the test."
         )
-    if NOT_TOLD_APART in [difference.verdict for difference in differences]:
+    if NO_CLEAR_DIFFERENCE in [difference.verdict for difference in differences]:
         lines.append(
-            "Not told apart does not mean equal: the interval says how large a difference may still be."
+            "No clear difference does not mean equal: the interval says how large the difference may be."
         )
     return lines
 

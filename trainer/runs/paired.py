@@ -19,7 +19,7 @@ RESAMPLES: Final = 2000
 BETTER: Final = "better"
 WORSE: Final = "worse"
 SAME: Final = "the same"  # both models give the same answers
-NOT_TOLD_APART: Final = "not told apart"
+NO_CLEAR_DIFFERENCE: Final = "no clear difference"
 UNDEFINED: Final = "undefined"
 _ROUNDING: Final = 1e-9  # sums are rounded
 
@@ -50,13 +50,13 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """What these data say of the first model: BETTER, WORSE, SAME, NOT_TOLD_APART or UNDEFINED."""
+        """What these data say of the first model: BETTER, WORSE, SAME, NO_CLEAR_DIFFERENCE or UNDEFINED."""
         if self.method == "identical":
             return SAME
         if math.isnan(self.value):
             return UNDEFINED
         if math.isnan(self.low) or self.low <= 0 <= self.high:
-            return NOT_TOLD_APART
+            return NO_CLEAR_DIFFERENCE
         return BETTER if (self.value > 0) != lower_is_better(self.metric) else WORSE
 
 

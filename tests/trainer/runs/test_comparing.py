@@ -31,7 +31,7 @@ def test_a_run_and_itself(reported_runs, capsys):
     printed = capsys.readouterr().out
     assert re.search(r"accuracy .* \+0\.000 \[\+0\.000, \+0\.000\] ", printed)
     assert "better" not in printed
-    assert "nothing to tell apart" in printed
+    assert "there is no difference" in printed
 
 
 def test_what_is_printed_and_written(reported_runs, capfd, tmp_path):

@@ -49,4 +49,4 @@ def test_a_real_run(run_command, trained):
     assert 0 <= float(found["auroc_low"]) <= float(found["auroc"]) <= float(found["auroc_high"]) <= 1
     done = run_command("trainer.runs", f"--compare={trained.folder},{trained.folder}")
     assert done.returncode == 0, done.stderr
-    assert "nothing to tell apart" in done.stdout
+    assert "there is no difference" in done.stdout

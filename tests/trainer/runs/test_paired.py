@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from trainer.evaluation.intervals import estimates
 from trainer.evaluation.predictions import Predictions, decide
-from trainer.runs.paired import BETTER, NOT_TOLD_APART, SAME, UNDEFINED, WORSE, differences
+from trainer.runs.paired import BETTER, NO_CLEAR_DIFFERENCE, SAME, UNDEFINED, WORSE, differences
 
 AT = (0.4, 0.55)
 
@@ -62,7 +62,7 @@ def test_turned_round_the_difference_changes_its_sign(predictions_of):
     back = by_metric(second, first, AT[::-1], resamples=100)
     for name, difference in there.items():
         assert (back[name].low, back[name].high) == pytest.approx((-difference.high, -difference.low))
-        assert {difference.verdict, back[name].verdict} in ({BETTER, WORSE}, {NOT_TOLD_APART})
+        assert {difference.verdict, back[name].verdict} in ({BETTER, WORSE}, {NO_CLEAR_DIFFERENCE})
 
 
 def test_a_stronger_model_is_better_and_lower_losses_are(predictions_of):
@@ -97,7 +97,7 @@ def test_models_that_decide_alike_are_not_called_equal(predictions_of):
         model.class_names, model.ids, model.groups, model.labels, np.stack([1 - nearer, nearer], axis=1)
     )
     accuracy = by_metric(model, other, (0.5, 0.5), resamples=100)["accuracy"]
-    assert (accuracy.value, accuracy.method, accuracy.verdict) == (0, "separate", NOT_TOLD_APART)
+    assert (accuracy.value, accuracy.method, accuracy.verdict) == (0, "separate", NO_CLEAR_DIFFERENCE)
     assert accuracy.low < 0 < accuracy.high
 
 
@@ -116,7 +116,7 @@ def test_few_groups_widen_the_interval(predictions_of, records, in_group):
             found[name].second.high - found[name].second.value,
         )
         assert found[name].low <= found[name].value - wide
-    assert (found["loss"].method, found["loss"].verdict) == ("none", NOT_TOLD_APART)
+    assert (found["loss"].method, found["loss"].verdict) == ("none", NO_CLEAR_DIFFERENCE)
 
 
 def test_a_metric_without_its_class_is_undefined():
@@ -128,7 +128,7 @@ def test_a_metric_without_its_class_is_undefined():
     )
     found = by_metric(first, second, (0.5, 0.5), resamples=50)
     assert found["auroc"].verdict == found["sensitivity"].verdict == UNDEFINED
-    assert found["specificity"].verdict == NOT_TOLD_APART or found["specificity"].method == "bootstrap"
+    assert found["specificity"].verdict == NO_CLEAR_DIFFERENCE or found["specificity"].method == "bootstrap"
 
 
 def test_more_than_two_classes(predictions_of):
