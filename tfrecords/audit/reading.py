@@ -1,0 +1,77 @@
+"""The numbers of a split's originals, read from the shards by several processes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from tfrecords.audit.numbers import Floats, measure
+from tfrecords.audit.shortcut import Ints
+from tfrecords.example import decode
+from tfrecords.manifest import Manifest, Shard
+from tfrecords.pool import Count, Pool
+from tfrecords.records import read_records
+from tfrecords.show.contact_sheet import pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The originals of a split, in the order of its shards.
+
+    Attributes:
+        ids: N record ids.
+        groups: N group names.
+        labels: int64 [N].
+        values: float64 [N, F], see `numbers.measure`.
+    """
+
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    labels: Ints
+    values: Floats
+
+
+def measure_split(directory: Path, manifest: Manifest, split: str, pool: Pool, *, most: int = 0) -> Measured:
+    """Measures each original of a split; copies are passed over.
+
+    Args:
+        directory: of the data set.
+        manifest: of the data set.
+        split: name of the split.
+        pool: who measures.
+        most: about so many originals at most, chosen by their ids; 0: all.
+
+    Raises:
+        InputError: no such split, or a shard is damaged.
+    """
+    shards = manifest.split(split).shards
+    images = manifest.split(split).images
+    share = min(1.0, most / images) if most else 1.0
+    parts = pool.run(partial(_measurer, directory, manifest, share), shards)
+    return Measured(
+        tuple(name for part in parts for name in part[0]),
+        tuple(name for part in parts for name in part[1]),
+        np.concatenate([np.array(part[2], np.int64) for part in parts]),
+        np.concatenate([part[3] for part in parts]),
+    )
+
+
+def _measurer(directory: Path, manifest: Manifest, share: float) -> Callable[[Shard, Count], Any]:
+    def task(shard: Shard, count: Count) -> Any:
+        ids, groups, labels, values = [], [], [], []
+        for data in read_records(directory / shard.name):
+            record = decode(data)
+            count(1)
+            if record.copy or crc32(record.id) >= share * 2**32:
+                continue
+            ids.append(record.id.decode())
+            groups.append(record.group.decode())
+            labels.append(record.label)
+            values.append(measure(pixels(record, manifest)))
+        return ids, groups, labels, np.array(values, np.float64)
+
+    return task
