@@ -15,7 +15,7 @@ from tfrecords.example import decode
 from tfrecords.manifest import Manifest, Shard
 from tfrecords.pool import Count, Pool
 from tfrecords.records import read_records
-from tfrecords.show.contact_sheet import pixels
+from tfrecords.stored_image import pixels
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,22 +4,26 @@ python -m tfrecords.show --data=data/chest_xray --html=chest_xray.html
 """
 
 import io
+import os
 import sys
 from pathlib import Path
 
 from absl import flags
 
+from tfrecords.audit.audit import Audit, audit_split
+from tfrecords.audit.audit import describe as describe_audit
 from tfrecords.augment import Augmentation, describe, draw_transform
 from tfrecords.command import define_path, run
 from tfrecords.errors import InputError
 from tfrecords.files.outputs import write_output
 from tfrecords.manifest import Manifest
+from tfrecords.pool import Pool
 from tfrecords.show.contact_sheet import contact_sheet, sample_images, sheet_names
 from tfrecords.show.page import data_page
 from tfrecords.text.names import legend
 
 _DATA = define_path("data", None, "Folder of the data set, with its manifest.json.", required=True)
-_SPLIT = flags.DEFINE_string("split", "train", "Split whose images the contact sheet shows.")
+_SPLIT = flags.DEFINE_string("split", "train", "Split whose images the contact sheet and --audit take.")
 _COUNT = flags.DEFINE_integer(
     "count",
     12,
@@ -44,6 +48,13 @@ _DRAWS = flags.DEFINE_bool(
     "Print how each copy on the contact sheet differs from its image: turn in degrees, enlargement, shift in "
     "pixels, exponent of the tone curve, contrast and brightness.",
 )
+_AUDIT = flags.DEFINE_bool(
+    "audit",
+    False,
+    "Audit --split for a shortcut: measure numbers of each whole image that carry no anatomy (exposure, "
+    "black and white level, sharpness, noise, borders), print how well they alone predict the class, and "
+    "add the result to --html. It takes some 2 s for 1,000 images.",
+)
 
 
 def main(_: list[str]) -> None:
@@ -57,17 +68,26 @@ def main(_: list[str]) -> None:
     picture = io.BytesIO()
     sheet.save(picture, format="PNG")
     to_stdout = write_output("--png", png, picture.getvalue())
+    audit = _audited(data, manifest) if _AUDIT.value else None
     lines = [
         *_summary(manifest),
+        *(describe_audit(audit) if audit else ()),
         *(_transforms(data, manifest) if _DRAWS.value else ()),
         f"contact sheet: {png}",
     ]
     if names := legend(manifest.class_names, sheet_names(manifest)):
         lines.append(names)
     if _HTML.value:
-        to_stdout |= write_output("--html", _HTML.value, data_page(data, manifest, count=_COUNT.value))
+        to_stdout |= write_output(
+            "--html", _HTML.value, data_page(data, manifest, count=_COUNT.value, audit=audit)
+        )
         lines.append(f"page: {_HTML.value}")
     print("\n".join(lines), file=sys.stderr if to_stdout else sys.stdout)
+
+
+def _audited(data: Path, manifest: Manifest) -> Audit:
+    with Pool(len(os.sched_getaffinity(0))) as pool:
+        return audit_split(data, manifest, _SPLIT.value, pool)
 
 
 def _summary(manifest: Manifest) -> list[str]:

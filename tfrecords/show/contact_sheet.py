@@ -1,18 +1,16 @@
 """Draws a contact sheet: originals beside their augmented copies, with labels."""
 
 from collections import defaultdict
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont, features
 
 from tfrecords.errors import InputError
 from tfrecords.example import Record, decode
 from tfrecords.manifest import Manifest
 from tfrecords.records import read_records
+from tfrecords.stored_image import pixels
 from tfrecords.text.fonts import font_of, has_font
 from tfrecords.text.names import columns, drawn_names, wrapped
 
@@ -109,14 +107,6 @@ def _write(pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, ink: Any
     font = _font(text, size)
     rise = _font("", size).getmetrics()[0] - font.getmetrics()[0]
     pen.text((place[0], place[1] + rise), text, ink, font)
-
-
-def pixels(record: Record, manifest: Manifest) -> npt.NDArray[np.uint8]:
-    """Returns a record's image as uint8 [H, W, C]."""
-    if manifest.encoding == "raw":
-        return np.frombuffer(record.image, np.uint8).reshape(manifest.image_shape)
-    with Image.open(BytesIO(record.image)) as image:
-        return np.asarray(image).reshape(manifest.image_shape)
 
 
 def picture(record: Record, manifest: Manifest) -> Image.Image:

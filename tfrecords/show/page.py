@@ -9,6 +9,8 @@ from typing import Final
 
 from PIL import Image
 
+from tfrecords.audit.audit import Audit
+from tfrecords.audit.page import audit_section
 from tfrecords.duplicates.table import DUPLICATES_NAME, read_sets
 from tfrecords.example import Record, decode
 from tfrecords.manifest import Manifest
@@ -45,13 +47,14 @@ img.copy { border-color: var(--copy); }
 """
 
 
-def data_page(directory: Path, manifest: Manifest, *, count: int) -> bytes:
+def data_page(directory: Path, manifest: Manifest, *, count: int, audit: Audit | None = None) -> bytes:
     """Returns the page as UTF-8: without scripts, with embedded images, light or dark as the reader's system.
 
     Args:
         directory: folder of the data set.
         manifest: manifest of the data set.
         count: number of images of each split, each with its copies.
+        audit: the shortcut audit of a split, which gets a section of its own.
 
     Raises:
         InputError: a shard is damaged.
@@ -80,6 +83,8 @@ def data_page(directory: Path, manifest: Manifest, *, count: int) -> bytes:
         _histogram("width, pixels", manifest.split_quality.source_widths),
         _histogram("height, pixels", manifest.split_quality.source_heights),
     ]
+    if audit:
+        parts += [f"<h2>Shortcut audit of {_text(audit.split)}</h2>", audit_section(audit)]
     for name, split in manifest.splits.items():
         shown = sample_images(directory, manifest, name, count)
         copies = " Copies have a coloured border." if manifest.copies and name == "train" else ""

@@ -48,6 +48,7 @@ def audited(data, **options):
         return audit_split(data, manifest, "train", pool, **options)
 
 
+@pytest.mark.slow
 def test_a_planted_white_corner_is_found_and_named(converted):
     audit = audited(converted("corner", white_corner))
     text = "\n".join(describe(audit))
@@ -65,12 +66,14 @@ def test_a_planted_white_corner_is_found_and_named(converted):
     assert audit.contradicting == audit.cells[0, 1] + audit.cells[1, 0]
 
 
+@pytest.mark.slow
 def test_without_a_shortcut_the_audit_says_so(converted):
     audit = audited(converted("plain", lambda image, label: None))
     assert audit.low < 0.5 < audit.high or audit.shortcut.auroc < 0.65
     assert "they tell little" in "\n".join(describe(audit))
 
 
+@pytest.mark.slow
 def test_a_colour_is_found(converted):
     def tinted(image, label):
         shift = label * np.minimum(np.minimum(image[..., 0], 255 - image[..., 0]), 30)
@@ -82,9 +85,32 @@ def test_a_colour_is_found(converted):
     assert audit.shortcut.auroc > 0.95
 
 
+@pytest.mark.slow
 def test_originals_alone_are_measured_and_no_more_than_asked_for(converted):
     data = converted("few", white_corner)
     images = Manifest.load(data).split("train").images
     assert len(audited(data).measured.labels) == images
     some = len(audited(data, most=images // 2).measured.labels)
     assert images * 0.3 < some < images * 0.7
+
+
+@pytest.mark.slow
+def test_the_command_prints_it_and_puts_it_on_the_page(converted, run_command, tmp_path):
+    data, page = converted("shown", white_corner), tmp_path / "page.html"
+    done = run_command(
+        "tfrecords.show", f"--data={data}", "--audit", f"--html={page}", f"--png={tmp_path / 'sheet.png'}"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "shortcut audit of train" in done.stdout
+    assert "mean of the top right corner" in done.stdout
+    assert "Shortcut audit of train" in page.read_text()
+
+
+@pytest.mark.slow
+def test_a_split_that_is_not_there_is_named(converted, run_command, tmp_path):
+    data = converted("refused", white_corner)
+    done = run_command(
+        "tfrecords.show", f"--data={data}", "--audit", "--split=none", f"--png={tmp_path / 'sheet.png'}"
+    )
+    assert done.returncode == 2
+    assert "none" in done.stderr

@@ -9,7 +9,8 @@ from tfrecords.errors import InputError
 from tfrecords.example import Record, encode
 from tfrecords.manifest import Manifest, Shard, Split
 from tfrecords.records import frame, read_records
-from tfrecords.show.contact_sheet import contact_sheet, pixels, sheet_names
+from tfrecords.show.contact_sheet import contact_sheet, sheet_names
+from tfrecords.stored_image import pixels
 
 BLUE = (38, 92, 158)
 
