@@ -102,10 +102,10 @@ def main(_: list[str]) -> None:
         from tfrecords.demo.dataset import demo_data
 
         data = demo_data()
-    name = Manifest.load(Path(data), check_shards=False).name
+    manifest = Manifest.load(Path(data), check_shards=False)
     options = BaselineOptions(
         data=str(data),
-        run_dir=_RUN_DIR.value or f"runs/{name}-{_MODEL.value}",
+        run_dir=_RUN_DIR.value or f"runs/{manifest.name}-{_MODEL.value}",
         model=_MODEL.value,
         pixels=_PIXELS.value,
         folds=_FOLDS.value,
@@ -116,7 +116,8 @@ def main(_: list[str]) -> None:
     )
     with quiet_start(), held():  # TensorFlow's threads must not take signals from this one
         from trainer.baseline.fitting import fit_baseline
-    evaluation = fit_baseline(options, partial(print, flush=True))  # minutes may pass between two lines
+    log = partial(print, flush=True)  # minutes may pass between two lines
+    evaluation = fit_baseline(options, log, manifest=manifest)
     print(
         f"\n{evaluation.text}\n\n"
         f"model:  {Path(options.run_dir) / 'model.skops'}\n"

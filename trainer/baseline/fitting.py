@@ -35,14 +35,22 @@ from trainer.run import DataFacts, Run
 SEARCH_NAME: Final = "search.json"  # the scores of the settings, kept while the search runs
 
 
-def fit_baseline(options: BaselineOptions, log: Callable[[str], None] = print) -> Evaluation:
+def fit_baseline(
+    options: BaselineOptions, log: Callable[[str], None] = print, *, manifest: Manifest | None = None
+) -> Evaluation:
     """Compares the settings, fits the best one and evaluates it; a finished run is only shown again.
+
+    Args:
+        options: what to fit, to which data.
+        log: called with each line to print.
+        manifest: of the data; None: it is read here.
 
     Raises:
         InputError: the data or the run directory cannot be used, the memory is not enough, or the extra
             `baseline` is not installed.
     """
-    manifest = Manifest.load(Path(options.data))
+    manifest = manifest or Manifest.load(Path(options.data), check_shards=False)
+    manifest.check_shards(Path(options.data))
     for split in ("train", "val"):
         manifest.split(split)
     positive_of(options.config, manifest)  # refuses an unknown class now, not after the search
