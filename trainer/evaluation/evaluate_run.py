@@ -18,6 +18,7 @@ from trainer.evaluation.folder import MODEL_FACT, PLAN_FACT
 from trainer.evaluation.predictions import Predictions, Threshold, worst_mistakes
 from trainer.evaluation.report import read_report, render_text, summarise, write_report
 from trainer.evaluation.so_far import best_so_far
+from trainer.evaluation.stress.testing import stress_test, to_json
 from trainer.evaluation.summaries import write_summaries
 from trainer.inference import Probabilities, load_predictor
 from trainer.result import Result
@@ -49,6 +50,7 @@ def evaluate_run(
     out: Path | None = None,
     so_far: bool = False,
     positive: str = "",
+    stress: bool = False,
     tick: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Evaluates a run's model on a split and writes its report, and TensorBoard's copy.
@@ -71,6 +73,7 @@ def evaluate_run(
         out: Folder for the report; then nothing is written into the run.
         so_far: Whether to take the best epoch so far, though there is a model of an earlier end.
         positive: The positive class, of two; "": the one of the run's result.
+        stress: Whether to predict the split under changes too; see `stress.testing`.
         tick: Called after each batch; what it raises ends the evaluation.
 
     Raises:
@@ -123,6 +126,11 @@ def evaluate_run(
         threshold_groups=result.chosen_on_groups,
         warnings=_warnings(run, result, own=own, split=split, positive=positive, so_far=so_far),
     )
+    if stress:
+        tested = stress_test(
+            predictor, evaluated, split, predictions, result.threshold, seed=run.config.seed, tick=tick
+        )
+        report["stress"] = to_json(tested)
     write_report(
         folder,
         report,

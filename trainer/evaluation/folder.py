@@ -12,6 +12,8 @@ from tfrecords.files.atomic import publish, publish_folder, temporary_path
 MODEL_FACT: Final = "model file"  # "SHA-256 ..." of the model that was evaluated; "none yet" of one so far
 PLAN_FACT: Final = "data plan"  # fingerprint of the data that it was evaluated on
 
+_NOT_ALWAYS: Final = ("mistakes.png", "stress.png", "stress.csv")  # files that not every report has
+
 
 def write_folder(directory: Path, files: Mapping[str, bytes]) -> None:
     """Writes files in the given order, each whole; a new directory appears with all of them.
@@ -32,8 +34,9 @@ def write_folder(directory: Path, files: Mapping[str, bytes]) -> None:
                 (partial / name).write_bytes(content)
             if not there and _appears(partial, place):
                 return
-            if "mistakes.png" not in files:  # An earlier report's gallery shows other mistakes.
-                (place / "mistakes.png").unlink(missing_ok=True)
+            for name in _NOT_ALWAYS:  # of an earlier report, about another model or another split
+                if name not in files:
+                    (place / name).unlink(missing_ok=True)
             for name in files:
                 publish(partial / name, place / name)
         finally:

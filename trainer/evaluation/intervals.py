@@ -4,8 +4,9 @@ A group is a patient, or whatever the manifest groups by. Groups are drawn, not 
 of one group are not independent.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
@@ -42,6 +43,11 @@ class Estimate:
     high: float
     undefined: int = 0
     method: str = "bootstrap"
+
+    def to_json(self) -> dict[str, float | int | str | None]:
+        """The fields for JSON, which has no NaN: undefined is null."""
+        values = asdict(self)
+        return {k: v if isinstance(v, str) or math.isfinite(v) else None for k, v in values.items()}
 
 
 Samples = dict[str, Floats]  # by metric: its value in each resample, NaN where undefined

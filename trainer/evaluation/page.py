@@ -43,6 +43,11 @@ _CAPTIONS = {
         "Whether predicted probabilities are true: on the diagonal, of the records with probability 0.8, "
         "80% are of the predicted class. Right: how many records have which probability.",
     ),
+    "stress.png": (
+        "Stress tests",
+        "Accuracy and AUROC of the same model on the same images, changed as other machines and files change "
+        "them; the dotted line is no change. A curve that falls early names what to vary in training.",
+    ),
     "training_curves.png": (
         "Training curves",
         "Each metric after each epoch; the dashed line is the epoch whose weights this report is "

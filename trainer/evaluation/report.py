@@ -17,6 +17,7 @@ so they cannot disagree. Its content, `Report` below:
     per_class                        [] with two classes; else of each class, in their order
         .name, .records, .groups
         .estimates.NAME              of the class against the rest; NAME is one of `metric_table.OF_A_CLASS`
+    stress                           only if it was asked for; see `stress.testing.to_json`
     calibration_error, best_epoch    the epoch whose weights are evaluated, from 1; null if there is none
 
 Reports of older versions lack `per_class` and metrics that were added later; `read_report` brings the rest to
@@ -26,10 +27,8 @@ this form.
 import csv
 import io
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +52,7 @@ from trainer.evaluation.page import (
     weakest_classes,
 )
 from trainer.evaluation.predictions import Predictions, decide, worst_mistakes
+from trainer.evaluation.stress.showing import stress_csv, stress_figure, stress_lines
 
 Report = dict[str, Any]
 
@@ -101,6 +101,7 @@ def write_report(
     files = {
         "predictions.csv": _predictions_csv(predictions, threshold).encode(),
         **pictures,
+        **({"stress.csv": stress_csv(report["stress"]).encode()} if "stress" in report else {}),
         "report.html": render_page(report, pictures, legend_of(predictions)).encode(),
         "report.json": json.dumps(report, indent=2, allow_nan=False).encode() + b"\n",
     }
@@ -217,6 +218,7 @@ def render_text(report: Report) -> str:
         lines.append("  ".join([row.ljust(wide), *cells]).rstrip())
     lines += _class_lines(report)
     lines += filter(None, [exact_note(report)])
+    lines += stress_lines(report["stress"]) if "stress" in report else []
     if "chosen" in report["decisions"]:
         positive, _ = classes_of(report)
         threshold = f"{decisions[0]['threshold']:.3g}"
@@ -278,13 +280,7 @@ def _decision(predictions: Predictions, threshold: float | None, measured: Mappi
 
 
 def _estimates_json(measured: Mapping[str, Estimate]) -> Report:
-    return {name: _estimate_json(estimate) for name, estimate in measured.items()}
-
-
-def _estimate_json(estimate: Estimate) -> dict[str, float | int | str | None]:
-    """JSON has no NaN: undefined is null."""
-    values = asdict(estimate)
-    return {k: v if isinstance(v, str) or math.isfinite(v) else None for k, v in values.items()}
+    return {name: estimate.to_json() for name, estimate in measured.items()}
 
 
 def _few(class_names: Sequence[str], groups: Sequence[int]) -> str:
@@ -311,6 +307,8 @@ def _pictures(report: Report, predictions: Predictions) -> dict[str, bytes]:
     """File name to PNG, of what needs only the predictions."""
     thresholds = marked_thresholds(predictions, _chosen_threshold(report))
     drawn = evaluation_figures(predictions, thresholds, report["decisions"]["default"]["estimates"])
+    if "stress" in report:
+        drawn["stress.png"] = stress_figure(report["stress"])
     return {name: figures.png(figure) for name, figure in drawn.items()}
 
 
