@@ -127,9 +127,7 @@ def evaluate_run(
         warnings=_warnings(run, result, own=own, split=split, positive=positive, so_far=so_far),
     )
     if stress:
-        tested = stress_test(
-            predictor, evaluated, split, predictions, result.threshold, seed=run.config.seed, tick=tick
-        )
+        tested = stress_test(predictor, evaluated, split, predictions, result.threshold, tick=tick)
         report["stress"] = to_json(tested)
     write_report(
         folder,

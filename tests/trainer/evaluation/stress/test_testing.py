@@ -116,7 +116,7 @@ def test_the_command_adds_it_to_the_report_and_takes_it_out_again(trained, run_c
     assert "stress test, accuracy by level" in done.stdout
     report = json.loads((out / "report.json").read_text())
     assert [each["change"] for each in report["stress"]] == [stress.name for stress in STRESSES]
-    at = [level for level in report["stress"][0]["levels"] if level["level"] == 0][0]
+    at = next(level for level in report["stress"][0]["levels"] if level["level"] == 0)
     chosen = report["decisions"].get("chosen", report["decisions"]["default"])
     assert at["estimates"]["accuracy"]["value"] == chosen["estimates"]["accuracy"]["value"]
     assert "Stress tests" in (out / "report.html").read_text()
