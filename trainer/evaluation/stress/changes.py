@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from io import BytesIO
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,7 @@ class Stress:
         return self.change(image, level, draws)
 
 
-def _toned(image: Image, tones: npt.NDArray[np.float64]) -> Image:
+def _toned(image: Image, tones: npt.NDArray[np.floating[Any]]) -> Image:
     """Looks each level up among 256 new ones."""
     return np.clip(np.rint(tones), 0, 255).astype(np.uint8)[image]
 
