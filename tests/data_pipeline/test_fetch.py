@@ -360,7 +360,7 @@ def test_a_disk_that_gets_full_while_shards_are_fetched(data, disk, run_command,
     assert (again.returncode, again.stdout) == (2, "")
     assert re.match(
         rf"error: http://127\.0\.0\.1:{server.server_port}: \d\.\d MB are to be fetched, and the disk leaves "
-        rf"0\.0 MB in {re.escape(str(cache))}/remote, .*; make room, ",
+        rf"0\.0 MB in {re.escape(str(cache))}/remote .*; make room, ",
         again.stderr,
     )
     filler.write_bytes(b"")  # room is made
