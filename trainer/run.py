@@ -120,38 +120,6 @@ class Run:
         """Returns whether a data set is the run's own; its plan decides, as data are moved and copied."""
         return manifest.plan == self.data.plan
 
-    @classmethod
-    def open(
-        cls,
-        config: TrainConfig,
-        manifest: Manifest,
-        facts: Mapping[str, str],
-        *,
-        write: bool,
-        tier: ChosenTier | None = None,
-        precision: str = "",
-        threads: int = 0,
-    ) -> Self:
-        """Makes the run directory, or opens the one that is there for the same run.
-
-        Args:
-            config: of the run.
-            manifest: of its data.
-            facts: the run in words.
-            write: whether this process may write (the chief).
-            tier: where its train split comes from.
-            precision: its Keras dtype policy.
-            threads: TensorFlow's threads.
-
-        Raises:
-            InputError: the directory holds another run, or cannot be written.
-        """
-        run = cls(config, DataFacts.of(manifest), facts, tier, precision, threads)
-        cls.stored(config, manifest, precision)
-        if write:
-            run.save()
-        return run
-
     def sweep(self) -> None:
         """Removes files that a kill has left half written; only the holder of the lock may call it."""
         for path in self.folder.glob(".*"):

@@ -3,6 +3,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from run_directories import open_run
 
 from data_pipeline.tiers.choice import ChosenTier
 from tfrecords.errors import InputError
@@ -28,32 +29,32 @@ def contents(folder):
 
 
 def test_a_run_is_opened_loaded_and_opened_again(config, manifest):
-    run = Run.open(config, manifest, FACTS, write=True)
+    run = open_run(config, manifest, FACTS, write=True)
     assert Run.load(run.folder) == run
-    assert Run.open(config, manifest, FACTS, write=True) == run
+    assert open_run(config, manifest, FACTS, write=True) == run
     assert run.data == DataFacts("chest_xray", ("NORMAL", "PNEUMONIA"), (24, 32, 1), manifest.plan)
     assert sorted(contents(run.folder)) == ["config.json"]
     assert (run.model.name, run.report("val").parts[-2:]) == ("model.keras", ("report", "val"))
 
 
 def test_what_was_done_to_images_is_kept_and_left_out_where_it_is_the_default(config, manifest):
-    run = Run.open(config, manifest, FACTS, write=True)
+    run = open_run(config, manifest, FACTS, write=True)
     stored = json.loads((run.folder / "config.json").read_bytes())["data"]
     assert sorted(stored) == ["class_names", "image_shape", "name", "plan"]  # as versions before wrote it
     assert (run.data.resize, run.data.value_range) == ("stretch", "full")
     other = replace(manifest, resize="pad", value_range="0:4095")
-    run = Run.open(replace(config, run_dir=config.run_dir + "2"), other, FACTS, write=True)
+    run = open_run(replace(config, run_dir=config.run_dir + "2"), other, FACTS, write=True)
     assert (run.data.resize, run.data.value_range) == ("pad", "0:4095")
     assert Run.load(run.folder) == run
     with pytest.raises(InputError, match="converted otherwise"):
-        Run.open(run.config, manifest, FACTS, write=True)
+        open_run(run.config, manifest, FACTS, write=True)
 
 
 def test_a_run_that_was_moved_is_where_it_is_found(config, manifest, tmp_path):
-    Run.open(config, manifest, FACTS, write=True).folder.rename(tmp_path / "moved")
+    open_run(config, manifest, FACTS, write=True).folder.rename(tmp_path / "moved")
     moved = Run.load(tmp_path / "moved")
     assert moved.folder == tmp_path / "moved"
-    assert Run.open(moved.config, manifest, FACTS, write=True) == moved
+    assert open_run(moved.config, manifest, FACTS, write=True) == moved
 
 
 @pytest.mark.parametrize(
@@ -83,10 +84,10 @@ def test_a_run_that_was_moved_is_where_it_is_found(config, manifest, tmp_path):
 def test_another_configuration_is_refused_by_name_and_nothing_changes(
     config, manifest, changes, message, write, facts
 ):
-    folder = Run.open(config, manifest, FACTS, write=True).folder
+    folder = open_run(config, manifest, FACTS, write=True).folder
     before = contents(folder)
     with pytest.raises(InputError) as error:
-        Run.open(config.changed(**changes), manifest, FACTS, write=write)
+        open_run(config.changed(**changes), manifest, FACTS, write=write)
     assert re.search(
         facts(
             f"--run_dir={folder}: holds a run of another configuration ({message}); choose another "
@@ -98,9 +99,9 @@ def test_another_configuration_is_refused_by_name_and_nothing_changes(
 
 
 def test_other_data_is_refused(config, manifest):
-    Run.open(config, manifest, FACTS, write=True)
+    open_run(config, manifest, FACTS, write=True)
     with pytest.raises(InputError, match=r"--data: chest_xray there, chest_xray now, or converted otherwise"):
-        Run.open(config, replace(manifest, plan="other"), FACTS, write=True)
+        open_run(config, replace(manifest, plan="other"), FACTS, write=True)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +119,9 @@ def test_other_data_is_refused(config, manifest):
     ],
 )
 def test_how_long_and_on_which_devices_may_change(config, manifest, changes):
-    Run.open(config, manifest, FACTS, write=True)
+    open_run(config, manifest, FACTS, write=True)
     assert set(changes) <= FREE_TO_CHANGE | {"data"}
-    run = Run.open(config.changed(**changes), manifest, FACTS, write=True)
+    run = open_run(config.changed(**changes), manifest, FACTS, write=True)
     assert Run.load(run.folder).config == config.changed(**changes)
 
 
@@ -129,7 +130,7 @@ def test_a_folder_of_other_things_is_refused_and_left_alone(config, manifest, tm
     folder.mkdir(parents=True)
     (folder / "thesis.txt").write_text("all of it")
     with pytest.raises(InputError) as error:
-        Run.open(config, manifest, FACTS, write=True)
+        open_run(config, manifest, FACTS, write=True)
     assert re.search(
         facts(f"--run_dir={folder}: is not empty and holds no run; choose a new or empty folder"),
         str(error.value),
@@ -141,11 +142,11 @@ def test_a_run_killed_in_its_first_moment_starts_again(config, manifest, tmp_pat
     folder = tmp_path / "runs" / "one"
     folder.mkdir(parents=True)
     (folder / ".config.json.77.tmp").write_text("{")
-    assert Run.open(config, manifest, FACTS, write=True) == Run.load(folder)
+    assert open_run(config, manifest, FACTS, write=True) == Run.load(folder)
 
 
 def test_a_helping_worker_writes_nothing(config, manifest, tmp_path):
-    Run.open(config, manifest, FACTS, write=False)
+    open_run(config, manifest, FACTS, write=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -153,7 +154,7 @@ def test_a_folder_that_cannot_be_made_is_named(config, manifest, tmp_path, facts
     (tmp_path / "file").write_text("in the way")
     for run_dir, reason in ((tmp_path / "file", "File exists"), (tmp_path / "file" / "x", "Not a directory")):
         with pytest.raises(InputError) as error:
-            Run.open(replace(config, run_dir=str(run_dir)), manifest, FACTS, write=True)
+            open_run(replace(config, run_dir=str(run_dir)), manifest, FACTS, write=True)
         assert re.search(facts(f"--run_dir={run_dir}: cannot be written: {reason}"), str(error.value))
     assert (tmp_path / "file").read_text() == "in the way"
 
@@ -195,11 +196,11 @@ def _without(*names):
     ],
 )
 def test_a_damaged_configuration_is_named(config, manifest, damage):
-    folder = Run.open(config, manifest, FACTS, write=True).folder
+    folder = open_run(config, manifest, FACTS, write=True).folder
     values = json.loads((folder / "config.json").read_text())
     damage(values)
     (folder / "config.json").write_text(json.dumps(values))
-    for call in (lambda: Run.load(folder), lambda: Run.open(config, manifest, FACTS, write=True)):
+    for call in (lambda: Run.load(folder), lambda: open_run(config, manifest, FACTS, write=True)):
         with pytest.raises(InputError) as error:
             call()
         assert str(error.value).startswith(f"{folder / 'config.json'}: is damaged or of another version (")
@@ -207,7 +208,7 @@ def test_a_damaged_configuration_is_named(config, manifest, damage):
 
 
 def test_a_field_of_another_version_is_named_and_can_be_removed(config, manifest, facts):
-    run = Run.open(config, manifest, FACTS, write=True)
+    run = open_run(config, manifest, FACTS, write=True)
     path = run.folder / "config.json"
     values = json.loads(path.read_text())
     values["config"] |= {"parse_batch": 32, "magic": True}
@@ -223,11 +224,11 @@ def test_a_field_of_another_version_is_named_and_can_be_removed(config, manifest
     )
     del values["config"]["parse_batch"], values["config"]["magic"]
     path.write_text(json.dumps(values))
-    assert Run.open(config, manifest, FACTS, write=True) == run
+    assert open_run(config, manifest, FACTS, write=True) == run
 
 
 def test_a_cut_configuration_is_named(config, manifest):
-    path = Run.open(config, manifest, FACTS, write=True).folder / "config.json"
+    path = open_run(config, manifest, FACTS, write=True).folder / "config.json"
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(InputError, match="is damaged or of another version"):
         Run.load(path.parent)
@@ -250,9 +251,9 @@ def test_a_cut_configuration_is_named(config, manifest):
 def test_a_run_keeps_its_tier_whatever_becomes_of_pipeline_json(config, manifest, first, now, kept):
     begun = config.changed(**first)
     name = "stream" if begun.pipeline.cache == "stream" else "memory"
-    run = Run.open(begun, manifest, {}, write=True, tier=ChosenTier(name, 1, 1))
+    run = open_run(begun, manifest, {}, write=True, tier=ChosenTier(name, 1, 1))
     found = run.kept(config.changed(prefetch=9, **now))
     assert (found.pipeline.cache, found.tuned) == kept
     assert found.pipeline.prefetch == 9  # changes the speed only
     assert run.kept(found) == found
-    assert Run.open(config.changed(prefetch=9, **now), manifest, {}, write=False).data == run.data
+    assert open_run(config.changed(prefetch=9, **now), manifest, {}, write=False).data == run.data

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import tensorflow as tf
+from run_directories import open_run
 
 from data_pipeline.tiers import device_tables
 from data_pipeline.tiers.choice import ChosenTier
@@ -46,7 +47,7 @@ def test_a_run_keeps_the_tier_of_its_first_start(config, manifest, strategy, fir
     start, later = (config.changed(ram_budget=budget) for budget in budgets)
     tier = choose_train_tier(start.changed(cache=first), manifest, strategy)
     assert tier.name == name
-    Run.open(start.changed(cache=first), manifest, {}, write=True, tier=tier)
+    open_run(start.changed(cache=first), manifest, {}, write=True, tier=tier)
     assert choose_train_tier(later, manifest, strategy, tier) == tier
     other = replace(later, run_dir=config.run_dir + "2")  # not for want of a difference
     assert choose_train_tier(other, manifest, strategy).name == ("stream" if budgets[1] else "memory")
@@ -57,7 +58,7 @@ def test_tiers_of_one_order_may_take_each_others_place(config, manifest, strateg
     for name in (*names, *names[::-1]):
         asked = config.changed(cache=name)
         tier = choose_train_tier(asked, manifest, strategy)
-        Run.open(asked, manifest, {}, write=True, tier=tier)
+        open_run(asked, manifest, {}, write=True, tier=tier)
         assert Run.load(Path(config.run_dir)).tier == tier
         assert name in {"auto", tier.name}
 
@@ -68,9 +69,9 @@ def test_a_stream_and_another_tier_may_not(config, manifest, strategy, there, no
         asked = config.changed(cache=cache)
         tier = choose_train_tier(asked, manifest, strategy)
         if cache == there:
-            Run.open(asked, manifest, {}, write=True, tier=tier)
+            open_run(asked, manifest, {}, write=True, tier=tier)
     with pytest.raises(InputError) as caught:
-        Run.open(asked, manifest, {}, write=True, tier=tier)
+        open_run(asked, manifest, {}, write=True, tier=tier)
     assert f"(--cache={there} there, --cache={now} now)" in str(caught.value)
 
 
@@ -78,18 +79,18 @@ def test_a_stream_and_another_tier_may_not(config, manifest, strategy, there, no
 def test_off_is_the_former_name_of_stream(config, manifest, strategy, there, now):
     asked = config.changed(cache=now)
     tier = choose_train_tier(asked, manifest, strategy)
-    run = Run.open(asked, manifest, {}, write=True, tier=tier)
+    run = open_run(asked, manifest, {}, write=True, tier=tier)
     path = run.folder / "config.json"
     values = json.loads(path.read_text())
     assert (values["config"]["cache"], values["tier"]["name"]) == ("stream", "stream")
     values["config"]["cache"] = there
     path.write_text(json.dumps(values))
-    assert Run.open(asked, manifest, {}, write=True, tier=tier).config == Run.load(run.folder).config
+    assert open_run(asked, manifest, {}, write=True, tier=tier).config == Run.load(run.folder).config
     assert json.loads(path.read_text())["config"]["cache"] == "stream"
 
 
 def test_a_tier_of_another_version_is_named(config, manifest):
-    path = Run.open(config, manifest, {}, write=True, tier=ChosenTier("memory", 1, 1)).folder / "config.json"
+    path = open_run(config, manifest, {}, write=True, tier=ChosenTier("memory", 1, 1)).folder / "config.json"
     path.write_text(path.read_text().replace('"memory"', '"tape"'))
     with pytest.raises(
         InputError, match=r"config\.json: .*--cache=tape: must be one of device, disk, memory, "
@@ -98,7 +99,7 @@ def test_a_tier_of_another_version_is_named(config, manifest):
 
 
 def test_a_run_of_a_version_that_kept_no_tier_goes_on(config, manifest, strategy):
-    path = Run.open(config, manifest, {}, write=True).folder / "config.json"
+    path = open_run(config, manifest, {}, write=True).folder / "config.json"
     values = json.loads(path.read_text())
     assert values.pop("tier") is None
     path.write_text(json.dumps(values))

@@ -87,22 +87,6 @@ def find_shortcut(
     )
 
 
-def fit_shortcut(values: Floats, labels: Ints, *, seed: int = 0) -> "FittedShortcut":
-    """Fits both models to all records, to predict records of another split."""
-    return FittedShortcut(tuple(model.fit(values, labels) for model in (_logistic(), _forest(seed))))
-
-
-@dataclass(frozen=True, eq=False)
-class FittedShortcut:
-    """Both models, fitted."""
-
-    models: tuple[Any, ...]
-
-    def probabilities(self, values: Floats) -> Floats:
-        """Returns float64 [N, K] of float64 [N, F]."""
-        return np.mean([model.predict_proba(values) for model in self.models], axis=0)
-
-
 def auroc_of(labels: Ints, probabilities: Floats) -> float:
     """Returns the AUROC of each class against the rest, averaged over the classes that have records."""
     from sklearn.metrics import roc_auc_score

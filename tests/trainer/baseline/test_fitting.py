@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from recomputation import recomputed, youden
+from run_directories import open_run
 
 from tfrecords.convert.conversion import convert_images
 from tfrecords.convert.options import ConvertOptions
@@ -120,7 +121,7 @@ def test_networks_and_baselines_have_different_folders(fitted, converted, tmp_pa
     with pytest.raises(InputError, match="--model=logistic there, --model=cnn now"):
         Run.stored(TrainConfig(str(converted), str(folder), model="cnn"), manifest)
     network = TrainConfig(str(converted), str(tmp_path), model="cnn")
-    Run.open(network, manifest, {}, write=True)
+    open_run(network, manifest, {}, write=True)
     with pytest.raises(InputError, match="--model=cnn there, --model=logistic now"):
         fit_baseline(BaselineOptions(str(converted), str(tmp_path), "logistic"))
 
