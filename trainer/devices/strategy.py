@@ -11,6 +11,7 @@ from tfrecords.errors import InputError
 from trainer.config import TrainConfig
 from trainer.workers.cluster import cluster_of
 
+_KEYS_OF_A_STRATEGY: Final = 100_000
 _CONNECT_SECONDS: Final = 60  # enough: all workers have met before TensorFlow connects them
 
 
@@ -41,7 +42,12 @@ def make_strategy(config: TrainConfig, threads: int = 0) -> Any:
         return _connected()
     names = _device_names(config)
     if config.strategy == "mirrored":
-        return tf.distribute.MirroredStrategy(names)
+        strategy = tf.distribute.MirroredStrategy(names)
+        # TensorFlow numbers the collectives of each strategy from its class's base. Those of a second
+        # training in this process must not be taken for those of the first. This is a private attribute, tried
+        # with TensorFlow 2.21; test_levers trains several times in a process.
+        type(strategy)._collective_key_base += _KEYS_OF_A_STRATEGY
+        return strategy
     return tf.distribute.OneDeviceStrategy(names[0])
 
 
