@@ -44,8 +44,8 @@ def make_strategy(config: TrainConfig, threads: int = 0) -> Any:
     if config.strategy == "mirrored":
         strategy = tf.distribute.MirroredStrategy(names)
         # TensorFlow numbers the collectives of each strategy from its class's base. Those of a second
-        # training in this process must not be taken for those of the first. This is a private attribute, tried
-        # with TensorFlow 2.21; test_levers trains several times in a process.
+        # training in this process must not be taken for those of the first. A private attribute, tried with
+        # TensorFlow 2.21; test_levers trains several times in a process.
         type(strategy)._collective_key_base += _KEYS_OF_A_STRATEGY
         return strategy
     return tf.distribute.OneDeviceStrategy(names[0])
