@@ -8,7 +8,7 @@ call of `make_dataset`), `order` and `windows` (which record comes next), `copie
 image), `augment` (changes images anew in each epoch), `parse` (records to tensors) and `damage` (names shard
 and record of a reading error). Other modules: `fetch` (data behind a URL), `settings` (pipeline.json),
 `supervised` (tuples for Keras's `fit`), `measuring` (images/s, CPU time, memory), `quiet` (imports TensorFlow
-without its notes), `autotune`.
+without its notes), `distribution` (mends what a strategy adds).
 """
 
 import sys

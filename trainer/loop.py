@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from data_pipeline.autotune import distribute_without_autotune
+from data_pipeline.distribution import mend_distribution
 from data_pipeline.step.gradient import expect_summed_gradients, train_step
 from data_pipeline.tiers.device_tables import look_up
 from tfrecords.errors import EndedEarly
@@ -124,7 +124,7 @@ class Loop:
             self._train_meters = EpochMetrics(classes, weighted_loss=class_weights is not None)
             self._val_meters = EpochMetrics(classes)
         decorrelate_replicas(self.model)
-        distribute_without_autotune()
+        mend_distribution()
         self.kept_meters = tf.Variable(tf.zeros([0, 0]), shape=[None, None], trainable=False)
         self._loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="none")
         # The optimizer is where Keras callbacks look for it; fit() itself is not used.

@@ -95,4 +95,4 @@ def large(converted, tmp_path_factory):
 def test_a_training_that_is_ended_while_it_reads_leaves_the_process_alive(large, start, strategy):
     process = start("-X", "faulthandler", "-c", ENDED, large, strategy, stderr=subprocess.PIPE)
     printed, errors = process.communicate()
-    assert (process.returncode, printed) == (0, "15\n"), errors[-6000:]
+    assert (process.returncode, printed) == (0, "15\n"), f"{errors[:6000]}\n...\n{errors[-3000:]}"
