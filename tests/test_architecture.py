@@ -77,7 +77,7 @@ SUBJECTS = {
     "tfrecords/convert": {"crash", "earlier", "rejects", "stops"},
     "tfrecords/duplicates": {"duplicates"},
     "tfrecords/images": {"fuzz"},
-    "trainer": {"parity", "remote", "service", "steps", "stops", "stream"},
+    "trainer": {"levers", "parity", "remote", "service", "steps", "stops", "stream"},
     "trainer/tune": {"stops"},
 }
 MAY_TOUCH_FLAGS = {"tfrecords.command", "launch.command"}  # aside from the commands and the folder of flags
