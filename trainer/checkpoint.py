@@ -235,16 +235,35 @@ def _path(folder: Path, step: int) -> Path:
 
 
 def callback_state(callbacks: Sequence[Any]) -> dict[str, dict[str, Any]]:
-    """Returns the state of Keras callbacks that a checkpoint must hold, by class name."""
-    return {
-        name: {attribute: getattr(callback, attribute) for attribute in _CALLBACK_STATE[name]}
-        for callback in callbacks
-        if (name := type(callback).__name__) in _CALLBACK_STATE
-    }
+    """Returns the state of callbacks that a checkpoint must hold, by class name.
+
+    Keras' callbacks with a state are known; others have it if they have the method `state_dict`, which
+    returns what JSON can hold.
+    """
+    states = {}
+    for name, callback in _named(callbacks):
+        if hasattr(callback, "state_dict"):
+            states[name] = callback.state_dict()
+        elif known := _CALLBACK_STATE.get(type(callback).__name__):
+            states[name] = {attribute: getattr(callback, attribute) for attribute in known}
+    return states
 
 
 def set_callback_state(callbacks: Sequence[Any], state: dict[str, dict[str, Any]]) -> None:
     """Sets what `callback_state` returned; call it after `on_train_begin`, which resets it."""
-    for callback in callbacks:
-        for attribute, value in state.get(type(callback).__name__, {}).items():
-            setattr(callback, attribute, value)
+    for name, callback in _named(callbacks):
+        if hasattr(callback, "load_state_dict") and name in state:
+            callback.load_state_dict(state[name])
+        elif type(callback).__name__ in _CALLBACK_STATE:
+            for attribute, value in state.get(name, {}).items():
+                setattr(callback, attribute, value)
+
+
+def _named(callbacks: Sequence[Any]) -> list[tuple[str, Any]]:
+    """Returns callbacks with their class names; the second of a class is called NAME-2."""
+    names = [type(callback).__name__ for callback in callbacks]
+    numbers = [names[: place + 1].count(name) for place, name in enumerate(names)]
+    return [
+        (name if number == 1 else f"{name}-{number}", callback)
+        for name, number, callback in zip(names, numbers, callbacks, strict=True)
+    ]

@@ -1,5 +1,6 @@
 """The configuration of a training run: one frozen dataclass, validated when built; imports no TensorFlow."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Self
@@ -24,7 +25,7 @@ FREE_TO_CHANGE: Final = frozenset(
         *("ram_budget", "cache_dir"),  # a run keeps its tier
         *SPEED_ONLY,
         "tuned",
-        *("data_url", "remote", "data_service"),
+        *("data_url", "remote", "data_service", "callbacks"),
         "positive",  # of two classes: the threshold is chosen for it after the training
     }
 )
@@ -35,6 +36,7 @@ _LATER: Final[Mapping[str, Any]] = {
     "shuffle_window": PipelineOptions.shuffle_window,
     "log_steps": None,
     "profile_steps": (),
+    "callbacks": (),
 }
 
 
@@ -74,6 +76,7 @@ class TrainConfig:
         log_steps: progress and scalars are logged every so many steps of an epoch; 0: only after each epoch;
             None: the length of an epoch decides, see `callbacks.progress.log_steps`.
         profile_steps: (A, B): training steps A to B - 1 of the run, counted from 0, are profiled; (): none.
+        callbacks: functions package.module:function, which return Keras callbacks for this configuration.
         threads_per_process: TensorFlow's threads, on which the bits of the weights depend; 0: as many as the
             cores that may be used at the run's first start. The run keeps that number.
     """
@@ -106,6 +109,7 @@ class TrainConfig:
     positive: str = ""
     log_steps: int | None = None
     profile_steps: tuple[int, ...] = ()
+    callbacks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         choices = {
@@ -127,6 +131,9 @@ class TrainConfig:
         self._check_devices()
         self._check_schedule()
         self._check_profile_steps()
+        for name in self.callbacks:
+            if not re.fullmatch(r"[\w.]+:\w+", name):
+                raise InputError(f"--callbacks={name}: must be package.module:function")
         check_model_args(self.model, self.model_args)
         if self.pipeline.shards_at != _shards_at(self.data_url, self.remote):
             raise ValueError(f"shards_at={self.pipeline.shards_at} does not follow from data_url and remote")
@@ -230,7 +237,7 @@ class TrainConfig:
             names = ", ".join(map(repr, unknown))
             raise InputError(f"it has {names}, which this version does not know; remove it to go on without")
         tuples = {"devices": tuple(values["devices"]), "tuned": tuple(values.get("tuned", ()))}
-        tuples["profile_steps"] = tuple(values.get("profile_steps", ()))
+        tuples |= {name: tuple(values.get(name, ())) for name in ("profile_steps", "callbacks")}
         tuples["model_args"] = parse_model_args(list(filter(None, values.get("model_args", "").split(","))))
         return cls.of(**values | tuples)
 

@@ -71,6 +71,7 @@ def finish(
             val_loss=last.best_loss,
             epochs=last.epoch,
             waited=last.callbacks.get("EarlyStopping", {}).get("wait", 0),
+            stopped=last.callbacks.get("AgreedStop", {}).get("stopped", False),
             plan=run.data.plan,
             precision=run.precision,
             **asdict(threshold),

@@ -26,6 +26,7 @@ class Result:
             earlier versions, or there are more than two classes.
         chosen_on_groups: for each class the number of groups among the records that the threshold was chosen
             on; (): unknown.
+        stopped: whether a callback of the user's stopped the training.
     """
 
     model_sha256: str
@@ -39,7 +40,9 @@ class Result:
     precision: str
     positive: str = ""
     chosen_on_groups: tuple[int, ...] = ()
+    stopped: bool = False
 
     def done(self, config: TrainConfig) -> bool:
         """Returns whether a run of this configuration is fully trained."""
-        return self.epochs >= config.epochs or self.waited >= config.patience
+        stopped = self.stopped and bool(config.callbacks)
+        return self.epochs >= config.epochs or self.waited >= config.patience or stopped

@@ -32,7 +32,7 @@ class Stopping:
     def __init__(
         self, add: Sum, *, max_minutes: float, began: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._add, self._max_minutes, self._began, self._clock = add, max_minutes, began, clock
+        self.add, self._max_minutes, self._began, self._clock = add, max_minutes, began, clock
 
     def look(self, *numbers: int) -> tuple[str, int, list[int]]:
         """Exchanges signals and numbers; all workers must call it at the same time, with as many numbers.
@@ -43,7 +43,7 @@ class Stopping:
         own = signals.heard()
         late = 0 < self._max_minutes <= (self._clock() - self._began) / 60
         mine = [int(own == signal.SIGTERM), int(own == signal.SIGINT), int(late)]
-        terminated, interrupted, over, *sums = self._add([*mine, *numbers])
+        terminated, interrupted, over, *sums = self.add([*mine, *numbers])
         if terminated:
             return f"stopped by SIGTERM{_elsewhere(mine[0])}", STOPPED, sums
         if interrupted:
@@ -54,7 +54,7 @@ class Stopping:
 
     def synchronise_before_exit(self) -> None:
         """Waits until all workers know why to stop, see `agreement.synchronise_before_exit`."""
-        synchronise_before_exit(self._add)
+        synchronise_before_exit(self.add)
 
     def now_and_then(self, saved: str) -> Callable[[], None]:
         """Returns a function that the chief calls often while it works and the other workers wait.

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from tfrecords.manifest import Manifest
 from trainer.callbacks.history import HistoryFiles
 from trainer.callbacks.progress import log_steps
 from trainer.callbacks.saving import SaveCheckpoints
+from trainer.callbacks.users import AgreedStop, users_callbacks
 from trainer.callbacks.watching import watching
 from trainer.checkpoint import Checkpoints, NotFinite, State, set_callback_state
 from trainer.config import TrainConfig
@@ -195,6 +196,7 @@ def _train(
         keep=config.keep,
         meters=loop.kept_meters,
     )
+    callbacks = users_callbacks(config, chief=cluster.chief)
     # All validation is done; only now the run directory is written.
     if there and there.diverged is not None:
         if cluster.chief:
@@ -213,7 +215,7 @@ def _train(
         log(_resuming(resumed, config, data.steps_per_epoch))
     stopping = Stopping(add, max_minutes=config.max_minutes, began=start.began)
     return _fit_and_finish(
-        _Work(config, manifest, cluster, run, data, loop, checkpoints, stopping, lock, log, start),
+        _Work(config, manifest, cluster, run, data, loop, checkpoints, stopping, lock, log, start, callbacks),
         resumed,
     )
 
@@ -233,6 +235,7 @@ class _Work:
     lock: RunLock
     log: Callable[[str], None]
     start: _Start
+    callbacks: Sequence[keras.callbacks.Callback]
 
 
 def _fit_and_finish(work: _Work, resumed: State | None) -> Evaluation | None:
@@ -293,7 +296,8 @@ def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:
         monitor="val_loss", min_delta=config.min_delta, patience=config.patience
     )
     history = HistoryFiles(run.folder if chief else None, resumed.history if resumed else ())
-    calls: list[Any] = [early, history]
+    stateful = [*work.callbacks, AgreedStop(work.stopping.add), early] if config.callbacks else [early]
+    calls: list[Any] = [*stateful, history]
     # The chief's values for all: workers whose blocks end at other steps would wait for each other for ever.
     within, profiled = log_steps(config.log_steps, data.steps_per_epoch), config.profile_steps or (0, 0)
     asked = (config.checkpoint_steps, within, *profiled)
@@ -305,7 +309,7 @@ def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:
     saver = SaveCheckpoints(
         work.checkpoints,
         history,
-        [early],
+        stateful,
         resumed,
         steps_per_epoch=data.steps_per_epoch,
         keep_meters=work.loop.keep_meters,
@@ -317,8 +321,9 @@ def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:
 
     def on_begin() -> None:
         if resumed:
-            set_callback_state([early], resumed.callbacks)
-            work.loop.model.stop_training = early.wait >= config.patience
+            work.loop.model.stop_training = False
+            set_callback_state(stateful, resumed.callbacks)
+            work.loop.model.stop_training |= early.wait >= config.patience
         uncut.enter_context(
             signals.deferred()
         )  # the data are open: from now on a signal waits until the run is saved

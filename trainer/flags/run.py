@@ -63,6 +63,14 @@ _PROFILE_STEPS = flags.DEFINE_list(
     "(extra `profile`). The first steps of a start are slower than the others: leave out ten.",
 )
 
+_CALLBACKS = flags.DEFINE_list(
+    "callbacks",
+    [],
+    "Your own Keras callbacks, as package.module:function,...: each function takes the configuration and "
+    "returns a callback or a list. The chief calls them; on_train_batch_end comes once for each block of "
+    "steps. A callback with the methods state_dict and load_state_dict is saved with each checkpoint.",
+)
+
 
 def values() -> dict[str, Any]:
     """Returns what these flags say, but for --run_dir, whose default names data and model."""
@@ -74,5 +82,6 @@ def values() -> dict[str, Any]:
         "checkpoint_minutes": _CHECKPOINT_MINUTES.value,
         "max_minutes": _MAX_MINUTES.value,
         "log_steps": _LOG_STEPS.value,
+        "callbacks": tuple(_CALLBACKS.value),
         "profile_steps": whole_numbers("profile_steps", _PROFILE_STEPS.value),
     }
