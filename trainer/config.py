@@ -35,6 +35,8 @@ _LATER: Final[Mapping[str, Any]] = {
     "shuffle_window": PipelineOptions.shuffle_window,
     "log_steps": None,
     "profile_steps": (),
+    "sampling": PipelineOptions.sampling,
+    "sampling_sha256": "",
 }
 
 
@@ -76,6 +78,7 @@ class TrainConfig:
         profile_steps: (A, B): training steps A to B - 1 of the run, counted from 0, are profiled; (): none.
         threads_per_process: TensorFlow's threads, on which the bits of the weights depend; 0: as many as the
             cores that may be used at the run's first start. The run keeps that number.
+        sampling_sha256: of the file that `pipeline.sampling` names, when the run starts; "" without one.
     """
 
     data: str
@@ -106,6 +109,7 @@ class TrainConfig:
     positive: str = ""
     log_steps: int | None = None
     profile_steps: tuple[int, ...] = ()
+    sampling_sha256: str = ""
 
     def __post_init__(self) -> None:
         choices = {
@@ -127,6 +131,7 @@ class TrainConfig:
         self._check_devices()
         self._check_schedule()
         self._check_profile_steps()
+        self._check_sampling()
         check_model_args(self.model, self.model_args)
         if self.pipeline.shards_at != _shards_at(self.data_url, self.remote):
             raise ValueError(f"shards_at={self.pipeline.shards_at} does not follow from data_url and remote")
@@ -169,6 +174,13 @@ class TrainConfig:
             raise InputError(f"{given}: must be two steps A,B with 0 <= A < B, as 100,110")
         if self.profile_steps[1] - self.profile_steps[0] > MOST_PROFILED:
             raise InputError(f"{given}: profile {MOST_PROFILED:,} steps at most; the page cannot show more")
+
+    def _check_sampling(self) -> None:
+        if self.class_weights and self.pipeline.sampling != "natural":
+            raise InputError(
+                f"--class_weights: weighs classes by their natural shares, but --sampling="
+                f"{self.pipeline.sampling} changes these (with class, rare ones count twice); leave one out"
+            )
 
     @property
     def free_to_change(self) -> frozenset[str]:

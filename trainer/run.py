@@ -318,6 +318,8 @@ class Run:
             ignored |= {"precision"}
         if self.threads in (config.threads_per_process, 0) or not config.threads_per_process:
             ignored |= {"threads_per_process"}
+        if mine["sampling_sha256"] and mine["sampling_sha256"] == theirs["sampling_sha256"]:
+            ignored |= {"sampling"}  # the same file elsewhere
         if self.diverged is not None:  # a lower rate is how it goes on
             ignored |= {"learning_rate"}
         changed = [
