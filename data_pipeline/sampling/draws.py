@@ -33,9 +33,14 @@ def drawn(shares: Shares, *, size: int, seed: int, epoch: Any) -> tuple[Any, Any
         unit: int64 [size], indices into the shares, those of a block side by side.
         repeat: int64 [size], how many times the same was drawn before: 0, 1, ...
     """
-    own = seed ^ _SALT  # the run's own permutation comes after this one: the two must not be the same
-    block = shuffled(shares.block, seed=own, epoch=epoch, size=shares.blocks)
-    image = shuffled(shares.image, seed=own, epoch=epoch, size=shares.images)
+
+    def permutation(size: int) -> Any:
+        # The epoch's own order comes after this one: the two must not be the same, hence another seed.
+        return shuffled(tf.range(size, dtype=tf.int64), seed=seed ^ _SALT, epoch=epoch, size=size)
+
+    # Few blocks are permuted, then looked up: for a small range the cipher takes thousands of rounds.
+    block = tf.gather(permutation(shares.blocks), shares.block)
+    image = tf.gather(permutation(shares.images), shares.image)
     line = tf.argsort(block * shares.images + image, stable=True)
     ends = tf.cumsum(tf.gather(shares.share, line))
     start = tf.bitcast(stateless_bits(_SALT, seed, epoch) // (2**64 // WHOLE), tf.int64)

@@ -98,6 +98,15 @@ def test_another_configuration_is_refused_by_name_and_nothing_changes(
     assert contents(folder) == before
 
 
+def test_a_file_of_weights_is_known_by_its_content(config, manifest):
+    config = config.changed(sampling="a.csv", sampling_sha256="1" * 64)
+    open_run(config, manifest, FACTS, write=True)
+    open_run(config.changed(sampling="moved/b.csv"), manifest, FACTS, write=False)
+    for changes in ({"sampling_sha256": "2" * 64}, {"sampling": "class", "sampling_sha256": ""}):
+        with pytest.raises(InputError, match=f"--sampling_sha256={'1' * 64} there"):
+            open_run(config.changed(**changes), manifest, FACTS, write=False)
+
+
 def test_other_data_is_refused(config, manifest):
     open_run(config, manifest, FACTS, write=True)
     with pytest.raises(InputError, match=r"--data: chest_xray there, chest_xray now, or converted otherwise"):
