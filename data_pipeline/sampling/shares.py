@@ -88,8 +88,9 @@ def _weights_by_id(path: str, ids: npt.NDArray[Any], split: str) -> npt.NDArray[
     there = set(names)
     if unknown := [name for name in weights if name not in there]:
         raise InputError(
-            f"--sampling={path}: {len(unknown):,} ids are of no image in split {split!r}: "
-            f"{first_names(unknown)}; remove their lines, and write ids as in the column id of sources.csv"
+            f"--sampling={path}: {len(unknown):,} of its {len(weights):,} ids are of no image in split "
+            f"{split!r}: {first_names(unknown)}; remove their lines, and write ids as in the column id of "
+            f"sources.csv"
         )
     if missing := sorted(there - weights.keys()):
         raise InputError(

@@ -102,8 +102,15 @@ def test_a_file_of_weights_is_known_by_its_content(config, manifest):
     config = config.changed(sampling="a.csv", sampling_sha256="1" * 64)
     open_run(config, manifest, FACTS, write=True)
     open_run(config.changed(sampling="moved/b.csv"), manifest, FACTS, write=False)
-    for changes in ({"sampling_sha256": "2" * 64}, {"sampling": "class", "sampling_sha256": ""}):
-        with pytest.raises(InputError, match=f"--sampling_sha256={'1' * 64} there"):
+    for changes, said in (
+        ({"sampling_sha256": "2" * 64}, r"\(--sampling=a.csv: has other content now"),
+        ({"sampling": "class", "sampling_sha256": ""}, r"\(--sampling=a.csv there, --sampling=class now\)"),
+        (
+            {"sampling": "natural", "sampling_sha256": ""},
+            r"\(--sampling=a.csv there, --sampling=natural now\)",
+        ),
+    ):
+        with pytest.raises(InputError, match=said):
             open_run(config.changed(**changes), manifest, FACTS, write=False)
 
 

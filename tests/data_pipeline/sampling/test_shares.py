@@ -67,7 +67,7 @@ def test_each_image_must_have_a_weight_and_no_other(weights):
     path = weights({"4.png": 3, "7.png": 1, "9.png": 0, "5.png": 4, "6.png": 1, "8.png": 1})
     with pytest.raises(InputError) as error:
         shares_of(path, COLUMNS, "train")
-    for word in (f"--sampling={path}: 2 ids", "'train'", "6.png, 8.png", "remove their lines"):
+    for word in (f"--sampling={path}: 2 of its 6 ids", "'train'", "6.png, 8.png", "remove their lines"):
         assert word in str(error.value)
     path = weights({"4.png": 3, "7.png": 1})
     with pytest.raises(InputError) as error:

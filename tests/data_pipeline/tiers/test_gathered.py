@@ -149,5 +149,5 @@ def test_an_evaluation_shows_each_record_once(data, sampling):
 def test_a_file_of_other_images_is_refused(data, tmp_path):
     path = tmp_path / "other.csv"
     path.write_text("id,weight\nelsewhere.png,1\n")
-    with pytest.raises(InputError, match=f"--sampling={path}: 1 ids .* elsewhere.png"):
+    with pytest.raises(InputError, match=f"--sampling={path}: 1 of its 1 ids .* elsewhere.png"):
         make_dataset(data.directory, data.manifest, "train", options_of(str(path)), training=True)
