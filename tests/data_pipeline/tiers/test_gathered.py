@@ -86,6 +86,7 @@ def test_the_order_is_that_of_any_tier_number_of_workers_and_start(data, samplin
         assert batches(data, options, 2, start_step=start, workers=2) == whole[start : start + 2]
 
 
+@pytest.mark.slow
 def test_the_device_looks_the_same_records_up(data, sampling):
     held = batches(data, options_of(sampling), 3)
     source = DeviceTier().load(data.directory, data.manifest, "train", ("source", "copy"), "")
@@ -99,6 +100,7 @@ def test_the_device_looks_the_same_records_up(data, sampling):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copies", ["all", "one", "none"])
 def test_an_epoch_has_the_shares_that_are_asked_for(levelled, copies):
     records = levelled.records("train")
@@ -112,6 +114,7 @@ def test_an_epoch_has_the_shares_that_are_asked_for(levelled, copies):
         assert copies != "none" or not any(row[1] for row in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copies", ["all", "one", "none"])
 def test_what_comes_again_is_changed_anew(data, copies):
     """Each repetition has another key, and with --copies=one the next variant."""
@@ -127,6 +130,7 @@ def test_what_comes_again_is_changed_anew(data, copies):
             assert len(variants) == min(times, 1 + data.manifest.copies)
 
 
+@pytest.mark.slow
 def test_weights_are_those_of_images(data, weights):
     options = options_of(weights, global_batch_size=1)
     size = steps_of(data, options)
