@@ -40,7 +40,7 @@ def id_hashes(ids: Any) -> Any:
     return tf.strings.to_hash_bucket_fast(ids, np.iinfo(np.int64).max)
 
 
-def record_keys(hashes: Any, copies: Any, *, seed: int, epoch: Any) -> Any:
+def record_keys(hashes: Any, copies: Any, *, seed: int, epoch: Any, repeat: Any = None) -> Any:
     """Returns the key of each record, from which its change follows.
 
     Args:
@@ -48,11 +48,16 @@ def record_keys(hashes: Any, copies: Any, *, seed: int, epoch: Any) -> Any:
         copies: int64 [N], the field `copy` of the records.
         seed: seed of the run.
         epoch: int64 scalar, or [N].
+        repeat: int64 [N], how many times the epoch has drawn the record before, so that it is changed anew
+            each time; None: never.
 
     Returns:
         int64 [N].
     """
-    return tf.bitcast(stateless_bits(_SALT, seed, epoch, hashes, copies), tf.int64)
+    keys = tf.bitcast(stateless_bits(_SALT, seed, epoch, hashes, copies), tf.int64)
+    if repeat is None:
+        return keys
+    return tf.where(repeat > 0, tf.bitcast(stateless_bits(_SALT, keys, repeat), tf.int64), keys)
 
 
 def augmenter(preset: str) -> Callable[[Any, Any], Any] | None:

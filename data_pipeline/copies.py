@@ -135,10 +135,28 @@ class Choice:
     def records_at(self, position: Any, *, seed: int, epoch: Any) -> Any:
         """Returns the index of the record at each position of an epoch, int64 [B]."""
         image = shuffled(position, seed=seed, epoch=epoch, size=len(self.source))
-        copy = drawn_variants(
-            tf.gather(self.source, image), tf.gather(self.variants, image), seed=seed, epoch=epoch
-        )
+        return self.records_of(image, seed=seed, epoch=epoch)
+
+    def records_of(self, image: Any, *, seed: int, epoch: Any, repeat: Any = None) -> Any:
+        """Returns the index of the record that stands for each image in an epoch, int64 [B].
+
+        Args:
+            image: int64 [B], positions in `source`.
+            seed: seed of the run.
+            epoch: int64 scalar, or [B].
+            repeat: int64 [B], how many times the epoch has drawn the image before, for which the following
+                variants stand in turn; None: never.
+        """
+        variants = tf.gather(self.variants, image)
+        copy = drawn_variants(tf.gather(self.source, image), variants, seed=seed, epoch=epoch)
+        if repeat is not None:
+            copy = (copy + repeat) % variants
         return tf.gather(self.record, tf.gather(self.first, image) + copy)
+
+    @property
+    def originals(self) -> npt.NDArray[np.int64]:
+        """Index of each image's original in the split, int64 [images]."""
+        return self.record[self.first]
 
 
 def _variants(manifest: Manifest, split: str) -> list[int]:

@@ -34,6 +34,8 @@ def tier_of(
     split: str,
     options: PipelineOptions,
     machine: Machine | None = None,
+    *,
+    training: bool = False,
 ) -> ChosenTier:
     """Returns the tier of a split; see `choose_tier`.
 
@@ -42,14 +44,17 @@ def tier_of(
         split: name of the split.
         options: see `PipelineOptions`.
         machine: None: one process, no GPU.
+        training: whether the split is trained on: then `options.sampling` may need a tier that holds it.
 
     Raises:
-        InputError: the data set has no such split.
+        InputError: the data set has no such split, or no tier has room to hold it.
     """
     cache = STREAM_TIER.name if options.streams_only else options.cache
     memory = options.ram_budget or free_memory() // 2
     return choose_tier(
-        cache, SplitOnMachine(manifest, split, machine or Machine(), memory, options.cache_dir)
+        cache,
+        SplitOnMachine(manifest, split, machine or Machine(), memory, options.cache_dir),
+        held=training and options.sampling != "natural",
     )
 
 
@@ -84,9 +89,10 @@ def make_dataset(
 ) -> tf.data.Dataset:
     """Makes the batches of one worker: at each step one element for each of its replicas.
 
-    Training is endless and shuffled anew in each epoch; `options.copies` says which records an epoch shows,
-    and `epoch_steps` how many steps it takes. An evaluation is one pass in the order of the shards; records
-    of weight 0 fill its last batch. `cardinality()` is infinite, or the number of batches in the pass.
+    Training is endless and shuffled anew in each epoch; `options.copies` and `options.sampling` say which
+    records an epoch shows and how often, and `epoch_steps` how many steps it takes. An evaluation is one pass
+    in the order of the shards; records of weight 0 fill its last batch. `cardinality()` is infinite, or the
+    number of batches in the pass.
     Global batch s has the same records for any number of workers and replicas; each replica gets its rows.
 
     Args:
@@ -112,7 +118,8 @@ def make_dataset(
 
     Raises:
         InputError: there is no such split, a shard is damaged, the replicas cannot share a global batch
-            equally, or `as_supervised` is asked of a tier that is `on_device`.
+            equally, the file of `options.sampling` cannot be used, or `as_supervised` is asked of a tier
+            that is `on_device`.
     """
     directory = Path(directory)
     if fields is None:
@@ -129,7 +136,7 @@ def make_dataset(
         worker or Worker(),
         (*fields, "weight") if cut else fields,
     )
-    tier = tier_of(manifest, split, options).tier
+    tier = tier_of(manifest, split, options, training=training).tier
     if as_supervised and training and tier.on_device:
         raise InputError(
             f"--cache={tier.name}: as_supervised needs the images on the host, but this tier holds them on "

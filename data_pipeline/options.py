@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from data_pipeline.sampling.weights_file import ENDING
 from data_pipeline.tiers.choice import AUTO
 from data_pipeline.tiers.registry import STREAM_TIER, TIERS
 from tfrecords.augment import PRESETS
@@ -22,6 +23,7 @@ CACHE_HELP: Final = " ".join(
 )
 LAST_BATCHES: Final = ("wrap", "drop")
 COPIES: Final = ("all", "one", "none")
+SAMPLINGS: Final = ("natural", "class", "group")  # or the path of a file
 # These change how fast batches come, never which records are in them.
 SPEED_ONLY: Final = ("prefetch", "parallel_reads", "threads")
 LARGEST_SEED: Final = 2**32 - 1  # Keras's and NumPy's
@@ -41,6 +43,9 @@ class PipelineOptions:
             the epoch's first records, "drop" leaves it out.
         copies: variants of each image, the original and its baked-in copies, that a train epoch shows: "all";
             "one", drawn anew in each epoch; "none", which is only the original.
+        sampling: how often a train epoch, of the same number of records, shows each of them: "natural", all
+            once; "class" or "group", so that each class or group has the same share of the records; or the
+            path of a CSV file with a weight for each image. See `data_pipeline.sampling`. Not for a stream.
         augment: preset in `tfrecords.augment.PRESETS` by which each epoch changes its records anew; training
             batches then have a `key`, for `data_pipeline.augment.augmenter`.
         shuffle_window: bytes of undecoded records that a stream shuffles together. The stream holds two such
@@ -61,6 +66,7 @@ class PipelineOptions:
     ram_budget: int = 0
     last_batch: str = "wrap"
     copies: str = "all"
+    sampling: str = "natural"
     augment: str = "none"
     shuffle_window: int = 64 << 20
     prefetch: int = 4
@@ -90,6 +96,29 @@ class PipelineOptions:
                 f"--cache={self.cache}: --data_service and --remote=direct need --cache={STREAM_TIER.name}; "
                 f"leave --cache out, or choose a new --run_dir if this run began with another tier"
             )
+        self._check_sampling()
+
+    def _check_sampling(self) -> None:
+        if self.sampling in SAMPLINGS:
+            if self.sampling == "natural":
+                return
+        elif not self.sampling.endswith(ENDING):
+            raise InputError(
+                f"--sampling={self.sampling}: must be {', '.join(SAMPLINGS)}, or a file that ends in {ENDING}"
+            )
+        if self.streams_only or self.cache == STREAM_TIER.name:
+            why = f"--cache={STREAM_TIER.name}"
+            if self.streams_only:
+                why = "--data_service" if self.data_service else "--remote=direct"
+            raise InputError(
+                f"--sampling={self.sampling}: {why} reads the shards in order, so it shows each record once; "
+                f"use --cache=memory or --cache=disk, without --data_service and --remote=direct"
+            )
+
+    @property
+    def weights_file(self) -> str:
+        """The path of the file with a weight for each image; "" without one."""
+        return "" if self.sampling in SAMPLINGS else self.sampling
 
     @property
     def streams_only(self) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from data_pipeline.copies import FIELDS as CHOICE_FIELDS
 from data_pipeline.copies import resolve_copies
 from data_pipeline.options import PipelineOptions, Worker
+from data_pipeline.sampling.shares import fields_for
 from tfrecords.manifest import Manifest
 
 BATCH = ("image", "label", "weight")
@@ -45,6 +46,11 @@ class Request:
         return self.training and self.options.augment != "none"
 
     @property
+    def sampled(self) -> bool:
+        """Whether an epoch shows some records more often than others."""
+        return self.training and self.options.sampling != "natural"
+
+    @property
     def in_place(self) -> bool:
         """Whether this process itself reads a stream: from local shards, and all of their records."""
         elsewhere = self.options.shards_at or (self.training and self.options.data_service)
@@ -52,6 +58,7 @@ class Request:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The fields from which the choice of variants and the keys follow."""
+        """The fields from which the choice of variants, the keys and the shares follow."""
         names = (CHOICE_FIELDS if self.copies != "all" else ()) + (("id", "copy") if self.keyed else ())
+        names += fields_for(self.options.sampling) if self.sampled else ()
         return tuple(dict.fromkeys(names))

@@ -37,6 +37,8 @@ _LATER: Final[Mapping[str, Any]] = {
     "log_steps": None,
     "profile_steps": (),
     "callbacks": (),
+    "sampling": PipelineOptions.sampling,
+    "sampling_sha256": "",
 }
 
 
@@ -79,6 +81,7 @@ class TrainConfig:
         callbacks: functions package.module:function, which return Keras callbacks for this configuration.
         threads_per_process: TensorFlow's threads, on which the bits of the weights depend; 0: as many as the
             cores that may be used at the run's first start. The run keeps that number.
+        sampling_sha256: of the file that `pipeline.sampling` names, when the run starts; "" without one.
     """
 
     data: str
@@ -110,6 +113,7 @@ class TrainConfig:
     log_steps: int | None = None
     profile_steps: tuple[int, ...] = ()
     callbacks: tuple[str, ...] = ()
+    sampling_sha256: str = ""
 
     def __post_init__(self) -> None:
         choices = {
@@ -134,6 +138,7 @@ class TrainConfig:
         for name in self.callbacks:
             if not re.fullmatch(r"[\w.]+:\w+", name):
                 raise InputError(f"--callbacks={name}: must be package.module:function")
+        self._check_sampling()
         check_model_args(self.model, self.model_args)
         if self.pipeline.shards_at != _shards_at(self.data_url, self.remote):
             raise ValueError(f"shards_at={self.pipeline.shards_at} does not follow from data_url and remote")
@@ -176,6 +181,13 @@ class TrainConfig:
             raise InputError(f"{given}: must be two steps A,B with 0 <= A < B, as 100,110")
         if self.profile_steps[1] - self.profile_steps[0] > MOST_PROFILED:
             raise InputError(f"{given}: profile {MOST_PROFILED:,} steps at most; the page cannot show more")
+
+    def _check_sampling(self) -> None:
+        if self.class_weights and self.pipeline.sampling != "natural":
+            raise InputError(
+                f"--class_weights: weighs classes by their natural shares, but --sampling="
+                f"{self.pipeline.sampling} changes these (with class, rare ones count twice); leave one out"
+            )
 
     @property
     def free_to_change(self) -> frozenset[str]:

@@ -28,7 +28,9 @@ def run_facts(
     records = ", ".join(f"{name} {split.records:,}" for name, split in manifest.splits.items())
     weights = f", class weights {weights_in_words(manifest, options.copies)}" if config.class_weights else ""
     used = {"all": "", "one": "; one variant of each image an epoch", "none": "; originals only"}
-    changed = f"; changed anew each epoch: {options.augment}" * (options.augment != "none")
+    changed = _sampling(config) + f"; changed anew each epoch: {options.augment}" * (
+        options.augment != "none"
+    )
     settings = {name: getattr(options, name) for name in config.tuned}
     tuned = f"; by {PIPELINE_NAME}: {in_words(settings)}" if settings else ""
     shape = "x".join(map(str, manifest.image_shape))
@@ -51,6 +53,14 @@ def run_facts(
         "run": config.run_dir,
         "versions": f"tensorflow {tf.__version__}, keras {keras.__version__}",
     }
+
+
+def _sampling(config: TrainConfig) -> str:
+    file = f"weights in {config.pipeline.weights_file} (SHA-256 {config.sampling_sha256[:12]})"
+    by = {"natural": "", "class": "equal classes", "group": "equal groups"}.get(
+        config.pipeline.sampling, file
+    )
+    return f"; an epoch shows records by {by}" if by else ""
 
 
 def markdown(facts: Mapping[str, str]) -> str:

@@ -318,6 +318,11 @@ class Run:
             ignored |= {"precision"}
         if self.threads in (config.threads_per_process, 0) or not config.threads_per_process:
             ignored |= {"threads_per_process"}
+        ignored |= {"sampling_sha256"}  # not a flag: see below
+        weights = mine["sampling_sha256"] and theirs["sampling_sha256"]
+        same_weights = weights and mine["sampling_sha256"] == theirs["sampling_sha256"]
+        if same_weights:  # the file may be moved
+            ignored |= {"sampling"}
         if self.diverged is not None:  # a lower rate is how it goes on
             ignored |= {"learning_rate"}
         changed = [
@@ -325,6 +330,8 @@ class Run:
             for name in mine
             if name not in ignored and _plain(mine[name]) != _plain(theirs[name])
         ]
+        if weights and not same_weights:
+            changed.append(f"--sampling={mine['sampling']}: has other content now than the file had there")
         if self.data != data:
             changed.append(f"--data: {self.data.name} there, {data.name} now, or converted otherwise")
         if changed:

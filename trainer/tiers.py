@@ -8,14 +8,28 @@ import tensorflow as tf
 
 from data_pipeline.dataset import epoch_steps, make_dataset, tier_of
 from data_pipeline.options import Worker
+from data_pipeline.sampling.shares import fields_for, shares_of
+from data_pipeline.sampling.weights_file import content_sha256, read_weights
 from data_pipeline.tiers.choice import AUTO, ChosenTier
 from data_pipeline.tiers.device_tables import machine_of
 from data_pipeline.tiers.registry import STREAM_TIER
-from data_pipeline.tiers.tier import Machine
+from data_pipeline.tiers.tier import HeldTier, Machine
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
 from trainer.loop import Data
 from trainer.workers.agreement import sum_over_workers
+
+
+def with_weights_file(config: TrainConfig) -> TrainConfig:
+    """Returns the configuration with the hash of its --sampling=FILE.csv, by which a resumed run knows it.
+
+    Raises:
+        InputError: the file cannot be used; see `read_weights`.
+    """
+    path = config.pipeline.weights_file
+    if path:
+        read_weights(path)
+    return config.changed(sampling_sha256=content_sha256(path) if path else "")
 
 
 def choose_train_tier(
@@ -33,13 +47,14 @@ def choose_train_tier(
         stored: the tier of the run's first start; None: this is it.
 
     Raises:
-        InputError: the devices cannot hold the split.
+        InputError: the devices cannot hold the split, or no tier can and --sampling needs one that does.
     """
     devices = strategy.extended.worker_devices
     machine = machine_of(devices, processes_here(strategy))
-    chosen = tier_of(manifest, "train", config.pipeline, machine)
     if stored and config.pipeline.cache == AUTO:
         chosen = stored
+    else:
+        chosen = tier_of(manifest, "train", config.pipeline, machine, training=True)
     # The chief waits here too, so all workers have looked for a run before the chief can make one.
     if sum_over_workers(strategy)([int(chosen.streams)])[0]:
         chosen = replace(chosen, name=STREAM_TIER.name)
@@ -48,8 +63,17 @@ def choose_train_tier(
 
 
 def run_data(config: TrainConfig, manifest: Manifest, strategy: Any, chosen: ChosenTier) -> Data:
-    """Returns the datasets that the loop of a run reads; each worker gets its part of every global batch."""
+    """Returns the datasets that the loop of a run reads; each worker gets its part of every global batch.
+
+    Raises:
+        InputError: the file of --sampling does not name just the images of the train split.
+    """
     directory, options = Path(config.data), config.pipeline
+    if options.weights_file and isinstance(chosen.tier, HeldTier):
+        # Now, before the run writes anything; this reads the shards once more, if the tier is not "disk".
+        fields = fields_for(options.sampling)
+        columns = chosen.tier.load(directory, manifest, "train", fields, options.cache_dir)
+        shares_of(options.sampling, columns, "train")
 
     def tier_name(split: str) -> str:
         if split == "train":
@@ -64,7 +88,9 @@ def run_data(config: TrainConfig, manifest: Manifest, strategy: Any, chosen: Cho
                 directory,
                 manifest,
                 split,
-                replace(options, cache=tier_name(split)),
+                replace(
+                    options, cache=tier_name(split), sampling=options.sampling if training else "natural"
+                ),
                 training=training,
                 start_step=start_step,
                 worker=worker,

@@ -38,7 +38,7 @@ from trainer.optimizer import learning_rate, make_optimizer
 from trainer.run import DataFacts, Run
 from trainer.stopping import FIRST_BLOCK, Pause, Stopping
 from trainer.tensorboard.hparams import write_session_end
-from trainer.tiers import choose_train_tier, run_data
+from trainer.tiers import choose_train_tier, run_data, with_weights_file
 from trainer.workers.agreement import Sum, check_agreement, sum_over_workers
 from trainer.workers.cluster import Cluster, cluster_of
 from trainer.workers.lost import OF_A_LOST_PEER, naming_lost_workers
@@ -86,6 +86,7 @@ def train(
     for split in ("train", "val"):
         data.split(split)
     positive_of(config, data)  # a class that does not exist is refused now, not after the training
+    config = with_weights_file(config)
     there, config = _opened(config, data)
     if done := finished(config, there):
         return finished_again(done, data, log, evaluate=evaluate) if cluster.chief else None

@@ -9,10 +9,11 @@ from data_pipeline.tiers.stream import StreamTier
 from data_pipeline.tiers.tier import HeldTier, Tier
 from tfrecords.errors import InputError
 
+DISK_TIER: Final = DiskTier()
 # `auto` tries them in this order, and takes the stream if none has room.
 HELD_TIERS: Final[tuple[HeldTier, ...]] = (
     DeviceTier(),
-    DiskTier(),
+    DISK_TIER,
     MemoryTier(),
 )
 STREAM_TIER: Final = StreamTier()

@@ -27,6 +27,7 @@ def refusal(call, *arguments, **options):
         ("cache", "", "--cache=: must be one of auto, device, disk, memory, stream"),
         ("last_batch", "pad", "--last_batch=pad: must be one of wrap, drop"),
         ("copies", "two", "--copies=two: must be one of all, one, none"),
+        ("sampling", "rare", "--sampling=rare: must be natural, class, group, or a file that ends in .csv"),
         (
             "augment",
             "all",
@@ -69,6 +70,23 @@ def test_the_flag_explains_each_of_its_words():
     for word in CACHE_FLAG:
         assert f"{word}: " in CACHE_HELP
     assert set(CACHE_FLAG) == {"auto", "off", *(tier.name for tier in TIERS)}
+
+
+@pytest.mark.parametrize("sampling", ["class", "group", "weights.csv"])
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("cache", "stream", "--cache=stream"),
+        ("shards_at", "s3://a", "--remote=direct"),
+        ("data_service", "grpc://h:1", "--data_service"),
+    ],
+)
+def test_a_stream_is_not_sampled(sampling, name, value, why):
+    said = refusal(PipelineOptions, sampling=sampling, **{name: value})
+    for word in (f"--sampling={sampling}: {why} ", "--cache=memory", "--cache=disk"):
+        assert word in said
+    assert PipelineOptions(**{name: value}).sampling == "natural"
+    assert PipelineOptions(sampling=sampling).weights_file == sampling * sampling.endswith(".csv")
 
 
 def test_options_are_frozen():

@@ -137,6 +137,7 @@ def test_arguments_of_a_model_that_are_refused(texts, said):
         ("log_steps", 0),
         ("log_steps", 50),
         ("profile_steps", (3, 9)),
+        ("sampling", "group"),
     ],
 )
 def test_later_fields_are_kept_only_where_they_are_no_default(name, value):
@@ -146,6 +147,16 @@ def test_later_fields_are_kept_only_where_they_are_no_default(name, value):
     assert chosen.to_stored() == {**config().to_stored(), name: value}
     for each in (config(), chosen):
         assert TrainConfig.from_json(json.loads(json.dumps(each.to_stored()))) == each
+
+
+@pytest.mark.parametrize("sampling", ["class", "group", "weights.csv"])
+def test_class_weights_are_not_those_of_a_sample(sampling):
+    assert "sampling" not in config().free_to_change
+    assert "sampling_sha256" not in config().free_to_change
+    with pytest.raises(InputError) as error:
+        config(class_weights=True, sampling=sampling)
+    for word in ("--class_weights", f"--sampling={sampling}", "leave one out"):
+        assert word in str(error.value)
 
 
 def test_values_are_flat_and_make_the_configuration_again():

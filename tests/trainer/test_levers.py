@@ -1,5 +1,6 @@
 """Each lever of training: a resumed run ends as one that was not, and two replicas train as one device."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -17,12 +18,26 @@ LEVERS = {
         "class weights": {"class_weights": True},
         "augmented": {"augment": "exposure"},
     },
+    "sampling": {
+        "by class": {"sampling": "class"},
+        "by group": {"sampling": "group", "copies": "one", "augment": "exposure"},
+        "by a file": {"sampling": "FOLDER/weights.csv", "cache": "disk", "cache_dir": "FOLDER/cache"},
+    },
 }
+
+
+def weights_file(data, path):
+    """Writes a weight from 0 to 4 for each train image."""
+    with (data / "sources.csv").open() as file:
+        names = [row["id"] for row in csv.DictReader(file) if row["split"] == "train"]
+    path.write_text("id,weight\n" + "".join(f"{name},{number % 5}\n" for number, name in enumerate(names)))
 
 
 @pytest.mark.parametrize("group", LEVERS)
 def test_a_lever_is_exact(group, converted, run_python, tmp_path):
-    done = run_python(_SCRIPT, converted, tmp_path, json.dumps(LEVERS[group]))
+    weights_file(converted, tmp_path / "weights.csv")
+    levers = json.dumps(LEVERS[group]).replace("FOLDER", str(tmp_path))
+    done = run_python(_SCRIPT, converted, tmp_path, levers)
     assert done.returncode == 0, done.stderr[-6000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert list(found) == list(LEVERS[group])

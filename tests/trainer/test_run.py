@@ -98,6 +98,22 @@ def test_another_configuration_is_refused_by_name_and_nothing_changes(
     assert contents(folder) == before
 
 
+def test_a_file_of_weights_is_known_by_its_content(config, manifest):
+    config = config.changed(sampling="a.csv", sampling_sha256="1" * 64)
+    open_run(config, manifest, FACTS, write=True)
+    open_run(config.changed(sampling="moved/b.csv"), manifest, FACTS, write=False)
+    for changes, said in (
+        ({"sampling_sha256": "2" * 64}, r"\(--sampling=a.csv: has other content now"),
+        ({"sampling": "class", "sampling_sha256": ""}, r"\(--sampling=a.csv there, --sampling=class now\)"),
+        (
+            {"sampling": "natural", "sampling_sha256": ""},
+            r"\(--sampling=a.csv there, --sampling=natural now\)",
+        ),
+    ):
+        with pytest.raises(InputError, match=said):
+            open_run(config.changed(**changes), manifest, FACTS, write=False)
+
+
 def test_other_data_is_refused(config, manifest):
     open_run(config, manifest, FACTS, write=True)
     with pytest.raises(InputError, match=r"--data: chest_xray there, chest_xray now, or converted otherwise"):

@@ -15,9 +15,16 @@ from data_pipeline.tiers import device_tables
 from data_pipeline.tiers.choice import ChosenTier
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
+from trainer import training
 from trainer.config import TrainConfig
 from trainer.run import Run
-from trainer.tiers import choose_train_tier, distributed_table, processes_here
+from trainer.tiers import (
+    choose_train_tier,
+    distributed_table,
+    processes_here,
+    run_data,
+    with_weights_file,
+)
 
 _SCRIPT = Path(__file__).with_name("tier_losses.py")
 
@@ -51,6 +58,47 @@ def test_a_run_keeps_the_tier_of_its_first_start(config, manifest, strategy, fir
     assert choose_train_tier(later, manifest, strategy, tier) == tier
     other = replace(later, run_dir=config.run_dir + "2")  # not for want of a difference
     assert choose_train_tier(other, manifest, strategy).name == ("stream" if budgets[1] else "memory")
+
+
+def test_a_sampled_run_is_held_and_keeps_its_tier(config, manifest, strategy):
+    config = config.changed(sampling="group")
+    tier = choose_train_tier(config, manifest, strategy)
+    assert tier.name == "memory"
+    assert choose_train_tier(config.changed(ram_budget=1), manifest, strategy).name == "disk"
+    assert choose_train_tier(config.changed(ram_budget=1), manifest, strategy, tier) == tier
+    # Validation is one pass, from any tier.
+    data = run_data(config.changed(ram_budget=1), manifest, strategy, tier)
+    assert len(next(iter(data.val()))["label"]) == config.pipeline.global_batch_size
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read"),
+        ("id,weight\na.png,many\n", "line 2: id 'a.png': weight 'many'"),
+        ("id,weight\na.png,1\n", "1 of its 1 ids are of no image in split 'train': a.png"),
+    ],
+)
+def test_a_bad_file_of_weights_is_refused_before_anything_is_made(config, tmp_path, content, said):
+    if content:
+        (tmp_path / "w.csv").write_text(content)
+    config = config.changed(sampling=str(tmp_path / "w.csv"))
+    with pytest.raises(InputError, match=f"--sampling={tmp_path}/w.csv: .*{said}"):
+        run_data(with_weights_file(config), Manifest.load(config.data), None, ChosenTier("memory", 1, 1))
+    assert not Path(config.run_dir).exists()
+
+
+def test_a_file_of_weights_that_has_changed_is_another_run(config, manifest, tmp_path):
+    config = config.changed(sampling=str(tmp_path / "w.csv"))
+    (tmp_path / "w.csv").write_text("id,weight\na.png,1\n")
+    first = with_weights_file(config)
+    assert with_weights_file(first) == with_weights_file(config) == first
+    open_run(first, manifest, {}, write=True)
+    (tmp_path / "w.csv").write_text("id,weight\na.png,2\n")
+    with pytest.raises(InputError, match=r"--sampling=.*w\.csv: has other content now"):
+        training.train(config, lambda _: None, manifest=manifest)
+    natural = config.changed(sampling="natural", sampling_sha256=first.sampling_sha256)
+    assert with_weights_file(natural).sampling_sha256 == ""
 
 
 @pytest.mark.parametrize("names", [("memory", "disk"), ("disk", "device"), ("auto", "memory")])

@@ -9,6 +9,7 @@ from typing import Any, Final
 from absl import flags
 
 from data_pipeline.options import CACHE_FLAG, CACHE_HELP, COPIES, LAST_BATCHES, PipelineOptions
+from data_pipeline.tiers.registry import STREAM_TIER
 from tfrecords.augment import PRESETS
 
 _CACHE = flags.DEFINE_enum(
@@ -51,6 +52,14 @@ _COPIES = flags.DEFINE_enum(
     "Which variants of an image a train epoch shows; the variants are the original and the copies that "
     "tfrecords.convert made. all: all of them. one: one, drawn anew each epoch. none: the original alone.",
 )
+_SAMPLING = flags.DEFINE_string(
+    "sampling",
+    PipelineOptions.sampling,
+    "How often a train epoch shows each record; its number of records stays the same. natural: all of them "
+    "once. class: so that each class has the same share. group: so that each group (a patient, for example) "
+    "has the same share. FILE.csv: in proportion to the weights in a file with the columns id and weight, "
+    "which has a line for each image of the train split. It needs a tier that holds the split.",
+)
 _AUGMENT = flags.DEFINE_enum(
     "augment",
     PipelineOptions.augment,
@@ -83,12 +92,15 @@ def values(settings: Mapping[str, str | int]) -> dict[str, Any]:
     tuned = {name: value for name, value in settings.items() if not _TUNED[name].present}
     if _DATA_SERVICE.value:
         tuned.pop("cache", None)  # a data service streams, whatever tier was found best without it
+    if _SAMPLING.value != PipelineOptions.sampling and tuned.get("cache") == STREAM_TIER.name:
+        tuned.pop("cache")  # found best for epochs that show each record once
     return {
         **{name: tuned.get(name, flag.value) for name, flag in _TUNED.items()},
         "tuned": tuple(tuned),
         "ram_budget": _RAM_BUDGET_MB.value << 20,
         "last_batch": _LAST_BATCH.value,
         "copies": _COPIES.value,
+        "sampling": _SAMPLING.value,
         "augment": _AUGMENT.value,
         "data_service": _DATA_SERVICE.value,
     }

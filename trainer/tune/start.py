@@ -79,7 +79,7 @@ def _chosen(search: Search, manifest: Manifest) -> Search:
     if config.pipeline.cache == AUTO:
         # A stream has another order than the other tiers, so all trials stream or none do; on a GPU each
         # trial may choose among the others.
-        tier = tier_of(manifest, "train", config.pipeline, Machine(processes=parallel))
+        tier = tier_of(manifest, "train", config.pipeline, Machine(processes=parallel), training=True)
         if tier.streams or not tf.config.list_physical_devices("GPU"):
             config = config.changed(cache=tier.name)
     search = replace(search, config=config)

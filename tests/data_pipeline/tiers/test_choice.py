@@ -65,6 +65,32 @@ def test_without_room_on_disk_each_process_has_its_part_of_the_memory(split_of, 
     assert choose_tier("auto", split) == ChosenTier(name, need, 500)
 
 
+@pytest.mark.parametrize(
+    ("need", "encoded", "chosen"),
+    [
+        (1000, False, ChosenTier("memory", 1000, 1000)),
+        (1001, False, ChosenTier("disk", 1001, 5000)),  # not all of it stays in memory
+        (1001, True, ChosenTier("disk", 1001, 5000)),
+    ],
+)
+def test_a_split_that_must_be_held_is_not_streamed(split_of, need, encoded, chosen):
+    assert choose_tier("auto", split_of(need, Machine(), encoded=encoded), held=True) == chosen
+
+
+def test_a_split_that_no_tier_can_hold_is_refused(split_of):
+    with pytest.raises(InputError) as error:
+        choose_tier("auto", split_of(5001, Machine()), held=True)
+    for word in ("--cache=auto", "'train'", "--cache_dir", "--ram_budget_mb", "--sampling=natural"):
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize("sampling", ["class", "group", "weights.csv"])
+def test_what_is_sampled_is_held_for_training_alone(data, sampling):
+    options = PipelineOptions(ram_budget=1, sampling=sampling)
+    assert tier_of(data.manifest, "train", options, training=True).name == "disk"
+    assert tier_of(data.manifest, "train", options).name == "stream"
+
+
 def test_without_a_budget_a_split_may_take_half_of_the_free_memory(data):
     free = free_memory()
     chosen = tier_of(data.manifest, "train", PipelineOptions())

@@ -104,6 +104,17 @@ def test_every_flag_reaches_the_configuration(parse, converted):
     )
 
 
+def test_a_sampled_run_does_not_take_a_stream_that_was_found_best(parse, converted, tmp_path):
+    data = shutil.copytree(converted, tmp_path / "data")
+    save_settings(data, Manifest.load(data), {"cache": "stream", "prefetch": 8}, {})
+    found = parse(f"--data={data}", "--sampling=weights.csv")
+    assert (found.pipeline.sampling, found.pipeline.cache, found.tuned) == (
+        "weights.csv",
+        "auto",
+        ("prefetch",),
+    )
+
+
 def test_without_data_the_demo_is_meant(parse):
     assert parse() is None
 
