@@ -43,6 +43,7 @@ class PipelineOptions:
             "one", drawn anew in each epoch; "none", which is only the original.
         augment: preset in `tfrecords.augment.PRESETS` by which each epoch changes its records anew; training
             batches then have a `key`, for `data_pipeline.augment.augmenter`.
+        keys: whether training batches have a `key` even without `augment`, for other draws of a train step.
         shuffle_window: bytes of undecoded records that a stream shuffles together. The stream holds two such
             windows, and for a moment three.
         prefetch: least number of batches that are made ahead for each replica.
@@ -62,6 +63,7 @@ class PipelineOptions:
     last_batch: str = "wrap"
     copies: str = "all"
     augment: str = "none"
+    keys: bool = False
     shuffle_window: int = 64 << 20
     prefetch: int = 4
     parallel_reads: int = 0
@@ -90,6 +92,11 @@ class PipelineOptions:
                 f"--cache={self.cache}: --data_service and --remote=direct need --cache={STREAM_TIER.name}; "
                 f"leave --cache out, or choose a new --run_dir if this run began with another tier"
             )
+
+    @property
+    def keyed(self) -> bool:
+        """Whether training batches have the key of each record, from which a train step draws."""
+        return self.keys or self.augment != "none"
 
     @property
     def streams_only(self) -> bool:
