@@ -71,7 +71,8 @@ def with_values(config: TrainConfig, values: Mapping[str, Value]) -> TrainConfig
     args = dict(config.model_args) | {
         name.removeprefix(ARGS): value for name, value in values.items() if name.startswith(ARGS)
     }
-    of_recipe = tuple(name for name in config.from_recipe if name not in fields)
+    searched = {name.partition(".")[0] for name in values}
+    of_recipe = tuple(name for name in config.from_recipe if name not in searched)
     return config.changed(**fields, from_recipe=of_recipe, model_args=tuple(sorted(args.items())))
 
 
