@@ -114,7 +114,7 @@ def make_dataset(
         float32 [B] (1, or 0 for filling), other fields as stored; B is the batch of one replica.
         For training from a tier that is `on_device`: `index` int64 [B] and `weight`;
             `device_tables.look_up` gives the rest.
-        For training with `options.augment`: also `key` int64 [B], the key of each record's augmentation.
+        For training with `options.keyed`: also `key` int64 [B], from which a record's augmentation is drawn.
 
     Raises:
         InputError: there is no such split, a shard is damaged, the replicas cannot share a global batch

@@ -48,6 +48,7 @@ class PipelineOptions:
             path of a CSV file with a weight for each image. See `data_pipeline.sampling`. Not for a stream.
         augment: preset in `tfrecords.augment.PRESETS` by which each epoch changes its records anew; training
             batches then have a `key`, for `data_pipeline.augment.augmenter`.
+        keys: whether training batches have a `key` even without `augment`, for other draws of a train step.
         shuffle_window: bytes of undecoded records that a stream shuffles together. The stream holds two such
             windows, and for a moment three.
         prefetch: least number of batches that are made ahead for each replica.
@@ -68,6 +69,7 @@ class PipelineOptions:
     copies: str = "all"
     sampling: str = "natural"
     augment: str = "none"
+    keys: bool = False
     shuffle_window: int = 64 << 20
     prefetch: int = 4
     parallel_reads: int = 0
@@ -119,6 +121,11 @@ class PipelineOptions:
     def weights_file(self) -> str:
         """The path of the file with a weight for each image; "" without one."""
         return "" if self.sampling in SAMPLINGS else self.sampling
+
+    @property
+    def keyed(self) -> bool:
+        """Whether training batches have the key of each record, from which a train step draws."""
+        return self.keys or self.augment != "none"
 
     @property
     def streams_only(self) -> bool:

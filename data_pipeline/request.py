@@ -42,8 +42,8 @@ class Request:
 
     @property
     def keyed(self) -> bool:
-        """Whether each record has the key of its augmentation."""
-        return self.training and self.options.augment != "none"
+        """Whether each record has the key from which the train step draws, for example its augmentation."""
+        return self.training and self.options.keyed
 
     @property
     def sampled(self) -> bool:

@@ -61,7 +61,7 @@ FOLDERS = {
     "trainer.devices": {"workers"},
     "trainer.evaluation": {"evaluation.stress"},
     "trainer.evaluation.stress": {"evaluation"},
-    "trainer.flags": set(),
+    "trainer.flags": {"evaluation"},
     "trainer.predict": {"evaluation"},
     "trainer.runs": {"evaluation"},
     "trainer.tensorboard": {"evaluation"},

@@ -51,7 +51,7 @@ class State:
     Attributes:
         step: steps done since the run's start.
         epoch: epochs done, validation included; `step` may lie in the one after them.
-        best_epoch: number of the epoch with the lowest validation loss so far, from 1; 0: none.
+        best_epoch: number of the best epoch so far by --monitor, from 1; 0: none.
         best_step: the last step of that epoch, so the step of its checkpoint.
         best_loss: the validation loss of that epoch.
         history: a row an epoch.

@@ -7,11 +7,15 @@ from typing import Any, Final, Self
 
 from data_pipeline.options import SPEED_ONLY, PipelineOptions
 from tfrecords.errors import InputError
+from trainer.evaluation.metric_table import LAST, MONITORS
 from trainer.models import MODELS, ModelArg, check_model_args, model_args_text, parse_model_args
 
 STRATEGIES: Final = ("one_device", "mirrored", "multi_worker")
 BASELINES: Final = ("pca_svm", "logistic", "random_forest")  # of trainer.baseline
-SCHEDULES: Final = ("constant", "cosine")
+SCHEDULES: Final = ("constant", "cosine", "plateau")
+JIT_COMPILE: Final = ("auto", "on", "off")
+LEAST_MIXUP: Final = 0.01  # below, a pair is hardly ever mixed
+MOST_MIXUP: Final = 100.0  # above, a pair is always the mean of both
 REMOTES: Final = ("fetch", "direct")
 MOST_PROFILED: Final = 1000  # steps
 PRECISIONS: Final = ("auto", "float32", "bfloat16", "float16")
@@ -26,6 +30,7 @@ FREE_TO_CHANGE: Final = frozenset(
         *SPEED_ONLY,
         "tuned",
         *("data_url", "remote", "data_service", "callbacks"),
+        *("recipe", "from_recipe"),  # names of values, which are compared themselves
         "positive",  # of two classes: the threshold is chosen for it after the training
     }
 )
@@ -39,6 +44,14 @@ _LATER: Final[Mapping[str, Any]] = {
     "callbacks": (),
     "sampling": PipelineOptions.sampling,
     "sampling_sha256": "",
+    "plateau_factor": 0.1,
+    "plateau_patience": 10,
+    "monitor": MONITORS[0],
+    "label_smoothing": 0.0,
+    "mixup": 0.0,
+    "jit_compile": "off",
+    "recipe": "",
+    "from_recipe": (),
 }
 
 
@@ -62,11 +75,21 @@ class TrainConfig:
         model: one of `MODELS`, or in a run of `trainer.baseline` one of `BASELINES`.
         model_args: arguments that differ from the model's defaults, by name.
         epochs: at most.
-        patience: epochs without a better validation loss before training stops.
-        min_delta: the least decrease of the validation loss that counts as better.
+        patience: epochs without a better value of `monitor` before training stops.
+        min_delta: the least change of that value that counts as better.
         learning_rate: of Adam; with a schedule the highest.
-        schedule: one of `SCHEDULES`; "cosine" falls to 0 at the last of `epochs`.
+        schedule: one of `SCHEDULES`; "cosine" falls to 0 at the last of `epochs`; "plateau" falls when
+            `monitor` gets no better.
         warmup_epochs: epochs in which the rate rises from 0, step by step; "cosine" only.
+        plateau_factor: by which the rate is multiplied each time it falls; "plateau" only.
+        plateau_patience: epochs without a better value before it falls; "plateau" only.
+        monitor: one of `metric_table.MONITORS`: the metric of an epoch that decides which epoch is kept, when
+            training stops and when the rate falls; with "last" the last epoch is kept, and all are trained.
+        label_smoothing: share of each training target that is spread equally over all classes.
+        mixup: alpha of `data_pipeline.step.soft_targets`; 0: records are not mixed.
+        jit_compile: one of `JIT_COMPILE`: whether XLA compiles loss and gradient.
+        recipe: name of the recipe that set `from_recipe`; "": none.
+        from_recipe: names of the values that the recipe has set.
         precision: one of `PRECISIONS`.
         class_weights: whether rare classes weigh more in the loss.
         tuned: which options of `pipeline` come from the data set's pipeline.json.
@@ -98,6 +121,14 @@ class TrainConfig:
     learning_rate: float = 1e-3
     schedule: str = "constant"
     warmup_epochs: int = 0
+    plateau_factor: float = 0.1
+    plateau_patience: int = 10
+    monitor: str = MONITORS[0]
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    jit_compile: str = "off"
+    recipe: str = ""
+    from_recipe: tuple[str, ...] = ()
     precision: str = "auto"
     class_weights: bool = False
     tuned: tuple[str, ...] = ()
@@ -122,6 +153,8 @@ class TrainConfig:
             "schedule": SCHEDULES,
             "remote": REMOTES,
             "precision": PRECISIONS,
+            "monitor": MONITORS,
+            "jit_compile": JIT_COMPILE,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -134,6 +167,7 @@ class TrainConfig:
         self._check_not_negative()
         self._check_devices()
         self._check_schedule()
+        self._check_loss()
         self._check_profile_steps()
         for name in self.callbacks:
             if not re.fullmatch(r"[\w.]+:\w+", name):
@@ -172,6 +206,34 @@ class TrainConfig:
             raise InputError(
                 f"--warmup_epochs={self.warmup_epochs}: must be less than --epochs={self.epochs}"
             )
+        if not 0 < self.plateau_factor < 1:
+            raise InputError(f"--plateau_factor={self.plateau_factor}: must be more than 0 and less than 1")
+        if self.plateau_patience < 1:
+            raise InputError(f"--plateau_patience={self.plateau_patience}: must be 1 or more")
+        if self.schedule == "plateau" and self.monitor == LAST:
+            raise InputError(
+                f"--monitor={LAST}: --schedule=plateau needs a metric, as --monitor={MONITORS[0]}; or use "
+                f"another --schedule"
+            )
+        for name in ("plateau_factor", "plateau_patience"):
+            if self.schedule != "plateau" and (value := getattr(self, name)) != _LATER[name]:
+                raise InputError(f"--{name}={value}: needs --schedule=plateau")
+
+    def _check_loss(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(f"--label_smoothing={self.label_smoothing}: must be from 0 to less than 1")
+        if not (self.mixup == 0 or LEAST_MIXUP <= self.mixup <= MOST_MIXUP):
+            raise InputError(
+                f"--mixup={self.mixup:g}: must be 0, which is off, or from {LEAST_MIXUP} to {MOST_MIXUP:g}"
+            )
+        if self.mixup and self.pipeline.global_batch_size % 2:
+            raise InputError(
+                f"--mixup={self.mixup:g}: mixes pairs of records, so --global_batch_size="
+                f"{self.pipeline.global_batch_size} must be even; for example "
+                f"{self.pipeline.global_batch_size + 1}"
+            )
+        if self.pipeline.keys != (self.mixup > 0):
+            raise ValueError(f"keys={self.pipeline.keys} does not follow from mixup")
 
     def _check_profile_steps(self) -> None:
         given = f"--profile_steps={','.join(map(str, self.profile_steps))}"
@@ -209,6 +271,7 @@ class TrainConfig:
         own = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "pipeline"}
         options = {each.name: getattr(self.pipeline, each.name) for each in fields(PipelineOptions)}
         del options["shards_at"]  # follows from data_url and remote
+        del options["keys"]  # follows from mixup
         return own | options
 
     @classmethod
@@ -220,7 +283,8 @@ class TrainConfig:
         """
         own = {name: values.pop(name) for name in _OWN & values.keys()}
         at = _shards_at(own.get("data_url", cls.data_url), own.get("remote", cls.remote))
-        return cls(**own, pipeline=PipelineOptions(**values, shards_at=at))
+        keys = own.get("mixup", cls.mixup) > 0
+        return cls(**own, pipeline=PipelineOptions(**values, shards_at=at, keys=keys))
 
     def changed(self, **values: Any) -> Self:
         """Returns this configuration with other values, by the names of their flags.
@@ -249,12 +313,32 @@ class TrainConfig:
             names = ", ".join(map(repr, unknown))
             raise InputError(f"it has {names}, which this version does not know; remove it to go on without")
         tuples = {"devices": tuple(values["devices"]), "tuned": tuple(values.get("tuned", ()))}
-        tuples |= {name: tuple(values.get(name, ())) for name in ("profile_steps", "callbacks")}
+        tuples |= {
+            name: tuple(values.get(name, ())) for name in ("profile_steps", "callbacks", "from_recipe")
+        }
         tuples["model_args"] = parse_model_args(list(filter(None, values.get("model_args", "").split(","))))
         return cls.of(**values | tuples)
 
 
 _OWN: Final = {each.name for each in fields(TrainConfig)} - {"pipeline"}
+
+
+def check_pairs(config: TrainConfig, rows: int) -> None:
+    """Refuses mixup if the pairs of a step do not lie within replicas.
+
+    Args:
+        config: of the run.
+        rows: records of one replica in a step.
+
+    Raises:
+        InputError: `rows` is odd.
+    """
+    if config.mixup and rows % 2:
+        batch = config.pipeline.global_batch_size
+        raise InputError(
+            f"--global_batch_size={batch}: gives each replica {rows} records; --mixup={config.mixup:g} mixes "
+            f"pairs, which need an even number; for example {batch // rows * (rows + 1)}"
+        )
 
 
 def _shards_at(data_url: str, remote: str) -> str:

@@ -15,6 +15,7 @@ from tfrecords.positive import positive_in_words
 from trainer.config import TrainConfig
 from trainer.devices.strategy import describe
 from trainer.evaluation.evaluate_run import POSITIVE_FACT
+from trainer.evaluation.metric_table import LAST, MONITORS, direction
 
 
 def run_facts(
@@ -37,15 +38,23 @@ def run_facts(
     batch = f"global batch {options.global_batch_size}"
     given = "".join(f" {name}={value}" for name, value in config.model_args)
     rate = f"Adam {config.learning_rate:g}"
-    if config.schedule != "constant":
+    if config.schedule == "plateau":
+        rate += (
+            f", times {config.plateau_factor:g} after {config.plateau_patience} epochs without a better value"
+        )
+    elif config.schedule != "constant":
         rate += f" by {config.schedule} over {config.epochs} epochs, {config.warmup_epochs} of warm-up"
+    xla = f", XLA {config.jit_compile}" * (config.jit_compile != "off")
+    soft = f", label smoothing {config.label_smoothing:g}" * (config.label_smoothing > 0)
+    soft += f", mixup {config.mixup:g}" * (config.mixup > 0)
     positive = positive_in_words(manifest.class_names, config.positive or manifest.positive)
     return {
         "data": f"{manifest.name}{demo}: {config.data_url or config.data}",
         "records": f"{records}; {shape}, {manifest.copies_in_words()}",
         **({POSITIVE_FACT: positive} if positive else {}),
-        "model": f"{config.model}{given}, {rate}, {batch}{weights}",
-        "strategy": f"{config.strategy}: {describe(strategy)}",
+        "model": f"{config.model}{given}, {rate}, {batch}{weights}{soft}",
+        **_more(config),
+        "strategy": f"{config.strategy}: {describe(strategy)}{xla}",
         "precision": precision,
         "threads": f"{threads} per process",
         "input": f"train from {tier}{kept}{used[options.copies]}{changed}{tuned}",
@@ -61,6 +70,20 @@ def _sampling(config: TrainConfig) -> str:
         config.pipeline.sampling, file
     )
     return f"; an epoch shows records by {by}" if by else ""
+
+
+def _more(config: TrainConfig) -> dict[str, str]:
+    """Returns the facts that a run with the defaults has not."""
+    found, values = {}, config.to_json()
+    if config.recipe:
+        found["recipe"] = " ".join(
+            [config.recipe, *(f"{name}={values[name]}" for name in config.from_recipe)]
+        )
+    if config.monitor == LAST:
+        found["kept"] = "weights of the last epoch"
+    elif config.monitor != MONITORS[0]:
+        found["kept"] = f"weights of the epoch of the {direction(config.monitor)}imum {config.monitor}"
+    return found
 
 
 def markdown(facts: Mapping[str, str]) -> str:

@@ -24,6 +24,7 @@ from trainer.evaluation.evaluate_run import (
     finished_evaluation,
     validation_threshold,
 )
+from trainer.evaluation.metric_table import epoch_in_words
 from trainer.inference import Predictor, load_predictor
 from trainer.result import Result
 from trainer.run import Run
@@ -59,7 +60,8 @@ def finish(
     """
     last = checkpoints.state(checkpoints.steps()[-1])
     checkpoints.restore(last.best_step)
-    log(f"best epoch {last.best_epoch}: validation loss {last.best_loss:.4f}")
+    kept = epoch_in_words(run.config.monitor, last.best_epoch)
+    log(f"{kept}: validation loss {last.best_loss:.4f}")
     temporary = run.model.with_name(f".{os.getpid()}.{run.model.name}")  # Keras wants the ending
     try:
         _save(temporary, model, manifest.image_shape)
@@ -126,8 +128,8 @@ def finished_again(
     split = headline_split(manifest)
     result = run.result()
     log(
-        f"finished after epoch {result.epochs} of at most {run.config.epochs}; best epoch {result.epoch}: "
-        f"validation loss {result.val_loss:.4f}"
+        f"finished after epoch {result.epochs} of at most {run.config.epochs}; "
+        f"{epoch_in_words(run.config.monitor, result.epoch)}: validation loss {result.val_loss:.4f}"
     )
     result = choose_anew(run, result, manifest, log)
     if not evaluate:

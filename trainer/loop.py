@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from data_pipeline.distribution import mend_distribution
 from data_pipeline.step.gradient import expect_summed_gradients, train_step
+from data_pipeline.step.soft_targets import SoftTargets
 from data_pipeline.tiers.device_tables import look_up
 from tfrecords.errors import EndedEarly
 from trainer.evaluation.epoch_metrics import EpochMetrics, Logs
@@ -100,6 +101,9 @@ class Loop:
             change no metric: metrics count each record once, in training and in validation.
         deterministic: whether `enable_op_determinism` is on, which forbids `tf.timestamp`.
         augment: (images, keys) -> images, for training; see `data_pipeline.augment`.
+        soft_targets: what training minimises the loss against; None: the labels. The training loss is that
+            loss; the other metrics of training count each record by its own label.
+        jit_compile: whether XLA compiles loss and gradient of this model.
 
     Attributes:
         kept_meters: float32 [replicas, n], the training metrics' sums when `keep_meters` was called, for a
@@ -115,14 +119,18 @@ class Loop:
         *,
         deterministic: bool = False,
         augment: Callable[[Any, Any], Any] | None = None,
+        soft_targets: SoftTargets | None = None,
+        jit_compile: Callable[[keras.Model], bool] = lambda _: False,
     ) -> None:
         self.strategy, self._deterministic, self._augment = strategy, deterministic, augment
+        self._soft_targets = soft_targets
         with strategy.scope():
             self.model, self.optimizer = build()
             self.optimizer.build(self.model.trainable_variables)
             expect_summed_gradients(self.optimizer)
             self._train_meters = EpochMetrics(classes, weighted_loss=class_weights is not None)
             self._val_meters = EpochMetrics(classes)
+        self._jit_compile = jit_compile(self.model)
         decorrelate_replicas(self.model)
         mend_distribution()
         self.kept_meters = tf.Variable(tf.zeros([0, 0]), shape=[None, None], trainable=False)
@@ -290,7 +298,13 @@ class Loop:
         real = batch["weight"]
         weight = real * tf.gather(self._class_weights, label)
         image = self._augment(batch["image"], batch["key"]) if self._augment else batch["image"]
-        logits, losses = train_step(self.model, self.optimizer, self._loss, image, label, weight)
+        target, loss = label, self._loss
+        if self._soft_targets:
+            image, target = self._soft_targets(batch, image)
+            loss, weight = self._soft_targets.loss, real * tf.reduce_sum(target * self._class_weights, 1)
+        logits, losses = train_step(
+            self.model, self.optimizer, loss, image, target, weight, jit_compile=self._jit_compile
+        )
         self._train_meters.update(label, logits, losses, real, weight)
         if context.num_replicas_in_sync > 1:
             self._share_statistics(context)

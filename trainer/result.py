@@ -13,7 +13,7 @@ class Result:
 
     Attributes:
         model_sha256: of `model.keras`, or of a baseline's `model.skops`.
-        epoch: the best epoch, whose weights the model has; 0 for a baseline, which has no epochs.
+        epoch: the best one by --monitor, whose weights the model has; 0 for a baseline, which has no epochs.
         val_loss: validation loss of that epoch.
         epochs: epochs done when the model was published; as many rows of the history belong to it.
         waited: epochs among these since the validation loss last improved.

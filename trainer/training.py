@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,26 +16,29 @@ from data_pipeline.augment import augmenter
 from data_pipeline.copies import class_weights
 from data_pipeline.damage import named_damage
 from data_pipeline.options import Worker
+from data_pipeline.step.soft_targets import SoftTargets
 from tfrecords import signals
 from tfrecords.command import NOT_FINITE
 from tfrecords.errors import EndedEarly
 from tfrecords.manifest import Manifest
 from trainer.callbacks.history import HistoryFiles
+from trainer.callbacks.monitoring import has_stopped, monitoring
 from trainer.callbacks.progress import log_steps
 from trainer.callbacks.saving import SaveCheckpoints
 from trainer.callbacks.users import AgreedStop, users_callbacks
 from trainer.callbacks.watching import watching
 from trainer.checkpoint import Checkpoints, NotFinite, State, set_callback_state
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, check_pairs
 from trainer.devices.precision import POLICIES, Precision, choose_precision, cpu_flags, gpu_capabilities
 from trainer.devices.strategy import make_strategy
+from trainer.devices.xla import compiled
 from trainer.evaluation.evaluate_run import Evaluation
 from trainer.facts import run_facts
 from trainer.finish import finish, finished, finished_again, lower, positive_of, stored
 from trainer.lock import RunLock
 from trainer.loop import Cuts, Data, Loop
 from trainer.models import build_model
-from trainer.optimizer import learning_rate, make_optimizer
+from trainer.optimizer import learning_rate, make_optimizer, resumed_rate
 from trainer.run import DataFacts, Run
 from trainer.stopping import FIRST_BLOCK, Pause, Stopping
 from trainer.tensorboard.hparams import write_session_end
@@ -157,7 +161,8 @@ def _train(
         tf.config.experimental.enable_op_determinism()
     threads = start.threads
     strategy = make_strategy(config, threads)
-    Worker(replicas=strategy.num_replicas_in_sync).replica_batch_size(config.pipeline.global_batch_size)
+    replicas = strategy.num_replicas_in_sync
+    check_pairs(config, Worker(replicas=replicas).replica_batch_size(config.pipeline.global_batch_size))
     add = sum_over_workers(strategy)
     precision = _precision(config, there, add, chief=cluster.chief)
     tier = choose_train_tier(config, manifest, strategy, there.tier if there else None)
@@ -187,6 +192,10 @@ def _train(
         weights,
         deterministic=config.deterministic,
         augment=augmenter(config.pipeline.augment),
+        soft_targets=SoftTargets.of(classes, config.label_smoothing, config.mixup),
+        jit_compile=partial(
+            compiled, config.jit_compile, replicas=replicas, deterministic=config.deterministic
+        ),
     )
     run = Run(config, DataFacts.of(manifest), facts, tier, precision.policy, threads)
     checkpoints = Checkpoints(
@@ -211,7 +220,7 @@ def _train(
     resumed = _resume(checkpoints)
     check_agreement(strategy, resumed.step if resumed else 0, "the step to resume from")
     if resumed and isinstance(rate, float):  # the checkpoint may hold a higher rate: see `lower`
-        loop.optimizer.learning_rate = rate
+        loop.optimizer.learning_rate = resumed_rate(config, float(loop.optimizer.learning_rate.numpy()))
     if cluster.chief and resumed:
         log(_resuming(resumed, config, data.steps_per_epoch))
     stopping = Stopping(add, max_minutes=config.max_minutes, began=start.began)
@@ -293,11 +302,9 @@ def _note_divergence(work: _Work, diverged: NotFinite) -> None:
 
 def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:
     config, chief, data, run = work.config, work.cluster.chief, work.data, work.run
-    early = keras.callbacks.EarlyStopping(
-        monitor="val_loss", min_delta=config.min_delta, patience=config.patience
-    )
+    deciding = monitoring(config)
     history = HistoryFiles(run.folder if chief else None, resumed.history if resumed else ())
-    stateful = [*work.callbacks, AgreedStop(work.stopping.add), early] if config.callbacks else [early]
+    stateful = [*work.callbacks, AgreedStop(work.stopping.add), *deciding] if config.callbacks else deciding
     calls: list[Any] = [*stateful, history]
     # The chief's values for all: workers whose blocks end at other steps would wait for each other for ever.
     within, profiled = log_steps(config.log_steps, data.steps_per_epoch), config.profile_steps or (0, 0)
@@ -317,6 +324,7 @@ def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:
         every_steps=every_steps,
         minutes=config.checkpoint_minutes,
         check=work.lock.check if chief else lambda: None,
+        monitor=config.monitor,
     )
     calls.append(saver)  # last, so that it saves the state in which the others end the epoch
 
@@ -324,7 +332,7 @@ def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:
         if resumed:
             work.loop.model.stop_training = False
             set_callback_state(stateful, resumed.callbacks)
-            work.loop.model.stop_training |= early.wait >= config.patience
+            work.loop.model.stop_training |= has_stopped(deciding)
         uncut.enter_context(
             signals.deferred()
         )  # the data are open: from now on a signal waits until the run is saved

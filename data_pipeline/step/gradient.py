@@ -17,6 +17,8 @@ def train_step(
     image: Any,
     label: Any,
     weight: Any,
+    *,
+    jit_compile: bool = False,
 ) -> tuple[Any, Any]:
     """Updates the weights of a model once; to be called in a replica of a `tf.distribute` strategy.
 
@@ -27,21 +29,29 @@ def train_step(
         optimizer: given to `expect_summed_gradients` before.
         loss: (label, logits) -> float32 [B].
         image: uint8 [B, H, W, C].
-        label: int32 [B].
+        label: what `loss` takes, int32 [B] or float32 [B, classes].
         weight: float32 [B].
+        jit_compile: whether XLA compiles loss and gradient. The sums over the replicas and the update stay
+            outside: XLA cannot compile the collectives of `tf.distribute`.
 
     Returns:
         logits float32 [B, classes] and losses float32 [B], before the update.
     """
     context = tf.distribute.get_replica_context()
     total = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weight))
-    with tf.GradientTape() as tape:
-        logits = model(image, training=True)
-        losses = loss(label, logits)
-        # The sum of this share over all replicas is the mean over the global batch.
-        share = optimizer.scale_loss(tf.reduce_sum(losses * weight) / total)
     variables = model.trainable_variables
-    optimizer.apply(_summed(tape.gradient(share, variables), context), variables)
+
+    def gradients_of(image: Any, label: Any, weight: Any, total: Any) -> tuple[Any, Any, Any]:
+        with tf.GradientTape() as tape:
+            logits = model(image, training=True)
+            losses = loss(label, logits)
+            # The sum of this share over all replicas is the mean over the global batch.
+            share = optimizer.scale_loss(tf.reduce_sum(losses * weight) / total)
+        return tape.gradient(share, variables), logits, losses
+
+    compute = tf.function(gradients_of, jit_compile=True, autograph=False) if jit_compile else gradients_of
+    gradients, logits, losses = compute(image, label, weight, total)
+    optimizer.apply(_summed(gradients, context), variables)
     return logits, losses
 
 

@@ -11,8 +11,10 @@ from tfrecords.errors import InputError
 TIERS = pytest.mark.parametrize("cache", ["memory", "disk", "stream"])
 
 
-def made(data, cache="memory", batch=24, *, split="train", training=True, augment="none", **request):
-    options = PipelineOptions(batch, cache=cache, shuffle_window=64 << 10, augment=augment)
+def made(
+    data, cache="memory", batch=24, *, split="train", training=True, augment="none", keys=False, **request
+):
+    options = PipelineOptions(batch, cache=cache, shuffle_window=64 << 10, augment=augment, keys=keys)
     return make_dataset(data.directory, data.manifest, split, options, training=training, **request)
 
 
@@ -124,6 +126,20 @@ def test_augmented_images_are_those_of_the_trainer(data):
         np.testing.assert_array_equal(image, change(batch["image"], batch["key"]))
         np.testing.assert_array_equal(label, batch["label"])
         assert (image != batch["image"]).any()
+
+
+@pytest.mark.slow
+@TIERS
+def test_keys_come_without_augmentation_too(data, cache):
+    augmented, plain = (
+        arrays(made(data, cache, **options), 3) for options in ({"augment": "light"}, {"keys": True})
+    )
+    for one, other in zip(augmented, plain, strict=True):
+        assert set(one) == set(other) == {"image", "label", "weight", "key"}
+        np.testing.assert_array_equal(one["key"], other["key"])
+    tuples = arrays(made(data, cache, keys=True, as_supervised=True), 3)
+    for (image, _), batch in zip(tuples, plain, strict=True):
+        np.testing.assert_array_equal(image, batch["image"])
 
 
 def test_the_device_tier_is_refused(data):

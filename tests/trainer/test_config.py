@@ -6,7 +6,7 @@ import pytest
 
 from data_pipeline.options import PipelineOptions
 from tfrecords.errors import InputError
-from trainer.config import FREE_TO_CHANGE, TrainConfig
+from trainer.config import FREE_TO_CHANGE, TrainConfig, check_pairs
 from trainer.models import parse_model_args
 
 
@@ -22,7 +22,23 @@ def config(**changes):
             "--strategy=tpu: must be one of one_device, mirrored, multi_worker",
         ),
         ({"model": "vgg"}, "--model=vgg: must be one of mlp, cnn, best_cnn, resnet"),
-        ({"schedule": "linear"}, "--schedule=linear: must be one of constant, cosine"),
+        ({"schedule": "linear"}, "--schedule=linear: must be one of constant, cosine, plateau"),
+        ({"plateau_factor": 0.5}, "--plateau_factor=0.5: needs --schedule=plateau"),
+        ({"plateau_patience": 3}, "--plateau_patience=3: needs --schedule=plateau"),
+        ({"schedule": "plateau", "plateau_factor": 1.0}, "--plateau_factor=1.0: more than 0, less than 1"),
+        ({"schedule": "plateau", "plateau_factor": 0.0}, "--plateau_factor=0.0: more than 0, less than 1"),
+        ({"schedule": "plateau", "plateau_patience": 0}, "--plateau_patience=0: must be 1 or more"),
+        ({"schedule": "plateau", "monitor": "last"}, "--monitor=last: a metric, as --monitor=val_loss"),
+        ({"monitor": "val_auroc"}, "--monitor=val_auroc: must be one of val_loss, val_auc, last"),
+        ({"monitor": "loss"}, "--monitor=loss: must be one of val_loss"),
+        ({"jit_compile": "yes"}, "--jit_compile=yes: must be one of auto, on, off"),
+        ({"label_smoothing": 1.0}, "--label_smoothing=1.0: must be from 0 to less than 1"),
+        ({"label_smoothing": -0.1}, "--label_smoothing=-0.1: must be from 0 to less than 1"),
+        ({"label_smoothing": float("nan")}, "--label_smoothing=nan: must be from 0 to less than 1"),
+        ({"mixup": -0.2}, "--mixup=-0.2: must be 0, or from 0.01 to 100"),
+        ({"mixup": 101.0}, "--mixup=101: must be 0, or from 0.01 to 100"),
+        ({"mixup": float("nan")}, "--mixup=nan: must be 0, or from 0.01 to 100"),
+        ({"mixup": 0.2, "global_batch_size": 7}, "--mixup=0.2: pairs --global_batch_size=7 even; example 8"),
         ({"warmup_epochs": -1}, "--warmup_epochs=-1: must be 0 or more"),
         ({"warmup_epochs": 2}, "--warmup_epochs=2: needs --schedule=cosine"),
         (
@@ -138,6 +154,12 @@ def test_arguments_of_a_model_that_are_refused(texts, said):
         ("log_steps", 50),
         ("profile_steps", (3, 9)),
         ("sampling", "group"),
+        ("monitor", "val_auc"),
+        ("label_smoothing", 0.1),
+        ("mixup", 0.2),
+        ("jit_compile", "on"),
+        ("recipe", "notebook"),
+        ("from_recipe", ("epochs", "model")),
     ],
 )
 def test_later_fields_are_kept_only_where_they_are_no_default(name, value):
@@ -177,3 +199,25 @@ def test_where_shards_are_read_follows_from_the_url(url, remote, at):
     assert TrainConfig.from_json(json.loads(json.dumps(c.to_stored()))) == c
     with pytest.raises(ValueError, match="shards_at"):
         replace(c, pipeline=PipelineOptions(shards_at="s3://elsewhere"))
+
+
+@pytest.mark.parametrize(("mixup", "augment", "keyed"), [(0, "none", 0), (0.2, "none", 1), (0, "light", 1)])
+def test_batches_have_keys_if_a_step_draws_from_them(mixup, augment, keyed):
+    assert config(mixup=float(mixup), augment=augment).pipeline.keyed == bool(keyed)
+    with pytest.raises(ValueError, match="keys"):
+        replace(config(), pipeline=PipelineOptions(keys=True))
+
+
+def test_pairs_must_lie_within_a_replica():
+    check_pairs(config(mixup=0.2, global_batch_size=12), 6)
+    check_pairs(config(global_batch_size=12), 3)
+    with pytest.raises(InputError) as error:
+        check_pairs(config(mixup=0.2, global_batch_size=12), 3)
+    for said in ("--global_batch_size=12", "3 records", "--mixup=0.2", "for example 16"):
+        assert said in str(error.value)
+
+
+def test_a_run_keeps_what_decides_its_best_epoch():
+    fixed = ("monitor", "label_smoothing", "mixup", "jit_compile", "plateau_factor", "plateau_patience")
+    assert not set(fixed) & config(schedule="plateau").free_to_change
+    assert {"recipe", "epochs"} <= config(schedule="plateau").free_to_change

@@ -23,6 +23,17 @@ LEVERS = {
         "by group": {"sampling": "group", "copies": "one", "augment": "exposure"},
         "by a file": {"sampling": "FOLDER/weights.csv", "cache": "disk", "cache_dir": "FOLDER/cache"},
     },
+    "schedule": {
+        "label smoothing": {"label_smoothing": 0.1},
+        "mixup": {"mixup": 0.4, "class_weights": True},
+        # No epoch is better than the first: the rate falls after the second.
+        "plateau": {"schedule": "plateau", "plateau_patience": 1, "min_delta": 9.0, "epochs": 3},
+        "last epoch": {"monitor": "last", "schedule": "cosine"},
+        "compiled": {
+            **{"jit_compile": "on", "model": "mlp", "model_args": [["units", 8]]},
+            "monitor": "val_mcc",
+        },
+    },
 }
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from sklearn import metrics as sklearn_metrics
 from small_loop import SHAPE, Recorder, Records, data, drawn, make_loop
 
+from data_pipeline.step.soft_targets import SoftTargets, own_shares
 from trainer.loop import Loop
 
 
@@ -192,3 +193,46 @@ def test_dropout_is_on_in_training_and_off_in_validation():
     loop.run(data(loop, records, records, 8), [recorder], epochs=3)
     assert len({logs["loss"] for logs in recorder.epochs}) == 3
     assert len({logs["val_loss"] for logs in recorder.epochs}) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_mixed_records_count_by_the_shares_of_their_labels(jit_compile):
+    """Steps of plain TensorFlow on pairs mixed by NumPy; each share of a label weighs as its class does."""
+    records, weights, smoothing, recorder = drawn(32), np.float32([0.4, 3.0]), 0.2, Recorder()
+    keys = np.random.default_rng(2).integers(0, 2**62, 32)
+    loop = make_loop(
+        optimizer=lambda: keras.optimizers.SGD(0.3),
+        class_weights=tuple(map(float, weights)),
+        soft_targets=SoftTargets(2, smoothing, 0.5),
+        jit_compile=lambda _: jit_compile,
+    )
+    plain, plain_optimizer = keras.models.clone_model(loop.model), keras.optimizers.SGD(0.3)
+    plain.set_weights(loop.model.get_weights())
+    own, partner, one_hot = (
+        own_shares(tf.constant(keys), 0.5).numpy(),
+        np.arange(32) ^ 1,
+        np.eye(2)[records.label],
+    )
+    each = own[:, None, None, None]
+    image = np.rint(each * records.image + (1 - each) * records.image[partner]).astype(np.uint8)
+    shares = np.float32(own[:, None] * one_hot + (1 - own[:, None]) * one_hot[partner])
+    losses = []
+    for at in range(0, 32, 8):
+        rows = slice(at, at + 8)
+        target, weight = (1 - smoothing) * shares[rows] + smoothing / 2, shares[rows] @ weights
+        with tf.GradientTape() as tape:
+            found = -tf.reduce_sum(target * tf.nn.log_softmax(plain(image[rows], training=True)), 1)
+            loss = tf.reduce_sum(found * weight) / weight.sum()
+        variables = plain.trainable_variables
+        plain_optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        losses += found.numpy().tolist()
+
+    given = data(loop, records, drawn(8), 8)
+    keyed = tf.data.Dataset.zip(records.batches(8), tf.data.Dataset.from_tensor_slices(keys).batch(8))
+    keyed = keyed.map(lambda batch, key: batch | {"key": key}).repeat()
+    spread = loop.strategy.experimental_distribute_dataset
+    loop.run(replace(given, train=lambda _: spread(keyed)), [recorder], epochs=1)
+    for ours, theirs in zip(loop.model.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+    assert recorder.epochs[0]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)  # without class weights

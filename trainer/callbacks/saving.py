@@ -8,6 +8,7 @@ import keras
 
 from trainer.callbacks.history import HistoryFiles
 from trainer.checkpoint import Checkpoints, State, callback_state
+from trainer.evaluation.metric_table import MONITORS, is_better, monitored
 
 _NO_BEST: Final = (0, 0, float("inf"))
 
@@ -16,7 +17,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
     """Saves a checkpoint after each epoch and, when one is due, within it.
 
     It must be the last callback: it saves what the others have made of the epoch. The best epoch is the
-    first one with the lowest validation loss. Within an epoch it saves at the end of a block of steps. All
+    first one with the best value of `monitor`. Within an epoch it saves at the end of a block of steps. All
     workers take part in a save, so all must decide alike.
 
     Args:
@@ -30,6 +31,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
             end blocks there.
         minutes: a checkpoint is due when the last one is this old; 0: its age does not matter.
         check: called before each save; if it raises, nothing is saved.
+        monitor: one of `metric_table.MONITORS`.
         clock: returns seconds.
     """
 
@@ -45,6 +47,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         every_steps: int = 0,
         minutes: float = 0.0,
         check: Callable[[], None] = lambda: None,
+        monitor: str = MONITORS[0],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
@@ -52,6 +55,10 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._steps_per_epoch, self._keep_meters = steps_per_epoch, keep_meters
         self._every_steps, self._minutes, self._check, self._clock = every_steps, minutes, check, clock
         self._best = (resumed.best_epoch, resumed.best_step, resumed.best_loss) if resumed else _NO_BEST
+        self._monitor = monitor
+        self._monitored: float | None = None
+        if resumed and resumed.best_epoch:
+            self._monitored = monitored(monitor, resumed.history[resumed.best_epoch - 1])
         self._saved = clock()
 
     def due(self, step: int) -> bool:
@@ -65,9 +72,10 @@ class SaveCheckpoints(keras.callbacks.Callback):
         Raises:
             NotFinite: a variable to save is not finite.
         """
-        step, loss = (epoch + 1) * self._steps_per_epoch, (logs or {})["val_loss"]
-        if loss < self._best[-1]:
-            self._best = (epoch + 1, step, loss)
+        step, row = (epoch + 1) * self._steps_per_epoch, logs or {}
+        value = monitored(self._monitor, row)
+        if is_better(self._monitor, value, self._monitored):
+            self._best, self._monitored = (epoch + 1, step, row["val_loss"]), value
         self.save(step, epoch + 1)
 
     def save(self, step: int, epochs: int) -> None:

@@ -15,6 +15,7 @@ from typing import Final
 
 import keras
 
+from trainer.evaluation.metric_table import MONITORS, best_epoch, is_better, monitored
 from trainer.tensorboard.events import ScalarFile, drop_points
 
 _EPOCH: Final = "epoch_"
@@ -37,6 +38,7 @@ class Scalars(keras.callbacks.Callback):
         log_steps: points within an epoch, every so many of its steps; 0: none by step at all.
         start: epochs done before, validation included, and training steps done, both since the run's start.
         history: the rows of the epochs done before.
+        monitor: one of `metric_table.MONITORS`, which decides what the best epoch is.
         clock: returns seconds.
     """
 
@@ -49,6 +51,7 @@ class Scalars(keras.callbacks.Callback):
         log_steps: int = 0,
         start: tuple[int, int] = (0, 0),
         history: Sequence[dict[str, float]] = (),
+        monitor: str = MONITORS[0],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         super().__init__()
@@ -56,7 +59,8 @@ class Scalars(keras.callbacks.Callback):
         self._files = {name: ScalarFile(place) for name, place in self._folders.items()}
         self._steps_per_epoch, self._images_per_step = steps_per_epoch, images_per_step
         self._log_steps, self._start, self._clock = log_steps, start, clock
-        self._best = min((row["val_loss"] for row in history), default=float("inf"))
+        best = best_epoch(monitor, history)
+        self._monitor, self._best = monitor, monitored(monitor, history[best - 1]) if best else None
         self._since: tuple[int, float] | None = None  # a step of the epoch, and when it began
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
@@ -106,8 +110,9 @@ class Scalars(keras.callbacks.Callback):
         self._write("validation", _EPOCH, epoch, val)
         if self._log_steps:
             self._write("validation", _STEPS, (epoch + 1) * self._steps_per_epoch, val)
-        if val["loss"] < self._best:
-            self._best = val["loss"]
+        value = monitored(self._monitor, logs)
+        if is_better(self._monitor, value, self._best):
+            self._best = value
             self._write("validation", _BEST, epoch + 1, val)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:

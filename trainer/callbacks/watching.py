@@ -40,6 +40,7 @@ def watching(
         log_steps=cuts.of_epoch,
         start=(resumed.epoch, resumed.step) if resumed else (0, 0),
         history=resumed.history if resumed else (),
+        monitor=config.monitor,
     )
     line = ProgressLine(config.epochs, data.steps_per_epoch, data.global_batch_size, cuts.of_epoch)
     if not config.profile_steps:

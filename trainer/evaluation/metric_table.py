@@ -5,6 +5,7 @@ line, the training curves and the objectives of a search. The formulas stand els
 the metrics of a report, `epoch_metrics` those of each epoch.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -155,6 +156,55 @@ OF_A_CLASS: Final = tuple(metric for metric in METRICS if metric.of_a_class)
 OF_AN_EPOCH: Final = tuple(
     sorted((metric for metric in METRICS if metric.of_an_epoch), key=lambda metric: metric.name != "loss")
 )
+
+LAST: Final = "last"  # in place of a metric: the last epoch is kept, however good it is
+MONITORS: Final = (*(PREFIX + metric.name for metric in OF_AN_EPOCH), LAST)
+
+
+def direction(monitor: str) -> Literal["min", "max"]:
+    """Returns whether the least or the highest value of a metric of validation is the best, for Keras."""
+    return "min" if BY_NAME[monitor.removeprefix(PREFIX)].better == "low" else "max"
+
+
+def is_better(monitor: str, value: float, best: float | None) -> bool:
+    """Returns whether an epoch's value makes it the best so far; equals do not, and with `LAST` all do.
+
+    Args:
+        monitor: One of `MONITORS`.
+        value: Of the epoch.
+        best: The best of the epochs before; None if there is none.
+    """
+    if monitor == LAST:
+        return True
+    if not math.isfinite(value):
+        return False
+    return best is None or (value < best if direction(monitor) == "min" else value > best)
+
+
+def monitored(monitor: str, row: Mapping[str, float]) -> float:
+    """Returns the value of an epoch that decides; with `LAST`, which needs none, NaN."""
+    return math.nan if monitor == LAST else row[monitor]
+
+
+def best_epoch(monitor: str, history: Iterable[Mapping[str, float]]) -> int:
+    """Returns the number of the best epoch, from 1, the first of equals; 0 if there is none.
+
+    Args:
+        monitor: One of `MONITORS`.
+        history: One row an epoch.
+    """
+    number, best = 0, None
+    for epoch, row in enumerate(history, 1):
+        if is_better(monitor, value := monitored(monitor, row), best):
+            number, best = epoch, value
+    return number
+
+
+def epoch_in_words(monitor: str, epoch: int) -> str:
+    """Returns what an epoch is whose weights are kept: `best epoch 5 by val_auc`."""
+    if monitor == LAST:
+        return f"last epoch {epoch}"
+    return f"best epoch {epoch}" + f" by {monitor}" * (monitor != MONITORS[0])
 
 
 def title_of(name: str) -> str:

@@ -9,11 +9,11 @@ from trainer.config import TrainConfig
 
 # --help shows the groups in the order in which they are imported.
 # isort: off
-from trainer.flags import data, model, optimisation, pipeline, devices, run
+from trainer.flags import data, recipe, model, optimisation, pipeline, devices, run
 
 # isort: on
 
-GROUPS: Final = (data, model, optimisation, pipeline, devices, run)
+GROUPS: Final = (data, recipe, model, optimisation, pipeline, devices, run)
 
 
 def config_from_flags(folder: Path, manifest: Manifest) -> TrainConfig:
@@ -24,11 +24,14 @@ def config_from_flags(folder: Path, manifest: Manifest) -> TrainConfig:
         manifest: of the data set.
 
     Raises:
-        InputError: a value is not allowed, or the data set's pipeline.json is damaged.
+        InputError: a value is not allowed, there is no such recipe, or the data set's pipeline.json is
+            damaged.
     """
+    of_recipe = recipe.apply()  # first: it sets the defaults of other flags
     return TrainConfig.of(
         data=str(folder),
         run_dir=run.RUN_DIR.value or f"runs/{manifest.name}-{model.MODEL.value}",
+        **of_recipe,
         **data.values(),
         **model.values(),
         **optimisation.values(),

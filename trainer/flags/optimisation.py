@@ -8,7 +8,8 @@ from typing import Any
 from absl import flags
 
 from data_pipeline.options import PipelineOptions
-from trainer.config import SCHEDULES, TrainConfig
+from trainer.config import JIT_COMPILE, SCHEDULES, TrainConfig
+from trainer.evaluation.metric_table import MONITORS
 
 _EPOCHS = flags.DEFINE_integer(
     "epochs",
@@ -19,12 +20,21 @@ _EPOCHS = flags.DEFINE_integer(
 _PATIENCE = flags.DEFINE_integer(
     "patience",
     TrainConfig.patience,
-    "Training stops after this number of epochs without a better validation loss.",
+    "Training stops after this number of epochs without a better value of --monitor.",
 )
 _MIN_DELTA = flags.DEFINE_float(
     "min_delta",
     TrainConfig.min_delta,
-    "The validation loss must decrease by this much to count as better.",
+    "The value of --monitor must change by this much to count as better, for --patience and for "
+    "--plateau_patience.",
+)
+_MONITOR = flags.DEFINE_enum(
+    "monitor",
+    TrainConfig.monitor,
+    list(MONITORS),
+    "The metric of validation that decides which epoch's weights are kept, when --patience ends the "
+    "training, and when --schedule=plateau lowers the rate. last: the weights of the last epoch are kept, "
+    "and all --epochs are trained.",
 )
 _GLOBAL_BATCH_SIZE = flags.DEFINE_integer(
     "global_batch_size",
@@ -41,7 +51,19 @@ _SCHEDULE = flags.DEFINE_enum(
     TrainConfig.schedule,
     SCHEDULES,
     "How the learning rate changes. constant: it stays. cosine: it falls to 0 at the end of --epochs; early "
-    "stopping cuts it short.",
+    "stopping cuts it short, --monitor=last does not. plateau: it is multiplied by --plateau_factor each "
+    "time --monitor has got no better for --plateau_patience epochs.",
+)
+_PLATEAU_FACTOR = flags.DEFINE_float(
+    "plateau_factor",
+    TrainConfig.plateau_factor,
+    "The number by which --schedule=plateau multiplies the learning rate, more than 0 and less than 1.",
+)
+_PLATEAU_PATIENCE = flags.DEFINE_integer(
+    "plateau_patience",
+    TrainConfig.plateau_patience,
+    "The number of epochs without a better value of --monitor after which --schedule=plateau lowers the "
+    "rate. Choose it smaller than --patience.",
 )
 _WARMUP_EPOCHS = flags.DEFINE_integer(
     "warmup_epochs",
@@ -53,6 +75,28 @@ _CLASS_WEIGHTS = flags.DEFINE_bool(
     "class_weights",
     TrainConfig.class_weights,
     "Give records of rare classes more weight in the loss, so that all classes weigh the same.",
+)
+_LABEL_SMOOTHING = flags.DEFINE_float(
+    "label_smoothing",
+    TrainConfig.label_smoothing,
+    "The share of each training target that is spread equally over all classes, from 0 to less than 1: 0.1 "
+    "makes the targets of two classes 0.95 and 0.05. Validation counts the labels as they are.",
+)
+_MIXUP = flags.DEFINE_float(
+    "mixup",
+    TrainConfig.mixup,
+    "Train on mixtures of two records and of their labels, in shares that are drawn from Beta(ALPHA, "
+    "ALPHA): 0.2 mixes few pairs much, 1 mixes all shares alike. Each replica needs an even number of "
+    "records a step. 0: off.",
+)
+_JIT_COMPILE = flags.DEFINE_enum(
+    "jit_compile",
+    TrainConfig.jit_compile,
+    JIT_COMPILE,
+    "Whether XLA compiles loss and gradient of a step; weights differ in the last bits. off: it does not. "
+    "on: it does; on a CPU that is slower for convolutions, and a model with max pooling is refused with "
+    "--deterministic, because XLA has no such gradient. auto: as Keras decides: on with one GPU, if all "
+    "layers can be compiled and --deterministic is not given, else off.",
 )
 
 
@@ -67,4 +111,10 @@ def values() -> dict[str, Any]:
         "schedule": _SCHEDULE.value,
         "warmup_epochs": _WARMUP_EPOCHS.value,
         "class_weights": _CLASS_WEIGHTS.value,
+        "plateau_factor": _PLATEAU_FACTOR.value,
+        "plateau_patience": _PLATEAU_PATIENCE.value,
+        "monitor": _MONITOR.value,
+        "label_smoothing": _LABEL_SMOOTHING.value,
+        "mixup": _MIXUP.value,
+        "jit_compile": _JIT_COMPILE.value,
     }

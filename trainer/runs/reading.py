@@ -1,7 +1,6 @@
 """What a run directory says of its run, read while the run may be training: no lock, no TensorFlow."""
 
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from tfrecords.errors import InputError
 from tfrecords.progress import duration
 from trainer.config import BASELINES
 from trainer.evaluation.folder import MODEL_FACT
+from trainer.evaluation.metric_table import best_epoch
 from trainer.lock import LOCK_NAME, Holder, LockWatch
 from trainer.result import Result
 from trainer.run import CONFIG_NAME, RESULT_NAME, Run
@@ -41,7 +41,7 @@ class RunRow:
         holder: the process that trains it; "" if none does.
         epochs: done.
         most_epochs: that it may train; 0: a baseline, which has none.
-        best_epoch: the one of the lowest validation loss; None: no epoch is done, or it has none.
+        best_epoch: the one that its --monitor keeps; None: no epoch is done, or it has none.
         val_loss: of the best epoch; None: not known yet.
         reported: the figures of its report; None: there is none of its model.
         changed: when its configuration, history or result changed last, seconds since the epoch.
@@ -113,9 +113,9 @@ def read_run(folder: Path, name: str, *, split: str = "test", now: float | None 
     except InputError as error:
         problems.append(str(error))
     is_baseline = run.config.model in BASELINES
-    best_epoch, val_loss = _best(rows)
+    kept, val_loss = _best(run.config.monitor, rows)
     if result is not None and not goes_on:
-        best_epoch, val_loss = result.epoch or None, result.val_loss
+        kept, val_loss = result.epoch or None, result.val_loss
     return RunRow(
         name=name,
         folder=folder,
@@ -126,7 +126,7 @@ def read_run(folder: Path, name: str, *, split: str = "test", now: float | None 
         holder=str(holder) if holder else "",
         epochs=len(rows),
         most_epochs=0 if is_baseline else run.config.epochs,
-        best_epoch=best_epoch,
+        best_epoch=kept,
         val_loss=val_loss,
         reported=reported,
         changed=_changed(folder),
@@ -188,15 +188,10 @@ def _history(folder: Path) -> Sequence[Mapping[str, float]]:
         ) from None
 
 
-def _best(rows: Sequence[Mapping[str, float]]) -> tuple[int | None, float | None]:
-    """Returns the epoch of the lowest validation loss, the first of equals, and that loss."""
-    losses = [
-        (row["val_loss"], number) for number, row in enumerate(rows, 1) if math.isfinite(row["val_loss"])
-    ]
-    if not losses:
-        return None, None
-    loss, epoch = min(losses)
-    return epoch, loss
+def _best(monitor: str, rows: Sequence[Mapping[str, float]]) -> tuple[int | None, float | None]:
+    """Returns the epoch whose weights the run keeps, and its validation loss."""
+    epoch = best_epoch(monitor, rows)
+    return (epoch, rows[epoch - 1]["val_loss"]) if epoch else (None, None)
 
 
 def _reported(run: Run, result: Result | None, split: str, notes: list[str]) -> Reported | None:

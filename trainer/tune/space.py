@@ -19,6 +19,7 @@ from trainer.tune.space_file import ARGS, NOTEBOOK, of_file, read_file
 SEARCHABLE: Final = (
     *("model", "learning_rate", "schedule", "warmup_epochs", "global_batch_size", "class_weights"),
     *("copies", "augment", "precision", "last_batch", "patience", "min_delta"),
+    *("plateau_factor", "plateau_patience", "label_smoothing", "mixup"),
 )
 # The search of the notebook's last cell; see https://keras.io/keras_tuner/.
 _NOTEBOOK_SPACE: Final[Mapping[str, Any]] = {
@@ -70,7 +71,9 @@ def with_values(config: TrainConfig, values: Mapping[str, Value]) -> TrainConfig
     args = dict(config.model_args) | {
         name.removeprefix(ARGS): value for name, value in values.items() if name.startswith(ARGS)
     }
-    return config.changed(**fields, model_args=tuple(sorted(args.items())))
+    searched = {name.partition(".")[0] for name in values}
+    of_recipe = tuple(name for name in config.from_recipe if name not in searched)
+    return config.changed(**fields, from_recipe=of_recipe, model_args=tuple(sorted(args.items())))
 
 
 def parameters_of(space: Mapping[str, Any]) -> tuple[Parameter, ...]:

@@ -2,6 +2,7 @@
 
 import time
 
+from trainer.evaluation.metric_table import LAST, direction
 from trainer.lock import LockWatch
 from trainer.tune.order import Next, Order, Trial
 from trainer.tune.search import Search
@@ -103,10 +104,15 @@ def facts_of(search: Search) -> dict[str, str]:
         "hyperband": f"hyperband: one trial in {options.factor} goes on, {options.factor} times as long",
         "bayesian": f"bayesian: modelled once {search.initial_points} trials are done, drawn before",
     }
+    kept = (
+        "last epoch"
+        if config.monitor == LAST
+        else f"epoch of the {direction(config.monitor)}imum {config.monitor}"
+    )
     return {
         "data": f"{search.data.name}: {config.data_url or config.data}",
         "search": how[options.oracle],
-        "objective": f"{options.objective}, {options.direction}imum, in the epoch of the least val_loss",
+        "objective": f"{options.objective}, {options.direction}imum, in the {kept}",
         "trials": f"{trials}{repeats}, {config.epochs} epochs at most; {options.parallel} open at a time",
         "space": f"{search.space_name}: {', '.join(parameter.name for parameter in search.parameters)}",
         "each trial": (

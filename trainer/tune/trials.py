@@ -69,8 +69,8 @@ def copy_run(source: Path, target: Path, *left_out: str) -> None:
 def end_of(search: Search, trial: Trial, execution: int, seconds: float) -> End:
     """Returns the end of an execution whose run is finished.
 
-    The score is the objective in the epoch of the lowest validation loss, because the run keeps the model of
-    that epoch.
+    The score is the objective in the run's best epoch by --monitor, because the run keeps the model of that
+    epoch.
     """
     folder = run_dir(search, trial.number, execution)
     result = Run.load(folder).result()

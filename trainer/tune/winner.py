@@ -11,7 +11,11 @@ from trainer.tune.space import with_values
 from trainer.tune.trials import seed_of
 
 # Fields that are no flags, or that belong to this machine or this search.
-_LEFT_OUT: Final = frozenset({"data", "data_url", "run_dir", "tuned", "ram_budget", "max_minutes"})
+_LEFT_OUT: Final = frozenset(
+    {"data", "data_url", "run_dir", "tuned", "ram_budget", "max_minutes"}
+    # A winner may differ from its recipe where it equals the defaults, so its flags are spelled out.
+    | {"recipe", "from_recipe"}
+)
 
 
 def flags_of(config: TrainConfig) -> list[str]:

@@ -25,10 +25,11 @@ def saving(tmp_path):
     return checkpoints, make
 
 
-def epochs(callbacks, losses, first=0):
+def epochs(callbacks, losses, first=0, aucs=None):
     for epoch, loss in enumerate(losses, first):
+        logs = {"val_loss": loss} | ({"val_auc": aucs[epoch - first]} if aucs else {})
         for callback in callbacks:
-            callback.on_epoch_end(epoch, {"val_loss": loss})
+            callback.on_epoch_end(epoch, logs)
 
 
 def test_checkpoints_hold_the_best_epoch_the_rows_and_the_callbacks_after_the_epoch(saving):
@@ -62,3 +63,23 @@ def test_a_resumed_run_knows_the_best_of_before(saving):
     bests = [checkpoints.state(step) for step in (30, 40)]
     assert [(s.best_epoch, s.best_step, s.best_loss) for s in bests] == [(2, 20, 0.25), (4, 40, 0.125)]
     assert [row["epoch"] for row in checkpoints.state(40).history] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("monitor", "expected"),
+    [
+        ("val_loss", [(1, 0.5), (2, 0.25), (2, 0.25), (2, 0.25)]),
+        ("val_auc", [(1, 0.5), (1, 0.5), (3, 0.75), (3, 0.75)]),  # the highest, the first of equals
+        ("last", [(1, 0.5), (2, 0.25), (3, 0.75), (4, 1.0)]),
+    ],
+)
+@pytest.mark.parametrize("cut", [0, 2, 3])
+def test_the_monitored_metric_says_which_epoch_is_the_best(saving, monitor, expected, cut):
+    checkpoints, make = saving
+    losses, aucs = [0.5, 0.25, 0.75, 1.0], [0.75, 0.75, 0.875, 0.875]
+    epochs(make(monitor=monitor), losses[:cut], aucs=aucs[:cut])
+    resumed = checkpoints.state(10 * cut) if cut else None
+    epochs(make(resumed, monitor=monitor), losses[cut:], first=cut, aucs=aucs[cut:])
+    states = [checkpoints.state(step) for step in (10, 20, 30, 40)]
+    assert [(s.best_epoch, s.best_loss) for s in states] == expected
+    assert all(s.best_step == 10 * s.best_epoch for s in states)

@@ -56,6 +56,10 @@ def test_every_flag_reaches_the_configuration(parse, converted):
         "--learning_rate=0.01",
         "--schedule=cosine",
         "--warmup_epochs=2",
+        "--monitor=val_auc",
+        "--label_smoothing=0.1",
+        "--mixup=0.2",
+        "--jit_compile=on",
         "--precision=bfloat16",
         "--class_weights",
         "--cache=stream",
@@ -86,6 +90,10 @@ def test_every_flag_reaches_the_configuration(parse, converted):
         learning_rate=0.01,
         schedule="cosine",
         warmup_epochs=2,
+        monitor="val_auc",
+        label_smoothing=0.1,
+        mixup=0.2,
+        jit_compile="on",
         precision="bfloat16",
         class_weights=True,
         cache="stream",
@@ -113,6 +121,28 @@ def test_a_sampled_run_does_not_take_a_stream_that_was_found_best(parse, convert
         "auto",
         ("prefetch",),
     )
+
+
+def test_flags_of_a_plateau_reach_the_configuration(parse, converted):
+    found = parse(
+        f"--data={converted}",
+        "--schedule=plateau",
+        "--plateau_factor=0.5",
+        "--plateau_patience=3",
+        "--recipe=notebook",
+        "--epochs=7",
+    )
+    assert (found.schedule, found.plateau_factor, found.plateau_patience) == ("plateau", 0.5, 3)
+    assert (found.recipe, found.epochs) == ("notebook", 7)
+    assert {"model", "patience", "global_batch_size"} <= set(found.from_recipe)
+    assert not {"epochs", "schedule"} & set(found.from_recipe)  # the command line wins
+
+
+def test_a_recipe_that_is_not_there_is_named_with_those_that_are(run_command, converted, tmp_path):
+    done = run_command("trainer.main", f"--data={converted}", f"--run_dir={tmp_path / 'run'}", "--recipe=rob")
+    assert done.returncode == 2
+    assert re.match(r"error: --recipe=rob: must be one of .*notebook", done.stderr)
+    assert not (tmp_path / "run").exists()
 
 
 def test_without_data_the_demo_is_meant(parse):
@@ -156,7 +186,16 @@ def test_help_groups_the_flags_by_subject(run_command):
     lines = run_command("trainer.main", "--help").stdout.splitlines()
     found = [line.split(":")[0].strip() for line in lines if re.match(r"(  --\S+: |[A-Z][\w ]+:$)", line)]
     titles = [name for name in found if not name.startswith("--")]
-    assert titles == ["Data", "Model", "Optimisation", "Input", "Devices", "Run", "Before the start"]
-    flags = ("data", "model_args", "patience", "cache", "strategy", "seed", "[no]verify_data")
+    assert titles == [
+        "Data",
+        "Recipe",
+        "Model",
+        "Optimisation",
+        "Input",
+        "Devices",
+        "Run",
+        "Before the start",
+    ]
+    flags = ("data", "recipe", "model_args", "patience", "cache", "strategy", "seed", "[no]verify_data")
     for title, flag in zip(titles, flags, strict=True):
         assert re.search(rf"\b{title} (--\S+ )*--{re.escape(flag)}( |$)", " ".join(found)), title

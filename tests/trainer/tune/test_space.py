@@ -534,6 +534,12 @@ def test_values_become_the_configuration_of_a_trial():
     )
 
 
+def test_what_is_searched_does_not_come_from_the_recipe():
+    config = CONFIG.changed(recipe="notebook", from_recipe=("epochs", "learning_rate", "model_args"))
+    assert with_values(config, {"learning_rate": 0.1}).from_recipe == ("epochs", "model_args")
+    assert with_values(config, {"model_args.units": 16}).from_recipe == ("epochs", "learning_rate")
+
+
 def test_the_example_of_the_docs(load):
     page = (Path(__file__).parents[3] / "docs" / "tuning.md").read_text()
     (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
