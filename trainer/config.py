@@ -16,6 +16,11 @@ SCHEDULES: Final = ("constant", "cosine", "plateau")
 JIT_COMPILE: Final = ("auto", "on", "off")
 LEAST_MIXUP: Final = 0.01  # below, a pair is hardly ever mixed
 MOST_MIXUP: Final = 100.0  # above, a pair is always the mean of both
+OPTIMIZERS: Final = (  # of Keras, by the names that keras.optimizers.get takes
+    *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lion", "muon", "nadam"),
+    *("rmsprop", "schedulefreeadamw", "sgd"),
+)
+_ARGUMENTS: Final = ("model_args", "optimizer_args")  # NAME=VALUE,... in files
 REMOTES: Final = ("fetch", "direct")
 MOST_PROFILED: Final = 1000  # steps
 PRECISIONS: Final = ("auto", "float32", "bfloat16", "float16")
@@ -42,6 +47,12 @@ _LATER: Final[Mapping[str, Any]] = {
     "log_steps": None,
     "profile_steps": (),
     "callbacks": (),
+    "optimizer": "adam",
+    "optimizer_args": "",
+    "weight_decay": 0.0,
+    "clip_norm": 0.0,
+    "accumulate": 1,
+    "ema": 0.0,
     "sampling": PipelineOptions.sampling,
     "sampling_sha256": "",
     "plateau_factor": 0.1,
@@ -77,7 +88,15 @@ class TrainConfig:
         epochs: at most.
         patience: epochs without a better value of `monitor` before training stops.
         min_delta: the least change of that value that counts as better.
-        learning_rate: of Adam; with a schedule the highest.
+        learning_rate: of the optimizer; with a schedule the highest.
+        optimizer: one of `OPTIMIZERS`.
+        optimizer_args: arguments that differ from the optimizer's defaults, by name.
+        weight_decay: share of each weight, times the learning rate, that a step takes away; of biases and
+            other vectors it takes none. 0: the optimizer's own default, which is none for most.
+        clip_norm: the largest norm of a step's gradient, over all weights and all replicas; 0: no limit.
+        accumulate: parts in which each batch is computed, one after the other.
+        ema: how much of the averaged weights each step keeps; the averages are evaluated and saved. 0: the
+            weights themselves are.
         schedule: one of `SCHEDULES`; "cosine" falls to 0 at the last of `epochs`; "plateau" falls when
             `monitor` gets no better.
         warmup_epochs: epochs in which the rate rises from 0, step by step; "cosine" only.
@@ -119,6 +138,12 @@ class TrainConfig:
     patience: int = 20
     min_delta: float = 0.001
     learning_rate: float = 1e-3
+    optimizer: str = "adam"
+    optimizer_args: tuple[tuple[str, ModelArg], ...] = ()
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
+    accumulate: int = 1
+    ema: float = 0.0
     schedule: str = "constant"
     warmup_epochs: int = 0
     plateau_factor: float = 0.1
@@ -151,6 +176,7 @@ class TrainConfig:
             "strategy": STRATEGIES,
             "model": (*MODELS, *BASELINES),
             "schedule": SCHEDULES,
+            "optimizer": OPTIMIZERS,
             "remote": REMOTES,
             "precision": PRECISIONS,
             "monitor": MONITORS,
@@ -159,7 +185,7 @@ class TrainConfig:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"--{name}={getattr(self, name)}: must be one of {', '.join(allowed)}")
-        for name in ("epochs", "patience", "keep"):
+        for name in ("epochs", "patience", "keep", "accumulate"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name}={getattr(self, name)}: must be 1 or more")
         if not self.learning_rate > 0:
@@ -173,6 +199,7 @@ class TrainConfig:
             if not re.fullmatch(r"[\w.]+:\w+", name):
                 raise InputError(f"--callbacks={name}: must be package.module:function")
         self._check_sampling()
+        self._check_optimizer()
         check_model_args(self.model, self.model_args)
         if self.pipeline.shards_at != _shards_at(self.data_url, self.remote):
             raise ValueError(f"shards_at={self.pipeline.shards_at} does not follow from data_url and remote")
@@ -182,7 +209,7 @@ class TrainConfig:
             raise InputError(f"--log_steps={self.log_steps}: must be 0 or more")
         for name in (
             *("logical_cpus", "min_delta", "warmup_epochs", "checkpoint_steps", "checkpoint_minutes"),
-            *("max_minutes", "threads_per_process"),
+            *("max_minutes", "threads_per_process", "weight_decay", "clip_norm"),
         ):
             if not getattr(self, name) >= 0:
                 raise InputError(f"--{name}={getattr(self, name)}: must be 0 or more")
@@ -251,6 +278,17 @@ class TrainConfig:
                 f"{self.pipeline.sampling} changes these (with class, rare ones count twice); leave one out"
             )
 
+    def _check_optimizer(self) -> None:
+        if not 0 <= self.ema < 1:
+            raise InputError(f"--ema={self.ema:g}: must be from 0 to less than 1, as 0.999")
+        flags = {"learning_rate": "learning_rate", "weight_decay": "weight_decay"}
+        flags |= {"clipnorm": "clip_norm", "global_clipnorm": "clip_norm"}
+        flags |= {"gradient_accumulation_steps": "accumulate"}
+        flags |= dict.fromkeys(("use_ema", "ema_momentum", "ema_overwrite_frequency"), "ema")
+        for name, value in self.optimizer_args:
+            if name in flags:
+                raise InputError(f"--optimizer_args={name}={value}: is the flag --{flags[name]}")
+
     @property
     def free_to_change(self) -> frozenset[str]:
         """What may differ when the run is resumed; the end of a cosine may not."""
@@ -296,7 +334,8 @@ class TrainConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Returns `values` for JSON, with the arguments of the model as their flag has them."""
-        return self.values() | {"model_args": model_args_text(sorted(self.model_args))}
+        arguments = {name: model_args_text(sorted(getattr(self, name))) for name in _ARGUMENTS}
+        return self.values() | arguments
 
     def to_stored(self) -> dict[str, Any]:
         """Returns what a file keeps: `to_json` without later fields that have their default."""
@@ -316,28 +355,36 @@ class TrainConfig:
         tuples |= {
             name: tuple(values.get(name, ())) for name in ("profile_steps", "callbacks", "from_recipe")
         }
-        tuples["model_args"] = parse_model_args(list(filter(None, values.get("model_args", "").split(","))))
+        for name in _ARGUMENTS:
+            tuples[name] = parse_model_args(list(filter(None, values.get(name, "").split(","))), name)
         return cls.of(**values | tuples)
 
 
 _OWN: Final = {each.name for each in fields(TrainConfig)} - {"pipeline"}
 
 
-def check_pairs(config: TrainConfig, rows: int) -> None:
-    """Refuses mixup if the pairs of a step do not lie within replicas.
+def check_rows(config: TrainConfig, rows: int) -> None:
+    """Refuses a batch that cannot be cut: for mixup into pairs, for --accumulate into equal parts.
 
     Args:
         config: of the run.
         rows: records of one replica in a step.
 
     Raises:
-        InputError: `rows` is odd.
+        InputError: `rows` is odd, or no multiple of `accumulate`.
     """
+    batch = config.pipeline.global_batch_size
     if config.mixup and rows % 2:
-        batch = config.pipeline.global_batch_size
         raise InputError(
             f"--global_batch_size={batch}: gives each replica {rows} records; --mixup={config.mixup:g} mixes "
             f"pairs, which need an even number; for example {batch // rows * (rows + 1)}"
+        )
+    if rows % config.accumulate:
+        more = -rows % config.accumulate
+        raise InputError(
+            f"--accumulate={config.accumulate}: --global_batch_size={batch} gives each replica {rows} "
+            f"records, which cannot be cut into so many equal parts; for example "
+            f"{batch // rows * (rows + more)}"
         )
 
 

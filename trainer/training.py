@@ -21,6 +21,7 @@ from tfrecords import signals
 from tfrecords.command import NOT_FINITE
 from tfrecords.errors import EndedEarly
 from tfrecords.manifest import Manifest
+from trainer.blocks import Cuts
 from trainer.callbacks.history import HistoryFiles
 from trainer.callbacks.monitoring import has_stopped, monitoring
 from trainer.callbacks.progress import log_steps
@@ -28,7 +29,7 @@ from trainer.callbacks.saving import SaveCheckpoints
 from trainer.callbacks.users import AgreedStop, users_callbacks
 from trainer.callbacks.watching import watching
 from trainer.checkpoint import Checkpoints, NotFinite, State, set_callback_state
-from trainer.config import TrainConfig, check_pairs
+from trainer.config import TrainConfig, check_rows
 from trainer.devices.precision import POLICIES, Precision, choose_precision, cpu_flags, gpu_capabilities
 from trainer.devices.strategy import make_strategy
 from trainer.devices.xla import compiled
@@ -36,9 +37,9 @@ from trainer.evaluation.evaluate_run import Evaluation
 from trainer.facts import run_facts
 from trainer.finish import finish, finished, finished_again, lower, positive_of, stored
 from trainer.lock import RunLock
-from trainer.loop import Cuts, Data, Loop
+from trainer.loop import Data, Loop
 from trainer.models import build_model
-from trainer.optimizer import learning_rate, make_optimizer, resumed_rate
+from trainer.optimisation.optimizer import learning_rate, make_optimizer, resumed_rate
 from trainer.run import DataFacts, Run
 from trainer.stopping import FIRST_BLOCK, Pause, Stopping
 from trainer.tensorboard.hparams import write_session_end
@@ -162,7 +163,7 @@ def _train(
     threads = start.threads
     strategy = make_strategy(config, threads)
     replicas = strategy.num_replicas_in_sync
-    check_pairs(config, Worker(replicas=replicas).replica_batch_size(config.pipeline.global_batch_size))
+    check_rows(config, Worker(replicas=replicas).replica_batch_size(config.pipeline.global_batch_size))
     add = sum_over_workers(strategy)
     precision = _precision(config, there, add, chief=cluster.chief)
     tier = choose_train_tier(config, manifest, strategy, there.tier if there else None)
@@ -182,7 +183,7 @@ def _train(
             dtype=precision.policy,
             args=dict(config.model_args),
         )
-        return model, make_optimizer(rate, precision.policy)
+        return model, make_optimizer(config, rate, precision.policy, model.trainable_variables)
 
     weights = class_weights(manifest, config.pipeline.copies) if config.class_weights else None
     loop = Loop(
@@ -192,6 +193,8 @@ def _train(
         weights,
         deterministic=config.deterministic,
         augment=augmenter(config.pipeline.augment),
+        parts=config.accumulate,
+        ema=config.ema,
         soft_targets=SoftTargets.of(classes, config.label_smoothing, config.mixup),
         jit_compile=partial(
             compiled, config.jit_compile, replicas=replicas, deterministic=config.deterministic
@@ -205,6 +208,7 @@ def _train(
         chief=cluster.chief,
         keep=config.keep,
         meters=loop.kept_meters,
+        averages=loop.averages.values,
     )
     callbacks = users_callbacks(config, chief=cluster.chief)
     # All validation is done; only now the run directory is written.

@@ -23,6 +23,12 @@ LEVERS = {
         "by group": {"sampling": "group", "copies": "one", "augment": "exposure"},
         "by a file": {"sampling": "FOLDER/weights.csv", "cache": "disk", "cache_dir": "FOLDER/cache"},
     },
+    "optimizer": {
+        # Clipped on each replica by itself, two replicas would not train as one device.
+        "clipped": {"optimizer": "sgd", "learning_rate": 0.2, "clip_norm": 0.02, "weight_decay": 0.1},
+        "averaged": {"ema": 0.9, "model": "resnet", "model_args": [["width", 4], ["dropout", 0.0]]},
+        "in parts": {"accumulate": 2, "optimizer": "nadam"},
+    },
     "schedule": {
         "label smoothing": {"label_smoothing": 0.1},
         "mixup": {"mixup": 0.4, "class_weights": True},
