@@ -26,7 +26,7 @@ LEVERS = {
     "optimizer": {
         # Clipped on each replica by itself, two replicas would not train as one device.
         "clipped": {"optimizer": "sgd", "learning_rate": 0.2, "clip_norm": 0.02, "weight_decay": 0.1},
-        "averaged": {"ema": 0.9, "model": "resnet", "model_args": [["width", 4], ["dropout", 0.0]]},
+        "averaged": {"ema": 0.9, "schedule": "cosine"},
         "in parts": {"accumulate": 2, "optimizer": "nadam"},
     },
     "schedule": {
