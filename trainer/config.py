@@ -9,6 +9,7 @@ from data_pipeline.options import SPEED_ONLY, PipelineOptions
 from tfrecords.errors import InputError
 from trainer.evaluation.metric_table import LAST, MONITORS
 from trainer.models import MODELS, ModelArg, check_model_args, model_args_text, parse_model_args
+from trainer.optimisation.checks import check_optimizer
 
 STRATEGIES: Final = ("one_device", "mirrored", "multi_worker")
 BASELINES: Final = ("pca_svm", "logistic", "random_forest")  # of trainer.baseline
@@ -52,6 +53,9 @@ _LATER: Final[Mapping[str, Any]] = {
     "weight_decay": 0.0,
     "clip_norm": 0.0,
     "accumulate": 1,
+    "freeze": "",
+    "unfreeze_epoch": 0,
+    "backbone_learning_rate": 0.0,
     "ema": 0.0,
     "sampling": PipelineOptions.sampling,
     "sampling_sha256": "",
@@ -95,6 +99,11 @@ class TrainConfig:
             other vectors it takes none. 0: the optimizer's own default, which is none for most.
         clip_norm: the largest norm of a step's gradient, over all weights and all replicas; 0: no limit.
         accumulate: parts in which each batch is computed, one after the other.
+        freeze: regular expression in the names of layers that are not trained, or only from `unfreeze_epoch`
+            on; "": all layers are trained.
+        unfreeze_epoch: the first epoch in which these are trained, counted from 1; 0: they never are.
+        backbone_learning_rate: of these layers once they are trained, relative to `learning_rate` as it
+            changes; 0: `learning_rate`.
         ema: how much of the averaged weights each step keeps; the averages are evaluated and saved. 0: the
             weights themselves are.
         schedule: one of `SCHEDULES`; "cosine" falls to 0 at the last of `epochs`; "plateau" falls when
@@ -143,6 +152,9 @@ class TrainConfig:
     weight_decay: float = 0.0
     clip_norm: float = 0.0
     accumulate: int = 1
+    freeze: str = ""
+    unfreeze_epoch: int = 0
+    backbone_learning_rate: float = 0.0
     ema: float = 0.0
     schedule: str = "constant"
     warmup_epochs: int = 0
@@ -199,7 +211,7 @@ class TrainConfig:
             if not re.fullmatch(r"[\w.]+:\w+", name):
                 raise InputError(f"--callbacks={name}: must be package.module:function")
         self._check_sampling()
-        self._check_optimizer()
+        check_optimizer(self)
         check_model_args(self.model, self.model_args)
         if self.pipeline.shards_at != _shards_at(self.data_url, self.remote):
             raise ValueError(f"shards_at={self.pipeline.shards_at} does not follow from data_url and remote")
@@ -210,6 +222,7 @@ class TrainConfig:
         for name in (
             *("logical_cpus", "min_delta", "warmup_epochs", "checkpoint_steps", "checkpoint_minutes"),
             *("max_minutes", "threads_per_process", "weight_decay", "clip_norm"),
+            *("unfreeze_epoch", "backbone_learning_rate"),
         ):
             if not getattr(self, name) >= 0:
                 raise InputError(f"--{name}={getattr(self, name)}: must be 0 or more")
@@ -277,17 +290,6 @@ class TrainConfig:
                 f"--class_weights: weighs classes by their natural shares, but --sampling="
                 f"{self.pipeline.sampling} changes these (with class, rare ones count twice); leave one out"
             )
-
-    def _check_optimizer(self) -> None:
-        if not 0 <= self.ema < 1:
-            raise InputError(f"--ema={self.ema:g}: must be from 0 to less than 1, as 0.999")
-        flags = {"learning_rate": "learning_rate", "weight_decay": "weight_decay"}
-        flags |= {"clipnorm": "clip_norm", "global_clipnorm": "clip_norm"}
-        flags |= {"gradient_accumulation_steps": "accumulate"}
-        flags |= dict.fromkeys(("use_ema", "ema_momentum", "ema_overwrite_frequency"), "ema")
-        for name, value in self.optimizer_args:
-            if name in flags:
-                raise InputError(f"--optimizer_args={name}={value}: is the flag --{flags[name]}")
 
     @property
     def free_to_change(self) -> frozenset[str]:
@@ -361,31 +363,6 @@ class TrainConfig:
 
 
 _OWN: Final = {each.name for each in fields(TrainConfig)} - {"pipeline"}
-
-
-def check_rows(config: TrainConfig, rows: int) -> None:
-    """Refuses a batch that cannot be cut: for mixup into pairs, for --accumulate into equal parts.
-
-    Args:
-        config: of the run.
-        rows: records of one replica in a step.
-
-    Raises:
-        InputError: `rows` is odd, or no multiple of `accumulate`.
-    """
-    batch = config.pipeline.global_batch_size
-    if config.mixup and rows % 2:
-        raise InputError(
-            f"--global_batch_size={batch}: gives each replica {rows} records; --mixup={config.mixup:g} mixes "
-            f"pairs, which need an even number; for example {batch // rows * (rows + 1)}"
-        )
-    if rows % config.accumulate:
-        more = -rows % config.accumulate
-        raise InputError(
-            f"--accumulate={config.accumulate}: --global_batch_size={batch} gives each replica {rows} "
-            f"records, which cannot be cut into so many equal parts; for example "
-            f"{batch // rows * (rows + more)}"
-        )
 
 
 def _shards_at(data_url: str, remote: str) -> str:

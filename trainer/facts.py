@@ -70,6 +70,10 @@ def _optimizer(config: TrainConfig) -> str:
     for name, unchanged in (("weight_decay", 0), ("clip_norm", 0), ("accumulate", 1), ("ema", 0)):
         if (value := getattr(config, name)) != unchanged:
             changes.append(f"{name}={value:g}")
+    if config.freeze:
+        until = f" until epoch {config.unfreeze_epoch}" if config.unfreeze_epoch else ""
+        rate = f" then by {config.backbone_learning_rate:g}" if config.backbone_learning_rate else ""
+        changes.append(f"{config.freeze} frozen{until}{rate}")
     return " ".join([kinds.get(config.optimizer, config.optimizer), *changes])
 
 

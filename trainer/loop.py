@@ -22,6 +22,7 @@ from tfrecords.errors import EndedEarly
 from trainer.blocks import LONGEST_BLOCK, Block, Cuts, block_end
 from trainer.evaluation.epoch_metrics import EpochMetrics, Logs
 from trainer.optimisation.averages import Averages
+from trainer.optimisation.backbone import Backbone
 from trainer.seeds import decorrelate_replicas
 
 
@@ -63,8 +64,10 @@ class Loop:
         jit_compile: whether XLA compiles loss and gradient of this model.
         parts: into which the batch of a replica is cut, see `train_step`.
         ema: see `trainer.optimisation.averages`.
+        backbone: returns the layers of the model that a callback may freeze, or None.
 
     Attributes:
+        backbone: layers that may be frozen, or None. After a change call `retrace`.
         averages: of the weights, with which validation is done.
         kept_meters: float32 [replicas, n], the training metrics' sums when `keep_meters` was called, for a
             checkpoint within an epoch. Each replica has its own row: their sum would be rounded differently.
@@ -83,6 +86,7 @@ class Loop:
         jit_compile: Callable[[keras.Model], bool] = lambda _: False,
         parts: int = 1,
         ema: float = 0.0,
+        backbone: Callable[[keras.Model], Backbone | None] = lambda _: None,
     ) -> None:
         self.strategy, self._deterministic, self._augment = strategy, deterministic, augment
         self._soft_targets, self._parts = soft_targets, parts
@@ -93,6 +97,9 @@ class Loop:
             self._train_meters = EpochMetrics(classes, weighted_loss=class_weights is not None)
             self._val_meters = EpochMetrics(classes)
             self.averages = Averages(self.model, ema)
+        self.backbone = backbone(self.model)
+        # What layers keep besides weights. A frozen layer's weights are no such thing.
+        self._statistics = [each for each in self.model.non_trainable_weights if "float" in each.dtype]
         self._jit_compile = jit_compile(self.model)
         decorrelate_replicas(self.model)
         mend_distribution()
@@ -101,11 +108,15 @@ class Loop:
         # The optimizer is where Keras callbacks look for it; fit() itself is not used.
         self.model.compile(optimizer=self.optimizer, loss=self._loss, auto_scale_loss=False)
         self._class_weights = tf.constant(class_weights or [1.0] * classes, tf.float32)
-        self._train_block = tf.function(self._steps)
-        self._train_alone = tf.function(self._one_step)
+        self.retrace()
         self._val_block = tf.function(self._make_val_block())
         self._length = LONGEST_BLOCK
         self._gathered_meters = tf.function(self._make_gathered_meters())
+
+    def retrace(self) -> None:
+        """Lets the next step see which layers are trainable now."""
+        self._train_block = tf.function(self._steps)
+        self._train_alone = tf.function(self._one_step)
 
     def keep_meters(self) -> None:
         """Copies the sums of the training metrics into `kept_meters`; every worker must call it."""
@@ -274,6 +285,7 @@ class Loop:
             weight,
             jit_compile=self._jit_compile,
             parts=self._parts,
+            slow=self.backbone.slow if self.backbone else ((), 1.0),
         )
         self._train_meters.update(label, logits, losses, real, weight)
         if context.num_replicas_in_sync > 1:
@@ -285,7 +297,7 @@ class Loop:
 
         Otherwise each replica would keep that of its own records, and a checkpoint holds one replica's.
         """
-        kept = [each for each in self.model.non_trainable_weights if each.dtype.startswith("float")]
+        kept = self._statistics
         values = [tf.identity(each) for each in kept]  # a copy is on the replica's device; a read need not be
         if values:
             means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)

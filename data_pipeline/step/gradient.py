@@ -20,6 +20,7 @@ def train_step(
     *,
     jit_compile: bool = False,
     parts: int = 1,
+    slow: tuple[Sequence[Any], float] = ((), 1.0),
 ) -> tuple[Any, Any]:
     """Updates the weights of a model once; to be called in a replica of a `tf.distribute` strategy.
 
@@ -36,6 +37,8 @@ def train_step(
             outside: XLA cannot compile the collectives of `tf.distribute`.
         parts: into which the batch is cut; they are computed one after the other, so that only one of them
             takes memory. B must be a multiple of it.
+        slow: variables that move by a share of what the optimizer moves them, and the share. That is the
+            same as a learning rate of its own, for updates that are proportional to the rate.
 
     Returns:
         logits float32 [B, classes] and losses float32 [B], before the update.
@@ -57,8 +60,21 @@ def train_step(
         gradients, logits, losses = compute(image, label, weight, total)
     else:
         gradients, logits, losses = _in_parts(compute, (image, label, weight), total, parts)
+    before = [tf.identity(each.value) for each in slow[0]]
     optimizer.apply(_summed(gradients, context), variables)
+    if before:
+        context.merge_call(_move_back, args=([each.value for each in slow[0]], before, slow[1]))
     return logits, losses
+
+
+def _move_back(strategy: Any, variables: Sequence[Any], before: Sequence[Any], share: float) -> None:
+    """Sets variables to before + share * (now - before), on each replica."""
+
+    def update(variable: Any, before: Any) -> None:
+        variable.assign(before + share * (variable - before))
+
+    for variable, value in zip(variables, before, strict=True):
+        strategy.extended.update(variable, update, args=(value,))
 
 
 def _in_parts(

@@ -27,6 +27,10 @@ LEVERS = {
         # Clipped on each replica by itself, two replicas would not train as one device.
         "clipped": {"optimizer": "sgd", "learning_rate": 0.2, "clip_norm": 0.02, "weight_decay": 0.1},
         "averaged": {"ema": 0.9, "schedule": "cosine"},
+        "unfrozen": {
+            **{"freeze": "conv2d", "unfreeze_epoch": 2, "backbone_learning_rate": 1e-4, "epochs": 3},
+            "model_args": [["filters_1", 4], ["filters_2", 4], ["filters_3", 4], ["units", 8]],
+        },
         "in parts": {"accumulate": 2, "optimizer": "nadam"},
     },
     "schedule": {

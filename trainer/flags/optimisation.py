@@ -74,6 +74,23 @@ _ACCUMULATE = flags.DEFINE_integer(
     "Compute each batch in this number of parts, one after the other, and add up their gradients: a batch "
     "then needs the memory of one part. Steps and schedules count whole batches.",
 )
+_FREEZE = flags.DEFINE_string(
+    "freeze",
+    TrainConfig.freeze,
+    "A regular expression: layers with it in their name are not trained, or only from --unfreeze_epoch on. "
+    "The name of a model inside the model means all its layers. Default: all layers are trained.",
+)
+_UNFREEZE_EPOCH = flags.DEFINE_integer(
+    "unfreeze_epoch",
+    TrainConfig.unfreeze_epoch,
+    "The first epoch, counted from 1, in which the layers of --freeze are trained. 0: they never are.",
+)
+_BACKBONE_LEARNING_RATE = flags.DEFINE_float(
+    "backbone_learning_rate",
+    TrainConfig.backbone_learning_rate,
+    "The learning rate of the layers of --freeze once they are trained. It follows the schedule as the other "
+    "does. 0: --learning_rate.",
+)
 _EMA = flags.DEFINE_float(
     "ema",
     TrainConfig.ema,
@@ -147,6 +164,9 @@ def values() -> dict[str, Any]:
         "weight_decay": _WEIGHT_DECAY.value,
         "clip_norm": _CLIP_NORM.value,
         "accumulate": _ACCUMULATE.value,
+        "freeze": _FREEZE.value,
+        "unfreeze_epoch": _UNFREEZE_EPOCH.value,
+        "backbone_learning_rate": _BACKBONE_LEARNING_RATE.value,
         "ema": _EMA.value,
         "schedule": _SCHEDULE.value,
         "warmup_epochs": _WARMUP_EPOCHS.value,

@@ -1,1 +1,1 @@
-"""How weights are found: the optimizer with its learning rate, and the averages of the weights."""
+"""How weights are found: the optimizer with its learning rate, frozen layers, and averages of the weights."""
