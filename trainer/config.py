@@ -6,7 +6,7 @@ from typing import Any, Final, Self
 
 from data_pipeline.options import SPEED_ONLY, PipelineOptions
 from tfrecords.errors import InputError
-from trainer.models import MODELS, ModelArg, check_model_args, model_args_text, parse_model_args
+from trainer.models import ModelArg, check_model, check_model_args, model_args_text, parse_model_args
 
 STRATEGIES: Final = ("one_device", "mirrored", "multi_worker")
 BASELINES: Final = ("pca_svm", "logistic", "random_forest")  # of trainer.baseline
@@ -55,7 +55,7 @@ class TrainConfig:
         strategy: one of `STRATEGIES`.
         devices: indices of the devices to use; empty for all.
         logical_cpus: number of devices to split the CPU into, to try out mirrored training; 0: no split.
-        model: one of `MODELS`, or in a run of `trainer.baseline` one of `BASELINES`.
+        model: as --model names it, see `trainer.models.check_model`; or in a run of `trainer.baseline` one of `BASELINES`.
         model_args: arguments that differ from the model's defaults, by name.
         epochs: at most.
         patience: epochs without a better validation loss before training stops.
@@ -110,7 +110,6 @@ class TrainConfig:
     def __post_init__(self) -> None:
         choices = {
             "strategy": STRATEGIES,
-            "model": (*MODELS, *BASELINES),
             "schedule": SCHEDULES,
             "remote": REMOTES,
             "precision": PRECISIONS,
@@ -127,6 +126,7 @@ class TrainConfig:
         self._check_devices()
         self._check_schedule()
         self._check_profile_steps()
+        check_model(self.model, BASELINES)
         check_model_args(self.model, self.model_args)
         if self.pipeline.shards_at != _shards_at(self.data_url, self.remote):
             raise ValueError(f"shards_at={self.pipeline.shards_at} does not follow from data_url and remote")

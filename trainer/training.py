@@ -32,7 +32,8 @@ from trainer.facts import run_facts
 from trainer.finish import finish, finished, finished_again, lower, positive_of, stored
 from trainer.lock import RunLock
 from trainer.loop import Cuts, Data, Loop
-from trainer.models import build_model
+from trainer.models import MODELS, build_model
+from trainer.models.users import require_saving
 from trainer.optimizer import learning_rate, make_optimizer
 from trainer.run import DataFacts, Run
 from trainer.stopping import FIRST_BLOCK, Pause, Stopping
@@ -186,6 +187,8 @@ def _train(
         deterministic=config.deterministic,
         augment=augmenter(config.pipeline.augment),
     )
+    if config.model not in MODELS:
+        require_saving(loop.model, config.model, manifest.image_shape)
     run = Run(config, DataFacts.of(manifest), facts, tier, precision.policy, threads)
     checkpoints = Checkpoints(
         run.checkpoints,

@@ -28,7 +28,7 @@ def config_from_flags(folder: Path, manifest: Manifest) -> TrainConfig:
     """
     return TrainConfig.of(
         data=str(folder),
-        run_dir=run.RUN_DIR.value or f"runs/{manifest.name}-{model.MODEL.value}",
+        run_dir=run.RUN_DIR.value or f"runs/{manifest.name}-{model.short_name()}",
         **data.values(),
         **model.values(),
         **optimisation.values(),
