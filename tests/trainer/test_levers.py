@@ -17,6 +17,9 @@ LEVERS = {
         "class weights": {"class_weights": True},
         "augmented": {"augment": "exposure"},
     },
+    "models": {
+        "function": {"model": "own_model:net", "model_args": [["units", 4]]},
+    },
 }
 
 

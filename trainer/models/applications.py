@@ -10,7 +10,9 @@ from tfrecords.errors import InputError
 # How each family wants its pixels, as `keras.applications.FAMILY.preprocess_input` has it: "tf": -1 to 1;
 # "caffe": BGR less the mean of ImageNet; "torch": mean 0 and deviation 1 on ImageNet; "own": 0 to 255.
 APPLICATIONS: Final[dict[str, str]] = {
-    **dict.fromkeys(("ConvNeXtTiny", "ConvNeXtSmall", "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge"), "own"),
+    **dict.fromkeys(
+        ("ConvNeXtTiny", "ConvNeXtSmall", "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge"), "own"
+    ),
     **dict.fromkeys(("DenseNet121", "DenseNet169", "DenseNet201"), "torch"),
     **dict.fromkeys((f"EfficientNetB{number}" for number in range(8)), "own"),
     **dict.fromkeys((f"EfficientNetV2{size}" for size in ("B0", "B1", "B2", "B3", "S", "M", "L")), "own"),

@@ -90,7 +90,11 @@ def _others(
     try:
         if name.startswith(_KERAS):
             return application(name.removeprefix(_KERAS), image_shape, classes)
-        made = users.of_file(name) if name.endswith(_FILE) else users.of_function(name, image_shape, classes, args)
+        made = (
+            users.of_file(name)
+            if name.endswith(_FILE)
+            else users.of_function(name, image_shape, classes, args)
+        )
         return users.with_logits(made, name, image_shape, classes)
     finally:
         keras.config.set_dtype_policy(before)
