@@ -6,7 +6,7 @@ from typing import Any, Final, Self
 
 from data_pipeline.options import SPEED_ONLY, PipelineOptions
 from tfrecords.errors import InputError
-from trainer.models import ModelArg, check_model, check_model_args, model_args_text, parse_model_args
+from trainer.models.registry import ModelArg, check_model, check_model_args, model_args_text, parse_model_args
 
 STRATEGIES: Final = ("one_device", "mirrored", "multi_worker")
 BASELINES: Final = ("pca_svm", "logistic", "random_forest")  # of trainer.baseline
@@ -55,7 +55,8 @@ class TrainConfig:
         strategy: one of `STRATEGIES`.
         devices: indices of the devices to use; empty for all.
         logical_cpus: number of devices to split the CPU into, to try out mirrored training; 0: no split.
-        model: as --model names it, see `trainer.models.check_model`; or in a run of `trainer.baseline` one of `BASELINES`.
+        model: as --model names it, see `check_model`; or in a run of `trainer.baseline` one of
+            `BASELINES`.
         model_args: arguments that differ from the model's defaults, by name.
         epochs: at most.
         patience: epochs without a better validation loss before training stops.

@@ -32,7 +32,7 @@ from trainer.facts import run_facts
 from trainer.finish import finish, finished, finished_again, lower, positive_of, stored
 from trainer.lock import RunLock
 from trainer.loop import Cuts, Data, Loop
-from trainer.models import MODELS, build_model
+from trainer.models.registry import MODELS, build_model
 from trainer.models.users import require_saving
 from trainer.optimizer import learning_rate, make_optimizer
 from trainer.run import DataFacts, Run

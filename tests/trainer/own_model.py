@@ -14,7 +14,6 @@ def net(image_shape: tuple[int, int, int], classes: int, *, units: int = 8) -> A
             layers.Rescaling(1 / 255),
             layers.Flatten(),
             layers.Dense(units, "relu"),
-            layers.Dropout(0.2),
             layers.Dense(classes, "softmax"),
         ]
     )

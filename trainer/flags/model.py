@@ -9,7 +9,7 @@ from typing import Any
 from absl import flags
 
 from trainer.config import TrainConfig
-from trainer.models import MODELS, parse_model_args
+from trainer.models.registry import MODELS, parse_model_args
 
 MODEL = flags.DEFINE_string(
     "model",

@@ -83,19 +83,15 @@ def _others(
     """Builds a model that is not ours, in the dtype policy; a file keeps its own."""
     import keras
 
-    from trainer.models import users
+    from trainer.models.users import of_file, of_function, with_logits
 
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(dtype)
     try:
         if name.startswith(_KERAS):
             return application(name.removeprefix(_KERAS), image_shape, classes)
-        made = (
-            users.of_file(name)
-            if name.endswith(_FILE)
-            else users.of_function(name, image_shape, classes, args)
-        )
-        return users.with_logits(made, name, image_shape, classes)
+        made = of_file(name) if name.endswith(_FILE) else of_function(name, image_shape, classes, args)
+        return with_logits(made, name, image_shape, classes)
     finally:
         keras.config.set_dtype_policy(before)
 

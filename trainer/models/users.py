@@ -94,12 +94,12 @@ def with_logits(
         raise InputError(f"{given}: cannot take uint8 images of {image_shape}: {reason}") from None
     if out.shape != (_PROOF_IMAGES, classes):
         raise InputError(
-            f"{given}: gives {out.shape[1:]} for an image; it must give one logit for each of {classes} classes"
+            f"{given}: gives {out.shape[1:]} an image; it must be one logit for each of {classes} classes"
         )
     last = model.layers[-1]
     if getattr(last, "activation", None) is keras.activations.sigmoid:
         raise InputError(f"{given}: ends in a sigmoid; end it in logits or a softmax over {classes} classes")
-    output = model.outputs[0]
+    output, inputs = model.outputs[0], model.inputs
     if getattr(last, "activation", None) is keras.activations.softmax:
         last.activation = keras.activations.linear
     elif isinstance(last, keras.layers.Softmax):
@@ -108,7 +108,11 @@ def with_logits(
         output = keras.ops.log(keras.ops.clip(output, _LEAST, 1.0))
     if output.dtype != "float32":
         output = keras.layers.Activation("linear", dtype="float32")(output)
-    return model if output is model.outputs[0] else keras.Model(model.inputs, output, name=model.name)
+    return (
+        model
+        if output is model.outputs[0]
+        else keras.Model(inputs[0] if len(inputs) == 1 else inputs, output, name=model.name)
+    )
 
 
 def require_saving(model: keras.Model, name: str, image_shape: tuple[int, int, int]) -> None:
@@ -126,8 +130,8 @@ def require_saving(model: keras.Model, name: str, image_shape: tuple[int, int, i
         except (ValueError, TypeError, KeyError, NotImplementedError) as error:
             reason = " ".join(str(error).split())[:300]
             raise InputError(
-                f"--model={name}: cannot be saved and loaded in Keras' safe mode: {reason}; build it of Keras' "
-                f"layers, or register its own with keras.saving.register_keras_serializable"
+                f"--model={name}: cannot be saved and loaded in Keras' safe mode: {reason}; build it of "
+                f"Keras' layers, or register own ones: keras.saving.register_keras_serializable"
             ) from None
     if not np.array_equal(model(images, training=False), again(images, training=False)):
         raise InputError(f"--model={name}: gives other logits once it is saved and loaded")

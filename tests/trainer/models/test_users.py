@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tfrecords.errors import InputError
-from trainer.models import build_model, check_model
 from trainer.models.applications import APPLICATIONS, preprocessed
+from trainer.models.registry import build_model, check_model
 from trainer.models.users import require_saving
 
 SHAPE = (8, 8, 1)
