@@ -75,3 +75,21 @@ def test_pixels_are_preprocessed_as_keras_does(mode, family):
     images = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3), np.uint8)
     theirs = getattr(keras.applications, family).preprocess_input(images.astype(np.float32))
     np.testing.assert_allclose(model(images), theirs, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.stops
+def test_a_function_is_trained_evaluated_and_predicted(converted, image_folder, run_command, tmp_path):
+    run = tmp_path / "run"
+    flags = ("--model=own_model:net", "--model_args=units=4", "--epochs=1", "--global_batch_size=8")
+    done = run_command(
+        "trainer.main", f"--data={converted}", f"--run_dir={run}", *flags, cwd=Path(__file__).parents[1]
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    done = run_command("trainer.evaluate", f"--run_dir={run}", "--split=val", cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+    done = run_command(
+        "trainer.predict", f"--run_dir={run}", str(image_folder), cwd=Path(__file__).parents[1]
+    )
+    assert done.returncode == 0, done.stderr
