@@ -75,7 +75,7 @@ FOLDERS = {
     "trainer.evaluation.stress": {"evaluation"},
     "trainer.flags": {"evaluation", "models"},
     "trainer.models": set(),
-    "trainer.optimisation": {"models"},
+    "trainer.optimisation": set(),
     "trainer.predict": {"evaluation"},
     "trainer.runs": {"evaluation"},
     "trainer.tensorboard": {"evaluation", "models"},
