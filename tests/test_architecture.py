@@ -41,6 +41,7 @@ FOLDERS = {
     "tfrecords.duplicates": {"images", "sources"},
     "tfrecords.files": set(),
     "tfrecords.images": set(),
+    "tfrecords.folds": {"files", "interop", "sources"},
     "tfrecords.interop": {"files"},
     "tfrecords.show": {"audit", "duplicates", "files", "text"},
     "tfrecords.sources": {"images", "sources.table"},

@@ -42,7 +42,7 @@ from trainer.optimizer import learning_rate, make_optimizer, resumed_rate
 from trainer.run import DataFacts, Run
 from trainer.stopping import FIRST_BLOCK, Pause, Stopping
 from trainer.tensorboard.hparams import write_session_end
-from trainer.tiers import choose_train_tier, run_data, with_weights_file
+from trainer.tiers import choose_train_tier, run_data, with_fold, with_weights_file
 from trainer.workers.agreement import Sum, check_agreement, sum_over_workers
 from trainer.workers.cluster import Cluster, cluster_of
 from trainer.workers.lost import OF_A_LOST_PEER, naming_lost_workers
@@ -52,7 +52,7 @@ _TRAINED: Final = "training is done and saved; the same command makes the report
 # Flags that may differ between the workers of a run, as their machines need it.
 _OWN_TO_A_WORKER: Final = frozenset(
     {
-        *("data", "data_url", "data_service", "run_dir", "cache", "cache_dir", "ram_budget", "tuned"),
+        *("data", "data_url", "fold_of", "data_service", "run_dir", "cache", "cache_dir", "ram_budget", "tuned"),
         *("devices", "prefetch", "parallel_reads", "threads", "threads_per_process"),
         *("keep", "checkpoint_steps", "checkpoint_minutes", "max_minutes", "log_steps", "profile_steps"),
     }
@@ -85,6 +85,7 @@ def train(
     began = time.monotonic()
     cluster = cluster_of(config.strategy)
     data = manifest or Manifest.load(Path(config.data), check_shards=False)
+    config, data = with_fold(config, data, log)
     if not config.direct:
         data.check_shards(config.data)
     for split in ("train", "val"):

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfrecords.augment import Augmentation, apply_transform, draw_transform
-from tfrecords.convert.encoding import encode_image
+from tfrecords.encoding import encode_image
 from tfrecords.convert.findings import Findings
 from tfrecords.duplicates.perceptual import perceptual_hash
 from tfrecords.errors import InputError

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tfrecords.augment import Augmentation, apply_transform, draw_transform
-from tfrecords.convert.encoding import encode_image
+from tfrecords.encoding import encode_image
 from tfrecords.convert.shards import (
     RESULT_SUFFIX,
     ImageJob,
