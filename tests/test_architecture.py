@@ -55,7 +55,9 @@ FOLDERS = {
     "data_pipeline.stream": set(),
     "data_pipeline.tiers": {"sampling", "stream"},
     "data_pipeline.tune": {"tiers"},
-    "trainer": {"callbacks", "classical", "devices", "evaluation", "flags", "tensorboard", "workers"},
+    "trainer": {
+        *("callbacks", "classical", "devices", "evaluation", "flags", "repeats", "tensorboard", "workers")
+    },
     "trainer.baseline": {"classical", "evaluation"},
     "trainer.callbacks": {"evaluation", "tensorboard"},
     "trainer.classical": set(),
@@ -63,8 +65,11 @@ FOLDERS = {
     "trainer.evaluation": {"evaluation.stress"},
     "trainer.evaluation.stress": {"evaluation"},
     "trainer.flags": {"evaluation"},
+    "trainer.pool": {"evaluation"},
     "trainer.predict": {"evaluation"},
+    "trainer.repeats": {"evaluation", "served"},
     "trainer.runs": {"evaluation"},
+    "trainer.served": set(),
     "trainer.tensorboard": {"evaluation"},
     "trainer.tune": {"devices", "evaluation", "flags", "tensorboard", "tune.show"},
     "trainer.tune.show": {"evaluation", "tensorboard"},

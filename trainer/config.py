@@ -106,7 +106,8 @@ class TrainConfig:
             None: the length of an epoch decides, see `callbacks.progress.log_steps`.
         profile_steps: (A, B): training steps A to B - 1 of the run, counted from 0, are profiled; (): none.
         callbacks: functions package.module:function, which return Keras callbacks for this configuration.
-        fold: I/K: of K folds over train and val, the one that takes the place of val; "": the data's own splits.
+        fold: I/K: of K folds over train and val, the one that takes the place of val; "": the data's own
+            splits.
         fold_of: folder of the conversion that a run with `fold` divides; `data` is the fold's own then.
         threads_per_process: TensorFlow's threads, on which the bits of the weights depend; 0: as many as the
             cores that may be used at the run's first start. The run keeps that number.

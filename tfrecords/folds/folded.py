@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -197,12 +198,14 @@ def _chunks(images: Sequence[_Image], count: int, seed: int) -> list[list[_Image
     keys = _keys(images, seed)
     ordered = [images[at] for at in np.argsort(keys).tolist()]
     bounds = np.linspace(0, len(ordered), count + 1).round().astype(int).tolist()
-    return [ordered[start:stop] for start, stop in zip(bounds, bounds[1:], strict=False)]
+    return [ordered[start:stop] for start, stop in pairwise(bounds)]
 
 
 def _keys(images: Sequence[_Image], seed: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
     """Returns for each image a number that orders it, uint64 [N]; as in `convert.shards`."""
-    digests = (hashlib.blake2b(f"{seed}/order/{image.id}".encode(), digest_size=8).digest() for image in images)
+    digests = (
+        hashlib.blake2b(f"{seed}/order/{image.id}".encode(), digest_size=8).digest() for image in images
+    )
     return np.frombuffer(b"".join(digests), "<u8")
 
 

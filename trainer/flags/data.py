@@ -52,9 +52,10 @@ _POSITIVE = flags.DEFINE_string(
 _FOLD = flags.DEFINE_string(
     "fold",
     TrainConfig.fold,
-    "I/K, as 1/5: divide train and val of the data into K folds by group, hold out fold I (counted from 1) as "
-    "the val split, and train on all others. The folds are the same for every --seed; test stays as it is. The "
-    "fold's data set is written once into --cache_dir. python -m trainer.pool makes one report of all K runs.",
+    "I/K, as 1/5: divide train and val of the data into K folds by group, hold out fold I (counted from 1) "
+    "as the val split, and train on all others. The folds are the same for every --seed; test stays as it "
+    "is. The fold's data set is written once into --cache_dir. python -m trainer.pool makes one report of "
+    "all K runs.",
 )
 
 

@@ -73,7 +73,9 @@ def test_each_is_a_sound_data_set(conversion, data_sets):
 def test_a_copy_is_made_as_the_conversion_makes_it(conversion):
     train = {(record.id, record.copy): record for record in records(*conversion, "train")}
     made = {
-        key: made_copy(train[key[0], 0], key[1], conversion[1]) for key, record in train.items() if record.copy
+        key: made_copy(train[key[0], 0], key[1], conversion[1])
+        for key, record in train.items()
+        if record.copy
     }
     assert made == {key: record for key, record in train.items() if record.copy}
     assert len(made) > 30

@@ -30,7 +30,13 @@ def drawn(seed):
     sizes = random.integers(1, 6, size=int(random.integers(8, 20)) * classes * folds)
     groups = np.repeat(np.arange(len(sizes)), sizes)
     labels = (groups % classes + (random.random(len(groups)) < 0.05)) % classes
-    return labels, [f"g{random.integers(0, 9)}-{number}" for number in range(len(sizes))], groups, classes, folds
+    return (
+        labels,
+        [f"g{random.integers(0, 9)}-{number}" for number in range(len(sizes))],
+        groups,
+        classes,
+        folds,
+    )
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -66,7 +72,9 @@ def test_a_class_with_too_few_groups(facts):
         folds_of(labels, ["a", "b", "c", "d", "d", "e"], 3, manifest(2))
 
 
-@pytest.mark.parametrize("text", ["", "1", "0/5", "6/5", "1/1", "1/101", "a/5", "1/5/2", "-1/5", "1/ 5", "²/5"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "0/5", "6/5", "1/1", "1/101", "a/5", "1/5/2", "-1/5", "1/ 5", "²/5"]
+)
 def test_what_is_no_fold(text, facts):
     with pytest.raises(InputError, match=facts(f"--fold={text}: must be I/K, as 1/5")):
         Fold.parse(text)
