@@ -39,9 +39,9 @@ flag_group("Several seeds")
 _SEEDS = flags.DEFINE_list(
     "seeds",
     [],
-    "Seeds, as 0,1,2: train a run with each, one after the other, in RUN_DIR/seed-N, and average them. RUN_DIR "
-    "is a run itself then: its model averages the probabilities, and seeds.json has mean, standard deviation "
-    "and range of the figures. The same command again goes on; it may add seeds.",
+    "Seeds, as 0,1,2: train a run with each, one after the other, in RUN_DIR/seed-N, and average them. "
+    "RUN_DIR is a run itself then: its model averages the probabilities, and seeds.json has mean, standard "
+    "deviation and range of the figures. The same command again goes on; it may add seeds.",
 )
 
 

@@ -166,8 +166,8 @@ class Run:
         folder = Path(config.run_dir)
         if (folder / SEEDS_NAME).exists():
             raise InputError(
-                f"--run_dir={folder}: holds the runs of several seeds and their average; give --seeds to go on "
-                f"with them, or choose another --run_dir"
+                f"--run_dir={folder}: holds the runs of several seeds and their average; give --seeds to go "
+                f"on with them, or choose another --run_dir"
             )
         if (folder / CONFIG_NAME).exists():
             there = cls.load(folder)

@@ -79,9 +79,10 @@ def pool_runs(options: PoolOptions) -> Evaluation:
         else "more than two classes: the most probable class is predicted",
         facts=_facts(runs, parts, pooled, parent, manifest),
         warnings=[
-            f"Out-of-fold predictions of {len(runs)} models, each over the records that it was not trained on: "
-            f"a curve over all of them mixes the scales of the models. Each model has chosen its best epoch on "
-            f"the records that it predicts here, so that the figures are somewhat optimistic."
+            f"Out-of-fold predictions of {len(runs)} models, each over the records that it was not trained "
+            f"on: a curve over all of them mixes the scales of the models. Unless --monitor=last, each model "
+            f"is of the epoch that was best on the records that it predicts here: the figures are somewhat "
+            f"optimistic then."
         ],
     )
     pictures = _images_at(homes, parts, worst)
@@ -103,8 +104,8 @@ def in_order(runs: Sequence[Run]) -> list[Run]:
     if sorted((fold.folds, fold.number) for fold in folds) != [(count, i + 1) for i in range(count)]:
         given = ", ".join(map(str, folds))
         raise InputError(
-            f"the runs have the folds {given}; needed is each of 1/{count} to {count}/{count} once: train the "
-            f"missing ones with --fold, and name each fold's run once"
+            f"the runs have the folds {given}; needed is each of 1/{count} to {count}/{count} once: train "
+            f"the missing ones with --fold, and name each fold's run once"
         )
     first = runs[0]
     one = first.config.to_json()
@@ -172,8 +173,8 @@ def joined(parts: Sequence[Predictions], manifest: Manifest) -> Predictions:
     images = sum(manifest.split(split).images for split in PARENTS)
     if len(ids) != images or len(set(ids)) != images:
         raise InputError(
-            f"the folds hold out {len(ids):,} records, {len(set(ids)):,} of them different, but train and val "
-            f"have {images:,} images; remove the folds in the cache folder, and run this again"
+            f"the folds hold out {len(ids):,} records, {len(set(ids)):,} of them different, but train and "
+            f"val have {images:,} images; remove the folds in the cache folder, and run this again"
         )
     return Predictions(
         parts[0].class_names,
@@ -206,8 +207,8 @@ def _facts(
     }
     if pooled.binary:
         facts["threshold by these records"] = (
-            f"{choose_threshold(pooled):.4f} has the highest sensitivity + specificity on them; figures at it "
-            f"would be optimistic here"
+            f"{choose_threshold(pooled):.4f} has the highest sensitivity + specificity on them; figures at "
+            f"it would be optimistic here"
         )
     return facts
 

@@ -56,8 +56,8 @@ def average_seeds(
     run = replace(
         first,
         config=first.config.changed(run_dir=str(folder), positive=config.positive),
-        facts=first.facts
-        | {
+        facts={
+            **first.facts,
             "seed": f"{', '.join(map(str, seeds))}: the mean of the probabilities of the models in "
             f"{', '.join(seed_folder(folder, seed).name for seed in seeds)}",
             "seeds": f"{split}: {in_words(spreads(reports))}",

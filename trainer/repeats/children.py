@@ -55,7 +55,8 @@ def check_seeds(config: TrainConfig, seeds: Sequence[int]) -> None:
         return
     if folder.is_dir() and any(not path.name.startswith((".", LOCK_NAME)) for path in folder.iterdir()):
         raise InputError(
-            f"--run_dir={folder}: is not empty and holds no runs of several seeds; choose a new or empty folder"
+            f"--run_dir={folder}: is not empty and holds no runs of several seeds; choose a new or empty "
+            f"folder"
         )
 
 
