@@ -23,6 +23,10 @@ LEVERS = {
         "by group": {"sampling": "group", "copies": "one", "augment": "exposure"},
         "by a file": {"sampling": "FOLDER/weights.csv", "cache": "disk", "cache_dir": "FOLDER/cache"},
     },
+    "folds": {
+        "a fold": {"fold": "2/3", "copies": "one", "cache_dir": "FOLDER/cache"},
+        "another fold": {"fold": "3/3", "cache_dir": "FOLDER/cache"},
+    },
     "schedule": {
         "label smoothing": {"label_smoothing": 0.1},
         "mixup": {"mixup": 0.4, "class_weights": True},

@@ -71,7 +71,7 @@ def pool_runs(options: PoolOptions) -> Evaluation:
     threshold = _THRESHOLD if pooled.binary else None
     worst = worst_mistakes(pooled, threshold, _MISTAKES)
     report = summarise(
-        split="val",
+        split="train and val, out of fold",
         predictions=pooled,
         threshold=None,  # 0.5, or the most probable class
         threshold_source=f"{_THRESHOLD}, fixed before training"
