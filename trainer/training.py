@@ -52,18 +52,8 @@ _TRAINED: Final = "training is done and saved; the same command makes the report
 # Flags that may differ between the workers of a run, as their machines need it.
 _OWN_TO_A_WORKER: Final = frozenset(
     {
-        *(
-            "data",
-            "data_url",
-            "fold_of",
-            "data_service",
-            "run_dir",
-            "cache",
-            "cache_dir",
-            "ram_budget",
-            "tuned",
-        ),
-        *("devices", "prefetch", "parallel_reads", "threads", "threads_per_process"),
+        *("data", "data_url", "data_service", "run_dir", "cache", "cache_dir", "ram_budget", "tuned"),
+        *("fold_of", "devices", "prefetch", "parallel_reads", "threads", "threads_per_process"),
         *("keep", "checkpoint_steps", "checkpoint_minutes", "max_minutes", "log_steps", "profile_steps"),
     }
 )

@@ -17,7 +17,6 @@ from trainer.inference import Predictor
 from trainer.pool.pooling import PoolOptions, in_order, joined, pool_runs, require_parent
 from trainer.run import DataFacts, Run
 from trainer.runs.comparing import read_predictions
-from trainer.training import train
 
 CONFIG = TrainConfig(data="fold", run_dir="run", fold="1/3", fold_of="data")
 
@@ -74,17 +73,15 @@ def test_each_image_must_be_there_once(converted):
 
 
 @pytest.mark.slow
-def test_the_report_is_that_of_a_pooling_by_hand(converted, tmp_path):
+def test_the_report_is_that_of_a_pooling_by_hand(converted, tmp_path, run_command):
     """And a run whose fold has been removed from the cache makes it again."""
     cache = str(tmp_path / "cache")
     folders = [tmp_path / f"fold-{number}" for number in (1, 2)]
     for number, folder in enumerate(folders, 1):
-        config = TrainConfig.of(
-            **{"data": str(converted), "run_dir": str(folder), "fold": f"{number}/2", "cache_dir": cache},
-            **{"model": "mlp", "model_args": (("units", 8),), "epochs": 1, "global_batch_size": 8},
-            **{"precision": "float32", "threads_per_process": 2},
-        )
-        train(config, lambda _: None, evaluate=False)
+        where = (f"--data={converted}", f"--run_dir={folder}", f"--fold={number}/2", f"--cache_dir={cache}")
+        how = ("--model=mlp", "--model_args=units=8", "--epochs=1", "--global_batch_size=8")
+        done = run_command("trainer.main", *where, *how)
+        assert done.returncode == 0, done.stderr
     (tmp_path / "cache").rename(tmp_path / "elsewhere")
     evaluation = pool_runs(PoolOptions((folders[1], folders[0]), tmp_path / "pooled"))
     written = read_predictions(tmp_path / "pooled" / "predictions.csv")
