@@ -10,6 +10,7 @@ from tfrecords.errors import InputError
 from tfrecords.folds.held_out import Fold
 from trainer.evaluation.metric_table import LAST, MONITORS
 from trainer.models import MODELS, ModelArg, check_model_args, model_args_text, parse_model_args
+from trainer.optimisation.checks import check_optimizer
 
 STRATEGIES: Final = ("one_device", "mirrored", "multi_worker")
 BASELINES: Final = ("pca_svm", "logistic", "random_forest")  # of trainer.baseline
@@ -17,6 +18,11 @@ SCHEDULES: Final = ("constant", "cosine", "plateau")
 JIT_COMPILE: Final = ("auto", "on", "off")
 LEAST_MIXUP: Final = 0.01  # below, a pair is hardly ever mixed
 MOST_MIXUP: Final = 100.0  # above, a pair is always the mean of both
+OPTIMIZERS: Final = (  # of Keras, by the names that keras.optimizers.get takes
+    *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lion", "muon", "nadam"),
+    *("rmsprop", "schedulefreeadamw", "sgd"),
+)
+_ARGUMENTS: Final = ("model_args", "optimizer_args")  # NAME=VALUE,... in files
 REMOTES: Final = ("fetch", "direct")
 MOST_PROFILED: Final = 1000  # steps
 PRECISIONS: Final = ("auto", "float32", "bfloat16", "float16")
@@ -44,6 +50,15 @@ _LATER: Final[Mapping[str, Any]] = {
     "log_steps": None,
     "profile_steps": (),
     "callbacks": (),
+    "optimizer": "adam",
+    "optimizer_args": "",
+    "weight_decay": 0.0,
+    "clip_norm": 0.0,
+    "accumulate": 1,
+    "freeze": "",
+    "unfreeze_epoch": 0,
+    "backbone_learning_rate": 0.0,
+    "ema": 0.0,
     "sampling": PipelineOptions.sampling,
     "sampling_sha256": "",
     "plateau_factor": 0.1,
@@ -81,7 +96,20 @@ class TrainConfig:
         epochs: at most.
         patience: epochs without a better value of `monitor` before training stops.
         min_delta: the least change of that value that counts as better.
-        learning_rate: of Adam; with a schedule the highest.
+        learning_rate: of the optimizer; with a schedule the highest.
+        optimizer: one of `OPTIMIZERS`.
+        optimizer_args: arguments that differ from the optimizer's defaults, by name.
+        weight_decay: share of each weight, times the learning rate, that a step takes away; of biases and
+            other vectors it takes none. 0: the optimizer's own default, which is none for most.
+        clip_norm: the largest norm of a step's gradient, over all weights and all replicas; 0: no limit.
+        accumulate: parts in which each batch is computed, one after the other.
+        freeze: regular expression in the names of layers that are not trained, or only from `unfreeze_epoch`
+            on; "": all layers are trained.
+        unfreeze_epoch: the first epoch in which these are trained, counted from 1; 0: they never are.
+        backbone_learning_rate: of these layers once they are trained, relative to `learning_rate` as it
+            changes; 0: `learning_rate`.
+        ema: how much of the averaged weights each step keeps; the averages are evaluated and saved. 0: the
+            weights themselves are.
         schedule: one of `SCHEDULES`; "cosine" falls to 0 at the last of `epochs`; "plateau" falls when
             `monitor` gets no better.
         warmup_epochs: epochs in which the rate rises from 0, step by step; "cosine" only.
@@ -126,6 +154,15 @@ class TrainConfig:
     patience: int = 20
     min_delta: float = 0.001
     learning_rate: float = 1e-3
+    optimizer: str = "adam"
+    optimizer_args: tuple[tuple[str, ModelArg], ...] = ()
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
+    accumulate: int = 1
+    freeze: str = ""
+    unfreeze_epoch: int = 0
+    backbone_learning_rate: float = 0.0
+    ema: float = 0.0
     schedule: str = "constant"
     warmup_epochs: int = 0
     plateau_factor: float = 0.1
@@ -160,6 +197,7 @@ class TrainConfig:
             "strategy": STRATEGIES,
             "model": (*MODELS, *BASELINES),
             "schedule": SCHEDULES,
+            "optimizer": OPTIMIZERS,
             "remote": REMOTES,
             "precision": PRECISIONS,
             "monitor": MONITORS,
@@ -168,7 +206,7 @@ class TrainConfig:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"--{name}={getattr(self, name)}: must be one of {', '.join(allowed)}")
-        for name in ("epochs", "patience", "keep"):
+        for name in ("epochs", "patience", "keep", "accumulate"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name}={getattr(self, name)}: must be 1 or more")
         if not self.learning_rate > 0:
@@ -183,6 +221,7 @@ class TrainConfig:
                 raise InputError(f"--callbacks={name}: must be package.module:function")
         self._check_sampling()
         self._check_fold()
+        check_optimizer(self)
         check_model_args(self.model, self.model_args)
         if self.pipeline.shards_at != _shards_at(self.data_url, self.remote):
             raise ValueError(f"shards_at={self.pipeline.shards_at} does not follow from data_url and remote")
@@ -192,7 +231,8 @@ class TrainConfig:
             raise InputError(f"--log_steps={self.log_steps}: must be 0 or more")
         for name in (
             *("logical_cpus", "min_delta", "warmup_epochs", "checkpoint_steps", "checkpoint_minutes"),
-            *("max_minutes", "threads_per_process"),
+            *("max_minutes", "threads_per_process", "weight_decay", "clip_norm"),
+            *("unfreeze_epoch", "backbone_learning_rate"),
         ):
             if not getattr(self, name) >= 0:
                 raise InputError(f"--{name}={getattr(self, name)}: must be 0 or more")
@@ -314,7 +354,8 @@ class TrainConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Returns `values` for JSON, with the arguments of the model as their flag has them."""
-        return self.values() | {"model_args": model_args_text(sorted(self.model_args))}
+        arguments = {name: model_args_text(sorted(getattr(self, name))) for name in _ARGUMENTS}
+        return self.values() | arguments
 
     def to_stored(self) -> dict[str, Any]:
         """Returns what a file keeps: `to_json` without later fields that have their default."""
@@ -334,29 +375,12 @@ class TrainConfig:
         tuples |= {
             name: tuple(values.get(name, ())) for name in ("profile_steps", "callbacks", "from_recipe")
         }
-        tuples["model_args"] = parse_model_args(list(filter(None, values.get("model_args", "").split(","))))
+        for name in _ARGUMENTS:
+            tuples[name] = parse_model_args(list(filter(None, values.get(name, "").split(","))), name)
         return cls.of(**values | tuples)
 
 
 _OWN: Final = {each.name for each in fields(TrainConfig)} - {"pipeline"}
-
-
-def check_pairs(config: TrainConfig, rows: int) -> None:
-    """Refuses mixup if the pairs of a step do not lie within replicas.
-
-    Args:
-        config: of the run.
-        rows: records of one replica in a step.
-
-    Raises:
-        InputError: `rows` is odd.
-    """
-    if config.mixup and rows % 2:
-        batch = config.pipeline.global_batch_size
-        raise InputError(
-            f"--global_batch_size={batch}: gives each replica {rows} records; --mixup={config.mixup:g} mixes "
-            f"pairs, which need an even number; for example {batch // rows * (rows + 1)}"
-        )
 
 
 def _shards_at(data_url: str, remote: str) -> str:

@@ -60,6 +60,7 @@ def finish(
     """
     last = checkpoints.state(checkpoints.steps()[-1])
     checkpoints.restore(last.best_step)
+    checkpoints.use_averages()
     kept = epoch_in_words(run.config.monitor, last.best_epoch)
     log(f"{kept}: validation loss {last.best_loss:.4f}")
     trained = {

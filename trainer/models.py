@@ -85,7 +85,7 @@ def check_model_args(model: str, args: Sequence[tuple[str, ModelArg]]) -> None:
             raise InputError(f"--model_args={name}={value}: must be from 0 to less than 1")
 
 
-def parse_model_args(texts: Sequence[str]) -> tuple[tuple[str, ModelArg], ...]:
+def parse_model_args(texts: Sequence[str], flag: str = "model_args") -> tuple[tuple[str, ModelArg], ...]:
     """Returns NAME=VALUE texts as pairs sorted by name; a value is a whole number, a fraction or a word.
 
     Raises:
@@ -95,9 +95,9 @@ def parse_model_args(texts: Sequence[str]) -> tuple[tuple[str, ModelArg], ...]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise InputError(f"--model_args={text}: must be NAME=VALUE, as units=64,dropout=0.5")
+            raise InputError(f"--{flag}={text}: must be NAME=VALUE, as units=64,dropout=0.5")
         if name in found:
-            raise InputError(f"--model_args: {name} is given twice; give it once")
+            raise InputError(f"--{flag}: {name} is given twice; give it once")
         found[name] = _value(value)
     return tuple(sorted(found.items()))
 
