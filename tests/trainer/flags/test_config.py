@@ -195,6 +195,7 @@ def test_help_groups_the_flags_by_subject(run_command):
         "Devices",
         "Run",
         "Before the start",
+        "Several seeds",
     ]
     flags = ("data", "recipe", "model_args", "patience", "cache", "strategy", "seed", "[no]verify_data")
     for title, flag in zip(titles, flags, strict=True):
