@@ -9,7 +9,7 @@ from data_pipeline.options import SPEED_ONLY, PipelineOptions
 from tfrecords.errors import InputError
 from tfrecords.folds.held_out import Fold
 from trainer.evaluation.metric_table import LAST, MONITORS
-from trainer.models import MODELS, ModelArg, check_model_args, model_args_text, parse_model_args
+from trainer.models.registry import ModelArg, check_model, check_model_args, model_args_text, parse_model_args
 from trainer.optimisation.checks import check_optimizer
 
 STRATEGIES: Final = ("one_device", "mirrored", "multi_worker")
@@ -91,7 +91,8 @@ class TrainConfig:
         strategy: one of `STRATEGIES`.
         devices: indices of the devices to use; empty for all.
         logical_cpus: number of devices to split the CPU into, to try out mirrored training; 0: no split.
-        model: one of `MODELS`, or in a run of `trainer.baseline` one of `BASELINES`.
+        model: as --model names it, see `check_model`; or in a run of `trainer.baseline` one of
+            `BASELINES`.
         model_args: arguments that differ from the model's defaults, by name.
         epochs: at most.
         patience: epochs without a better value of `monitor` before training stops.
@@ -195,7 +196,6 @@ class TrainConfig:
     def __post_init__(self) -> None:
         choices = {
             "strategy": STRATEGIES,
-            "model": (*MODELS, *BASELINES),
             "schedule": SCHEDULES,
             "optimizer": OPTIMIZERS,
             "remote": REMOTES,
@@ -222,6 +222,7 @@ class TrainConfig:
         self._check_sampling()
         self._check_fold()
         check_optimizer(self)
+        check_model(self.model, BASELINES)
         check_model_args(self.model, self.model_args)
         if self.pipeline.shards_at != _shards_at(self.data_url, self.remote):
             raise ValueError(f"shards_at={self.pipeline.shards_at} does not follow from data_url and remote")

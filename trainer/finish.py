@@ -26,6 +26,7 @@ from trainer.evaluation.evaluate_run import (
 )
 from trainer.evaluation.metric_table import epoch_in_words
 from trainer.inference import Predictor, load_predictor
+from trainer.models.users import import_module_of
 from trainer.result import Result
 from trainer.run import Run
 
@@ -182,6 +183,7 @@ def choose_anew(run: Run, result: Result, manifest: Manifest, log: Callable[[str
     if run.config.positive and chosen != (result.positive or manifest.class_names[1]):
         log(f"the positive class is {chosen} now: its threshold is chosen on validation, the model stays")
         home = DataSet.of(run, manifest=manifest)
+        import_module_of(run.config.model)
         threshold = validation_threshold(load_predictor(run.model), home, chosen)
         result = replace(result, **asdict(threshold))
         run.save_result(result)

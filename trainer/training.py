@@ -38,7 +38,8 @@ from trainer.facts import run_facts
 from trainer.finish import finish, finished, finished_again, lower, positive_of, stored
 from trainer.lock import RunLock
 from trainer.loop import Data, Loop
-from trainer.models import build_model
+from trainer.models.registry import MODELS, build_model
+from trainer.models.users import require_saving
 from trainer.optimisation.backbone import Backbone, Unfreeze
 from trainer.optimisation.checks import check_rows
 from trainer.optimisation.optimizer import learning_rate, make_optimizer, resumed_rate
@@ -196,6 +197,8 @@ def _train(
             compiled, config.jit_compile, replicas=replicas, deterministic=config.deterministic
         ),
     )
+    if config.model not in MODELS:
+        require_saving(loop.model, config.model, manifest.image_shape)
     run = Run(config, DataFacts.of(manifest), facts, tier, precision.policy, threads)
     checkpoints = Checkpoints(
         run.checkpoints,

@@ -21,7 +21,7 @@ from trainer.checkpoint import Checkpoints
 from trainer.config import TrainConfig
 from trainer.devices.strategy import make_strategy
 from trainer.loop import Data, Loop
-from trainer.models import build_model
+from trainer.models.registry import build_model
 from trainer.stopping import Pause, Stopping
 
 SHAPE, STEPS, BATCH = (16, 16, 1), 7, 8

@@ -48,6 +48,9 @@ LEVERS = {
             "monitor": "val_mcc",
         },
     },
+    "models": {
+        "function": {"model": "own_model:net", "model_args": [["units", 4]]},
+    },
 }
 
 

@@ -10,7 +10,7 @@ from tfrecords.errors import EndedEarly
 from trainer.blocks import Cuts, block_end
 from trainer.evaluation.metric_table import OF_AN_EPOCH, PREFIX, names
 from trainer.loop import Data, Loop
-from trainer.models import build_model
+from trainer.models.registry import build_model
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from tfrecords.errors import InputError
 from trainer.checkpoint import read_best
 from trainer.config import BASELINES
 from trainer.inference import Predictor, Probabilities
-from trainer.models import build_model
+from trainer.models.registry import build_model
 from trainer.result import Result
 from trainer.run import Run
 

@@ -31,7 +31,7 @@ def config_from_flags(folder: Path, manifest: Manifest) -> TrainConfig:
     of_the_data = data.values()
     return TrainConfig.of(
         data=str(folder),
-        run_dir=run.RUN_DIR.value or default_run_dir(manifest, model.MODEL.value, of_the_data["fold"]),
+        run_dir=run.RUN_DIR.value or default_run_dir(manifest, model.short_name(), of_the_data["fold"]),
         **of_recipe,
         **of_the_data,
         **model.values(),

@@ -10,7 +10,7 @@ from absl import flags
 from data_pipeline.options import PipelineOptions
 from trainer.config import JIT_COMPILE, OPTIMIZERS, SCHEDULES, TrainConfig
 from trainer.evaluation.metric_table import MONITORS
-from trainer.models import parse_model_args
+from trainer.models.registry import parse_model_args
 
 _EPOCHS = flags.DEFINE_integer(
     "epochs",

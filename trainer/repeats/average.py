@@ -23,6 +23,7 @@ from trainer.evaluation.report import Report, read_report
 from trainer.finish import choose_anew, headline_split, publish
 from trainer.inference import Predictor
 from trainer.lock import RunLock
+from trainer.models.users import import_module_of
 from trainer.repeats.children import seed_folder
 from trainer.repeats.figures import in_words, spreads, table
 from trainer.result import Result
@@ -108,6 +109,7 @@ def _make(
     """Publishes the averaged model with its threshold."""
     run.sweep()
     run.save()
+    import_module_of(run.config.model)
     model = averaged_runs(members)
     home = DataSet.of(run, manifest=manifest)
     home.require("val")

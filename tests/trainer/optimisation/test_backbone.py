@@ -9,7 +9,7 @@ from small_loop import SHAPE, data, drawn
 from tfrecords.errors import InputError
 from trainer.config import TrainConfig
 from trainer.loop import Loop
-from trainer.models import build_model
+from trainer.models.registry import build_model
 from trainer.optimisation.backbone import Backbone, Unfreeze
 
 

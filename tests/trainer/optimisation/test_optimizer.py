@@ -8,7 +8,7 @@ from keras.src.optimizers import ALL_OBJECTS
 
 from tfrecords.errors import InputError
 from trainer.config import OPTIMIZERS, TrainConfig
-from trainer.models import build_model
+from trainer.models.registry import build_model
 from trainer.optimisation.checks import check_rows
 from trainer.optimisation.optimizer import make_optimizer
 
@@ -98,7 +98,7 @@ from data_pipeline.fetch import end_process
 from trainer.config import OPTIMIZERS, TrainConfig
 from trainer.devices.strategy import make_strategy
 from trainer.loop import Data, Loop
-from trainer.models import build_model
+from trainer.models.registry import build_model
 from trainer.optimisation.checks import check_rows
 from trainer.optimisation.optimizer import make_optimizer
 
