@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 
 from data_pipeline.options import SPEED_ONLY, PipelineOptions
 from tfrecords.errors import InputError
+from tfrecords.folds.held_out import Fold
 from trainer.evaluation.metric_table import LAST, MONITORS
 from trainer.models.registry import ModelArg, check_model, check_model_args, model_args_text, parse_model_args
 from trainer.optimisation.checks import check_optimizer
@@ -37,6 +38,7 @@ FREE_TO_CHANGE: Final = frozenset(
         "tuned",
         *("data_url", "remote", "data_service", "callbacks"),
         *("recipe", "from_recipe"),  # names of values, which are compared themselves
+        "fold_of",  # a place
         "positive",  # of two classes: the threshold is chosen for it after the training
     }
 )
@@ -67,6 +69,8 @@ _LATER: Final[Mapping[str, Any]] = {
     "jit_compile": "off",
     "recipe": "",
     "from_recipe": (),
+    "fold": "",
+    "fold_of": "",
 }
 
 
@@ -131,6 +135,9 @@ class TrainConfig:
             None: the length of an epoch decides, see `callbacks.progress.log_steps`.
         profile_steps: (A, B): training steps A to B - 1 of the run, counted from 0, are profiled; (): none.
         callbacks: functions package.module:function, which return Keras callbacks for this configuration.
+        fold: I/K: of K folds over train and val, the one that takes the place of val; "": the data's own
+            splits.
+        fold_of: folder of the conversion that a run with `fold` divides; `data` is the fold's own then.
         threads_per_process: TensorFlow's threads, on which the bits of the weights depend; 0: as many as the
             cores that may be used at the run's first start. The run keeps that number.
         sampling_sha256: of the file that `pipeline.sampling` names, when the run starts; "" without one.
@@ -175,6 +182,8 @@ class TrainConfig:
     checkpoint_steps: int = 0
     checkpoint_minutes: float = 10.0
     max_minutes: float = 0.0
+    fold: str = ""
+    fold_of: str = ""
     threads_per_process: int = 0
     data_url: str = ""
     remote: str = "fetch"
@@ -211,6 +220,7 @@ class TrainConfig:
             if not re.fullmatch(r"[\w.]+:\w+", name):
                 raise InputError(f"--callbacks={name}: must be package.module:function")
         self._check_sampling()
+        self._check_fold()
         check_optimizer(self)
         check_model(self.model, BASELINES)
         check_model_args(self.model, self.model_args)
@@ -290,6 +300,14 @@ class TrainConfig:
             raise InputError(
                 f"--class_weights: weighs classes by their natural shares, but --sampling="
                 f"{self.pipeline.sampling} changes these (with class, rare ones count twice); leave one out"
+            )
+
+    def _check_fold(self) -> None:
+        if self.fold:
+            Fold.parse(self.fold)
+        if self.fold and self.direct:
+            raise InputError(
+                f"--fold={self.fold}: needs the shards on this machine; use --remote=fetch, not direct"
             )
 
     @property

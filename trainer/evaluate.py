@@ -68,10 +68,11 @@ def main(_: list[str]) -> None:
     """Parses the flags and evaluates."""
     opened = Run.load(Path(_RUN_DIR.value))
     data = _DATA.value
+    of_fold = ("train", "val") if opened.config.fold else ()  # a fold is made from both
     if (url := opened.config.data_url) and data and is_remote(data) and without_secrets(data) == url:
         url, data = data, None  # the run's own data, with the secrets that their place needs
     if url and not data:  # fetch again: the cache may have been emptied, or be on another machine
-        needed = () if opened.config.direct else ("val", _SPLIT.value)
+        needed = () if opened.config.direct else (*of_fold, "val", _SPLIT.value)
         opened = replace(opened, config=replace(opened.config, data=str(_local(url, needed))))
     with quiet_start():
         from trainer.evaluation.evaluate_run import evaluate_run
@@ -80,7 +81,7 @@ def main(_: list[str]) -> None:
     evaluation = evaluate_run(
         opened,
         split=_SPLIT.value,
-        data=_local(data, (*("val",) * chooses, _SPLIT.value)) if data else None,
+        data=_local(data, (*of_fold, *("val",) * chooses, _SPLIT.value)) if data else None,
         out=Path(_OUT.value) if _OUT.value else None,
         so_far=_SO_FAR.value,
         positive=_POSITIVE.value,

@@ -47,9 +47,10 @@ def run_facts(
     xla = f", XLA {config.jit_compile}" * (config.jit_compile != "off")
     soft = f", label smoothing {config.label_smoothing:g}" * (config.label_smoothing > 0)
     soft += f", mixup {config.mixup:g}" * (config.mixup > 0)
+    fold = f"; val is fold {config.fold} of its train and val" * bool(config.fold)
     positive = positive_in_words(manifest.class_names, config.positive or manifest.positive)
     return {
-        "data": f"{manifest.name}{demo}: {config.data_url or config.data}",
+        "data": f"{manifest.name}{demo}: {config.data_url or config.fold_of or config.data}{fold}",
         "records": f"{records}; {shape}, {manifest.copies_in_words()}",
         **({POSITIVE_FACT: positive} if positive else {}),
         "model": f"{config.model}{given}, {rate}, {batch}{weights}{soft}",

@@ -1,10 +1,10 @@
 """The end of a run: publishes model, threshold and report together; and says whether a run is finished."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import keras
 import numpy as np
@@ -64,6 +64,40 @@ def finish(
     checkpoints.use_averages()
     kept = epoch_in_words(run.config.monitor, last.best_epoch)
     log(f"{kept}: validation loss {last.best_loss:.4f}")
+    trained = {
+        "epoch": last.best_epoch,
+        "val_loss": last.best_loss,
+        "epochs": last.epoch,
+        "waited": last.callbacks.get("EarlyStopping", {}).get("wait", 0),
+        "stopped": last.callbacks.get("AgreedStop", {}).get("stopped", False),
+    }
+    publish(run, manifest, model, trained, check=check, tick=tick)
+    split = headline_split(manifest)
+    return evaluate_run(run, split=split, manifest=manifest, tick=tick) if evaluate else None
+
+
+def publish(
+    run: Run,
+    manifest: Manifest,
+    model: keras.Model,
+    trained: Mapping[str, Any],
+    *,
+    check: Callable[[], None] = lambda: None,
+    tick: Callable[[], None] = lambda: None,
+) -> None:
+    """Publishes a model with the threshold that validation chooses for it.
+
+    Args:
+        run: the run.
+        manifest: of its data.
+        model: to be published.
+        trained: the values of `epoch`, `val_loss`, `epochs` and `waited` of the `Result`, and others of it.
+        check: called before anything is published; if it raises, nothing is.
+        tick: called often; what it raises ends this.
+
+    Raises:
+        InputError: the model cannot be written.
+    """
     temporary = run.model.with_name(f".{os.getpid()}.{run.model.name}")  # Keras wants the ending
     try:
         _save(temporary, model, manifest.image_shape)
@@ -71,11 +105,7 @@ def finish(
         threshold = validation_threshold(Predictor(temporary), home, positive, tick)
         result = Result(
             model_sha256=file_sha256(temporary),
-            epoch=last.best_epoch,
-            val_loss=last.best_loss,
-            epochs=last.epoch,
-            waited=last.callbacks.get("EarlyStopping", {}).get("wait", 0),
-            stopped=last.callbacks.get("AgreedStop", {}).get("stopped", False),
+            **trained,
             plan=run.data.plan,
             precision=run.precision,
             **asdict(threshold),
@@ -86,8 +116,6 @@ def finish(
         raise InputError(f"{run.model}: cannot be written: {error.strerror or error}; make room") from None
     finally:
         temporary.unlink(missing_ok=True)
-    split = headline_split(manifest)
-    return evaluate_run(run, split=split, manifest=manifest, tick=tick) if evaluate else None
 
 
 def stored(config: TrainConfig, manifest: Manifest) -> Run | None:

@@ -7,6 +7,7 @@ The same command again resumes an interrupted run.
 """
 
 import os
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -14,11 +15,14 @@ from absl import flags
 from data_pipeline.fetch import end_process
 from data_pipeline.quiet import quiet_start
 from tfrecords.command import flag_group, run
+from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 from tfrecords.signals import held
 from tfrecords.verification.data_set import require_sound
 from trainer.flags import data
 from trainer.flags.config import GROUPS, config_from_flags
+from trainer.flags.devices import whole_numbers
+from trainer.repeats.children import end_with_parent, train_seeds
 
 for group in GROUPS:
     flags.adopt_module_key_flags(group)
@@ -31,9 +35,19 @@ _VERIFY_DATA = flags.DEFINE_bool(
     "of the shards that are fetched. Sizes are checked in any case.",
 )
 
+flag_group("Several seeds")
+_SEEDS = flags.DEFINE_list(
+    "seeds",
+    [],
+    "Seeds, as 0,1,2: train a run with each, one after the other, in RUN_DIR/seed-N, and average them. "
+    "RUN_DIR is a run itself then: its model averages the probabilities, and seeds.json has mean, standard "
+    "deviation and range of the figures. The same command again goes on; it may add seeds.",
+)
+
 
 def main(_: list[str]) -> None:
     """Parses the flags and trains."""
+    end_with_parent()
     folder = data.folder(check=_VERIFY_DATA.value)
     if folder is None:
         from tfrecords.demo.dataset import demo_data
@@ -47,12 +61,20 @@ def main(_: list[str]) -> None:
     if config.strategy == "multi_worker":
         # Set before TensorFlow is imported: its many lines would hide the one line that names a lost worker.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    seeds = whole_numbers("seeds", _SEEDS.value)
+    if seeds:
+        if flags.FLAGS["seed"].present:
+            raise InputError(
+                f"--seed={config.seed}: --seeds={','.join(_SEEDS.value)} names all seeds; leave it out"
+            )
+        train_seeds(config, seeds, sys.argv[1:], command=(sys.executable, "-m", "trainer.main"))
     with quiet_start(), held():  # TensorFlow's threads must not take signals from this one
         from data_pipeline.tiers import decoded_file
+        from trainer.repeats.average import average_seeds
         from trainer.training import train
     if _VERIFY_DATA.value:
         decoded_file.require_sound(config.pipeline.cache_dir, manifest)
-    evaluation = train(config, manifest=manifest)
+    evaluation = average_seeds(config, seeds) if seeds else train(config, manifest=manifest)
     if evaluation is not None:  # None on a worker that is not the chief
         print(
             f"\n{evaluation.text}\n\n"

@@ -17,6 +17,7 @@ from trainer.result import Result
 
 CONFIG_NAME: Final = "config.json"
 RESULT_NAME: Final = "result.json"
+SEEDS_NAME: Final = "seeds.json"  # of a folder with a run for each seed, which holds their average as a run
 MODEL_NAME: Final = "model.keras"
 BASELINE_MODEL_NAME: Final = "model.skops"
 _THRESHOLD_NAME: Final = "threshold.json"  # of versions before result.json
@@ -163,6 +164,11 @@ class Run:
             InputError: the directory holds another run, or other files.
         """
         folder = Path(config.run_dir)
+        if (folder / SEEDS_NAME).exists():
+            raise InputError(
+                f"--run_dir={folder}: holds the runs of several seeds and their average; give --seeds to go "
+                f"on with them, or choose another --run_dir"
+            )
         if (folder / CONFIG_NAME).exists():
             there = cls.load(folder)
             there.refuse_other(there.kept(config), DataFacts.of(manifest), policy)

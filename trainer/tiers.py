@@ -1,5 +1,6 @@
 """Chooses the tier of a run's train split at its first start, and makes the datasets that the run reads."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from data_pipeline.tiers.choice import AUTO, ChosenTier
 from data_pipeline.tiers.device_tables import machine_of
 from data_pipeline.tiers.registry import STREAM_TIER
 from data_pipeline.tiers.tier import HeldTier, Machine
+from tfrecords.folds.folded import folded
+from tfrecords.folds.held_out import Fold
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
 from trainer.loop import Data
@@ -30,6 +33,22 @@ def with_weights_file(config: TrainConfig) -> TrainConfig:
     if path:
         read_weights(path)
     return config.changed(sampling_sha256=content_sha256(path) if path else "")
+
+
+def with_fold(
+    config: TrainConfig, manifest: Manifest, log: Callable[[str], None]
+) -> tuple[TrainConfig, Manifest]:
+    """Returns configuration and manifest with the data set of --fold in the place of the conversion.
+
+    Raises:
+        InputError: the conversion cannot be divided so, or the fold's data set cannot be written.
+    """
+    if not config.fold or config.fold_of:
+        return config, manifest
+    folder, of_fold = folded(
+        Path(config.data), manifest, Fold.parse(config.fold), cache_dir=config.pipeline.cache_dir, log=log
+    )
+    return config.changed(data=str(folder), fold_of=config.data), of_fold
 
 
 def choose_train_tier(

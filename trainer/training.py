@@ -46,7 +46,7 @@ from trainer.optimisation.optimizer import learning_rate, make_optimizer, resume
 from trainer.run import DataFacts, Run
 from trainer.stopping import FIRST_BLOCK, Pause, Stopping
 from trainer.tensorboard.hparams import write_session_end
-from trainer.tiers import choose_train_tier, run_data, with_weights_file
+from trainer.tiers import choose_train_tier, run_data, with_fold, with_weights_file
 from trainer.workers.agreement import check_agreement, sum_over_workers
 from trainer.workers.cluster import Cluster, cluster_of, common_flags
 from trainer.workers.lost import OF_A_LOST_PEER, naming_lost_workers
@@ -81,6 +81,7 @@ def train(
     began = time.monotonic()
     cluster = cluster_of(config.strategy)
     data = manifest or Manifest.load(Path(config.data), check_shards=False)
+    config, data = with_fold(config, data, log)
     if not config.direct:
         data.check_shards(config.data)
     for split in ("train", "val"):

@@ -222,3 +222,11 @@ def test_a_run_keeps_what_decides_its_best_epoch():
     fixed = ("monitor", "label_smoothing", "mixup", "jit_compile", "plateau_factor", "plateau_patience")
     assert not set(fixed) & config(schedule="plateau").free_to_change
     assert {"recipe", "epochs"} <= config(schedule="plateau").free_to_change
+
+
+def test_what_is_no_fold_and_a_fold_of_data_elsewhere(facts):
+    with pytest.raises(InputError, match=facts("--fold=5: must be I/K, as 1/5")):
+        TrainConfig(data="data", run_dir="run", fold="5")
+    values = {"data": "data", "run_dir": "run", "data_url": "https://host/data", "remote": "direct"}
+    with pytest.raises(InputError, match=facts("--fold=1/5: --remote=fetch")):
+        TrainConfig.of(**values, fold="1/5")

@@ -23,6 +23,10 @@ LEVERS = {
         "by group": {"sampling": "group", "copies": "one", "augment": "exposure"},
         "by a file": {"sampling": "FOLDER/weights.csv", "cache": "disk", "cache_dir": "FOLDER/cache"},
     },
+    "folds": {
+        "a fold": {"fold": "2/3", "copies": "one", "cache_dir": "FOLDER/cache"},
+        "another fold": {"fold": "3/3", "cache_dir": "FOLDER/cache"},
+    },
     "optimizer": {
         # Clipped on each replica by itself, two replicas would not train as one device.
         "clipped": {"optimizer": "sgd", "learning_rate": 0.2, "clip_norm": 0.02, "weight_decay": 0.1},

@@ -9,7 +9,7 @@ from data_pipeline.tiers.choice import ChosenTier
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
 from trainer.config import FREE_TO_CHANGE, TrainConfig
-from trainer.run import DataFacts, Run
+from trainer.run import SEEDS_NAME, DataFacts, Run
 
 FACTS = {"data": "chest_xray", "seed": "0"}
 
@@ -273,3 +273,18 @@ def test_a_run_keeps_its_tier_whatever_becomes_of_pipeline_json(config, manifest
     assert found.pipeline.prefetch == 9  # changes the speed only
     assert run.kept(found) == found
     assert open_run(config.changed(prefetch=9, **now), manifest, {}, write=False).data == run.data
+
+
+def test_the_folder_of_several_seeds_takes_no_other_training(config, manifest, facts, tmp_path):
+    folder = tmp_path / "runs" / "one"
+    folder.mkdir(parents=True)
+    (folder / SEEDS_NAME).write_text("{}")
+    with pytest.raises(InputError, match=facts(f"--run_dir={folder}: --seeds --run_dir")):
+        Run.stored(config, manifest)
+
+
+def test_another_fold_is_another_run(config, manifest, facts):
+    open_run(config.changed(fold="1/5", fold_of="here"), manifest, FACTS, write=True)
+    assert Run.stored(config.changed(fold="1/5", fold_of="elsewhere"), manifest)
+    with pytest.raises(InputError, match=facts("--fold=1/5 there, --fold=2/5 now")):
+        Run.stored(config.changed(fold="2/5", fold_of="here"), manifest)

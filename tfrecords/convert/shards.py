@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tfrecords.augment import Augmentation, apply_transform, draw_transform
-from tfrecords.convert.encoding import encode_image
 from tfrecords.convert.findings import Findings
 from tfrecords.duplicates.perceptual import perceptual_hash
+from tfrecords.encoding import encode_image
 from tfrecords.errors import InputError
 from tfrecords.example import Record, encode
 from tfrecords.files.atomic import file_sha256, publish, replace_atomically, temporary_path

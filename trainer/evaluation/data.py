@@ -12,6 +12,8 @@ from data_pipeline.damage import named_damage
 from data_pipeline.dataset import make_dataset
 from data_pipeline.options import PipelineOptions
 from tfrecords.errors import InputError, first_names
+from tfrecords.folds.folded import folded
+from tfrecords.folds.held_out import Fold
 from tfrecords.manifest import MANIFEST_NAME, Manifest
 from tfrecords.sources.classes import classes_flag
 from trainer.evaluation.predictions import Predictions
@@ -50,8 +52,11 @@ class DataSet:
             InputError: They are not there, do not fit the model, or are not the run's own where these were.
         """
         there = Path(run.config.data)
+        if run.config.fold and not (there / MANIFEST_NAME).exists():  # the cache has been emptied
+            there = Path(run.config.fold_of)
         directory = folder or there
         manifest = manifest or _manifest_of(run, directory)
+        directory, manifest = _fold_of(run, directory, manifest)
         _require_fit(run, directory, manifest)
         own = run.trained_on(manifest)
         if folder is None and not own:
@@ -140,6 +145,15 @@ def _manifest_of(run: Run, directory: Path) -> Manifest:
         raise InputError(
             f"{error}\nIf the data of {run.folder} were moved, name where they are now with --data=FOLDER"
         ) from None
+
+
+def _fold_of(run: Run, directory: Path, manifest: Manifest) -> tuple[Path, Manifest]:
+    """Returns the data set of a run's fold, if these are the data that the run has divided; else these."""
+    if run.config.fold:
+        fold = Fold.parse(run.config.fold)
+        if fold.plan(manifest.plan) == run.data.plan:
+            return folded(directory, manifest, fold, cache_dir=run.config.pipeline.cache_dir)
+    return directory, manifest
 
 
 def _require_fit(run: Run, directory: Path, manifest: Manifest) -> None:

@@ -89,8 +89,9 @@ def evaluate_run(
         predictor, result, history = best_so_far(run)
     else:
         predictor, result = load_result(run)
-        # A run that goes on has more rows by now than its result has epochs.
-        rows = [] if run.baseline else json.loads((run.folder / "history.json").read_text())
+        # An average of runs and a baseline have no epochs. A run that goes on has more rows by now than its
+        # result has epochs.
+        rows = [] if not result.epoch else json.loads((run.folder / "history.json").read_text())
         history = rows[: result.epochs]
     names, own = run.data.class_names, evaluated.own
     of_the_run = _positive_of(run, result, evaluated, so_far=so_far)

@@ -28,14 +28,20 @@ def config_from_flags(folder: Path, manifest: Manifest) -> TrainConfig:
             damaged.
     """
     of_recipe = recipe.apply()  # first: it sets the defaults of other flags
+    of_the_data = data.values()
     return TrainConfig.of(
         data=str(folder),
-        run_dir=run.RUN_DIR.value or f"runs/{manifest.name}-{model.short_name()}",
+        run_dir=run.RUN_DIR.value or default_run_dir(manifest, model.short_name(), of_the_data["fold"]),
         **of_recipe,
-        **data.values(),
+        **of_the_data,
         **model.values(),
         **optimisation.values(),
         **pipeline.values(load_settings(folder, manifest)),
         **devices.values(),
         **run.values(),
     )
+
+
+def default_run_dir(manifest: Manifest, model: str, fold: str) -> str:
+    """Returns the run directory if --run_dir is not given."""
+    return f"runs/{manifest.name}-{model}" + f"-fold-{fold.replace('/', '-of-')}" * bool(fold)

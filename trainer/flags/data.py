@@ -49,6 +49,14 @@ _POSITIVE = flags.DEFINE_string(
     "the threshold anew. Default: the class that tfrecords.convert --positive named, else the class whose "
     "name does not say normal.",
 )
+_FOLD = flags.DEFINE_string(
+    "fold",
+    TrainConfig.fold,
+    "I/K, as 1/5: divide train and val of the data into K folds by group, hold out fold I (counted from 1) "
+    "as the val split, and train on all others. The folds are the same for every --seed; test stays as it "
+    "is. The fold's data set is written once into --cache_dir. python -m trainer.pool makes one report of "
+    "all K runs.",
+)
 
 
 def values() -> dict[str, Any]:
@@ -58,6 +66,7 @@ def values() -> dict[str, Any]:
         "remote": _REMOTE.value,
         "cache_dir": _CACHE_DIR.value,
         "positive": _POSITIVE.value,
+        "fold": _FOLD.value,
     }
 
 

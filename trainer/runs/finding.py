@@ -8,7 +8,7 @@ from typing import Final
 
 from tfrecords.errors import InputError
 from trainer.lock import LOCK_NAME
-from trainer.run import CONFIG_NAME
+from trainer.run import CONFIG_NAME, SEEDS_NAME
 
 # Files of a search, which docs/architecture.md lists.
 _SEARCH_NAME: Final = "search.json"
@@ -46,7 +46,7 @@ class _Walk:
         if self._is_new(folder):
             if _is_run(folder):
                 self.runs.append(folder)
-            else:
+            if not _is_run(folder) or (folder / SEEDS_NAME).is_file():
                 for child in self.children(folder):
                     self.enter(child)
         return len(self.runs) + len(self.problems) - before

@@ -13,7 +13,7 @@ from trainer.config import TrainConfig
 _OWN_TO_A_WORKER: Final = frozenset(
     {
         *("data", "data_url", "data_service", "run_dir", "cache", "cache_dir", "ram_budget", "tuned"),
-        *("devices", "prefetch", "parallel_reads", "threads", "threads_per_process"),
+        *("fold_of", "devices", "prefetch", "parallel_reads", "threads", "threads_per_process"),
         *("keep", "checkpoint_steps", "checkpoint_minutes", "max_minutes", "log_steps", "profile_steps"),
     }
 )

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from tfrecords.augment import Augmentation, apply_transform, draw_transform
-from tfrecords.convert.encoding import encode_image
 from tfrecords.convert.shards import (
     RESULT_SUFFIX,
     ImageJob,
@@ -16,6 +15,7 @@ from tfrecords.convert.shards import (
     plan_split,
     write_shards,
 )
+from tfrecords.encoding import encode_image
 from tfrecords.errors import InputError
 from tfrecords.example import decode
 from tfrecords.images.decode import decode as decode_image

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tfrecords.convert.encoding import encode_image
+from tfrecords.encoding import encode_image
 from tfrecords.errors import InputError
 from tfrecords.example import Record, encode
 from tfrecords.manifest import Manifest, Shard, Split

@@ -11,7 +11,7 @@ import pytest
 from checked import SIZE, check, flip, frames, put, rebuild, shard_names
 from PIL import Image
 
-from tfrecords.convert.encoding import encode_image
+from tfrecords.encoding import encode_image
 from tfrecords.example import decode
 from tfrecords.records import read_records
 

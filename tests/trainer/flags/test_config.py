@@ -195,7 +195,11 @@ def test_help_groups_the_flags_by_subject(run_command):
         "Devices",
         "Run",
         "Before the start",
+        "Several seeds",
     ]
-    flags = ("data", "recipe", "model_args", "patience", "cache", "strategy", "seed", "[no]verify_data")
+    flags = (
+        *("data", "recipe", "model_args", "patience", "cache"),
+        *("strategy", "seed", "[no]verify_data", "seeds"),
+    )
     for title, flag in zip(titles, flags, strict=True):
         assert re.search(rf"\b{title} (--\S+ )*--{re.escape(flag)}( |$)", " ".join(found)), title

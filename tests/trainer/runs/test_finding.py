@@ -41,6 +41,15 @@ def test_a_run_itself_may_be_given(make_run):
     assert find_runs(make_run("a")).runs == (make_run.root / "a",)
 
 
+def test_an_average_of_seeds_is_found_with_the_runs_of_its_seeds(make_run):
+    for name in ("one", "one/seed-0", "one/seed-1"):
+        make_run(name)
+    (make_run.root / "one" / "seeds.json").write_text("{}")
+    found = find_runs(make_run.root)
+    assert names(found, make_run.root) == ["one", "one/seed-0", "one/seed-1"]
+    assert found.problems == ()
+
+
 def test_folders_without_a_run_are_named(make_run):
     make_run("a")
     (make_run.root / "foreign" / "deeper").mkdir(parents=True)

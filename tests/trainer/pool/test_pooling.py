@@ -1,0 +1,106 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfrecords.errors import InputError
+from tfrecords.folds.folded import folded
+from tfrecords.folds.held_out import Fold
+from tfrecords.manifest import Manifest
+from trainer.config import TrainConfig
+from trainer.evaluation.data import DataSet, predict_split
+from trainer.evaluation.intervals import point_values
+from trainer.evaluation.predictions import Predictions
+from trainer.evaluation.report import read_report
+from trainer.inference import Predictor
+from trainer.pool.pooling import PoolOptions, in_order, joined, pool_runs, require_parent
+from trainer.run import DataFacts, Run
+from trainer.runs.comparing import read_predictions
+
+CONFIG = TrainConfig(data="fold", run_dir="run", fold="1/3", fold_of="data")
+
+
+def run_of(number, folds=3, **values):
+    config = CONFIG.changed(fold=f"{number}/{folds}", run_dir=f"run-{number}", **values)
+    plan = Fold(number, folds).plan("parent")
+    return Run(config, DataFacts("drawn", ("a", "b"), (8, 8, 1), plan), {})
+
+
+def test_the_runs_are_taken_in_the_order_of_their_folds():
+    runs = [run_of(2), run_of(3, seed=7), run_of(1)]  # seeds may differ
+    assert [run.config.fold for run in in_order(runs)] == ["1/3", "2/3", "3/3"]
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ([run_of(1), run_of(2)], "1/3, 2/3; needed is each of 1/3 to 3/3"),
+        ([run_of(1), run_of(2), run_of(2)], "1/3, 2/3, 2/3; needed is each of 1/3 to 3/3"),
+        ([run_of(1, 2), run_of(2, 3)], "1/2, 2/3; needed is each of 1/2 to 2/2"),
+        ([run_of(1), run_of(2, learning_rate=0.5), run_of(3)], "--learning_rate=0.001 --learning_rate=0.5"),
+        ([run_of(1), replace(run_of(2), config=CONFIG.changed(fold="", fold_of=""))], "run: --fold=I/K"),
+    ],
+)
+def test_runs_that_are_not_those_of_all_folds(runs, message, facts):
+    with pytest.raises(InputError, match=facts(message)):
+        in_order(runs)
+
+
+def test_another_conversion_is_refused(converted, facts):
+    manifest = replace(Manifest.load(converted), plan="parent")
+    require_parent([run_of(1), run_of(2)], Path("data"), manifest)
+    with pytest.raises(InputError, match=facts("run-2: data; --data=FOLDER")):
+        require_parent([run_of(2)], Path("data"), replace(manifest, plan="other"))
+
+
+def test_each_image_must_be_there_once(converted):
+    manifest = Manifest.load(converted)
+    count = sum(manifest.split(name).images for name in ("train", "val"))
+
+    def part(start, stop):
+        ids = tuple(str(number) for number in range(start, stop))
+        labels = np.arange(start, stop) % 2
+        return Predictions(manifest.class_names, ids, ids, labels, np.eye(2)[labels])
+
+    parts = [part(0, 10), part(10, count)]
+    found = joined(parts, manifest)
+    assert found.ids == parts[0].ids + parts[1].ids
+    np.testing.assert_array_equal(found.labels, np.arange(count) % 2)
+    for wrong in ([part(0, 10), part(11, count)], [part(0, 10), part(9, count - 1)]):
+        with pytest.raises(InputError, match=f"{count} images"):
+            joined(wrong, manifest)
+
+
+@pytest.mark.slow
+def test_the_report_is_that_of_a_pooling_by_hand(converted, tmp_path, run_command):
+    """And a run whose fold has been removed from the cache makes it again."""
+    cache = str(tmp_path / "cache")
+    folders = [tmp_path / f"fold-{number}" for number in (1, 2)]
+    for number, folder in enumerate(folders, 1):
+        where = (f"--data={converted}", f"--run_dir={folder}", f"--fold={number}/2", f"--cache_dir={cache}")
+        how = ("--model=mlp", "--model_args=units=8", "--epochs=1", "--global_batch_size=8")
+        done = run_command("trainer.main", *where, *how)
+        assert done.returncode == 0, done.stderr
+    (tmp_path / "cache").rename(tmp_path / "elsewhere")
+    evaluation = pool_runs(PoolOptions((folders[1], folders[0]), tmp_path / "pooled"))
+    written = read_predictions(tmp_path / "pooled" / "predictions.csv")
+    parent = Manifest.load(converted)
+    ids, labels, probabilities = [], [], []
+    for number, folder in enumerate(folders, 1):
+        data = folded(converted, parent, Fold(number, 2), cache_dir=str(tmp_path / "elsewhere"))
+        own = predict_split(Predictor(folder / "model.keras"), *data, "val")
+        assert DataSet.of(Run.load(folder)).manifest == data[1]
+        ids += own.ids
+        labels.append(own.labels)
+        probabilities.append(own.probabilities)
+    assert sorted(written.ids) == sorted(ids)
+    order = [written.ids.index(name) for name in ids]
+    np.testing.assert_array_equal(written.labels[order], np.concatenate(labels))
+    np.testing.assert_allclose(written.probabilities[order], np.concatenate(probabilities), atol=1e-6)
+    assert len(ids) == parent.split("train").images + parent.split("val").images
+    report = read_report(tmp_path / "pooled")
+    assert report["decisions"].keys() == {"default"}
+    value = report["decisions"]["default"]["estimates"]["auroc"]["value"]
+    assert value == pytest.approx(point_values(written.of("PNEUMONIA"), 0.5)["auroc"])
+    assert "out of fold" in evaluation.text
