@@ -225,15 +225,16 @@ def _softened(image: npt.NDArray[np.uint8], transform: Transform) -> npt.NDArray
     """
     if not (transform.blur or transform.spacing > 1 or transform.noise):
         return image
-    level = image.astype(np.float64)
+    planes = image.astype(np.float64).transpose(2, 0, 1)
     if transform.blur:
         down, across = (gaussian(size, transform.blur) for size in image.shape[:2])
-        level = np.einsum("yh,hwc,xw->yxc", down, level, across, optimize=True)
+        planes = down @ planes @ across.T
     if transform.spacing > 1:
         down, across = (rescaling(size, transform.spacing) for size in image.shape[:2])
-        level = np.einsum("yh,hwc,xw->yxc", down, level, across, optimize=True)
+        planes = down @ planes @ across.T
+    level = planes.transpose(1, 2, 0)
     if transform.noise:
-        level += transform.noise * standard_noise(transform.noise_key, image.shape)
+        level = level + transform.noise * standard_noise(transform.noise_key, image.shape)
     return np.clip(np.rint(level), 0, 255).astype(np.uint8)
 
 

@@ -13,6 +13,7 @@ from trainer.models import MODELS, ModelArg, check_model_args, model_args_text, 
 STRATEGIES: Final = ("one_device", "mirrored", "multi_worker")
 BASELINES: Final = ("pca_svm", "logistic", "random_forest")  # of trainer.baseline
 SCHEDULES: Final = ("constant", "cosine", "plateau")
+NORMALIZE: Final = ("none", "equalize", "blend")
 JIT_COMPILE: Final = ("auto", "on", "off")
 LEAST_MIXUP: Final = 0.01  # below, a pair is hardly ever mixed
 MOST_MIXUP: Final = 100.0  # above, a pair is always the mean of both
@@ -52,6 +53,7 @@ _LATER: Final[Mapping[str, Any]] = {
     "jit_compile": "off",
     "recipe": "",
     "from_recipe": (),
+    "normalize": "none",
 }
 
 
@@ -91,6 +93,8 @@ class TrainConfig:
         recipe: name of the recipe that set `from_recipe`; "": none.
         from_recipe: names of the values that the recipe has set.
         precision: one of `PRECISIONS`.
+        normalize: one of `NORMALIZE`: how the model makes the tones of images alike; see
+            `trainer.models_normalize`.
         class_weights: whether rare classes weigh more in the loss.
         tuned: which options of `pipeline` come from the data set's pipeline.json.
         deterministic: whether the same command gives the same weights, to the bit, at some cost in speed.
@@ -130,6 +134,7 @@ class TrainConfig:
     recipe: str = ""
     from_recipe: tuple[str, ...] = ()
     precision: str = "auto"
+    normalize: str = "none"
     class_weights: bool = False
     tuned: tuple[str, ...] = ()
     deterministic: bool = False
@@ -153,6 +158,7 @@ class TrainConfig:
             "schedule": SCHEDULES,
             "remote": REMOTES,
             "precision": PRECISIONS,
+            "normalize": NORMALIZE,
             "monitor": MONITORS,
             "jit_compile": JIT_COMPILE,
         }
@@ -232,8 +238,8 @@ class TrainConfig:
                 f"{self.pipeline.global_batch_size} must be even; for example "
                 f"{self.pipeline.global_batch_size + 1}"
             )
-        if self.pipeline.keys != (self.mixup > 0):
-            raise ValueError(f"keys={self.pipeline.keys} does not follow from mixup")
+        if self.pipeline.keys != _keys(self.mixup, self.normalize):
+            raise ValueError(f"keys={self.pipeline.keys} does not follow from mixup and normalize")
 
     def _check_profile_steps(self) -> None:
         given = f"--profile_steps={','.join(map(str, self.profile_steps))}"
@@ -271,7 +277,7 @@ class TrainConfig:
         own = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "pipeline"}
         options = {each.name: getattr(self.pipeline, each.name) for each in fields(PipelineOptions)}
         del options["shards_at"]  # follows from data_url and remote
-        del options["keys"]  # follows from mixup
+        del options["keys"]  # follows from mixup and normalize
         return own | options
 
     @classmethod
@@ -283,7 +289,7 @@ class TrainConfig:
         """
         own = {name: values.pop(name) for name in _OWN & values.keys()}
         at = _shards_at(own.get("data_url", cls.data_url), own.get("remote", cls.remote))
-        keys = own.get("mixup", cls.mixup) > 0
+        keys = _keys(own.get("mixup", cls.mixup), own.get("normalize", cls.normalize))
         return cls(**own, pipeline=PipelineOptions(**values, shards_at=at, keys=keys))
 
     def changed(self, **values: Any) -> Self:
@@ -339,6 +345,11 @@ def check_pairs(config: TrainConfig, rows: int) -> None:
             f"--global_batch_size={batch}: gives each replica {rows} records; --mixup={config.mixup:g} mixes "
             f"pairs, which need an even number; for example {batch // rows * (rows + 1)}"
         )
+
+
+def _keys(mixup: float, normalize: str) -> bool:
+    """Returns whether a train step draws from the records' keys, besides augmentation."""
+    return mixup > 0 or normalize == "blend"
 
 
 def _shards_at(data_url: str, remote: str) -> str:

@@ -20,6 +20,7 @@ from data_pipeline.step.soft_targets import SoftTargets
 from data_pipeline.tiers.device_tables import look_up
 from tfrecords.errors import EndedEarly
 from trainer.evaluation.epoch_metrics import EpochMetrics, Logs
+from trainer.models_normalize import Front, network
 from trainer.seeds import decorrelate_replicas
 
 LONGEST_BLOCK: Final = (
@@ -103,6 +104,8 @@ class Loop:
         augment: (images, keys) -> images, for training; see `data_pipeline.augment`.
         soft_targets: what training minimises the loss against; None: the labels. The training loss is that
             loss; the other metrics of training count each record by its own label.
+        front: what training does between mixing and the network of a model that normalizes; None: the model
+            does not.
         jit_compile: whether XLA compiles loss and gradient of this model.
 
     Attributes:
@@ -120,10 +123,11 @@ class Loop:
         deterministic: bool = False,
         augment: Callable[[Any, Any], Any] | None = None,
         soft_targets: SoftTargets | None = None,
+        front: Front | None = None,
         jit_compile: Callable[[keras.Model], bool] = lambda _: False,
     ) -> None:
         self.strategy, self._deterministic, self._augment = strategy, deterministic, augment
-        self._soft_targets = soft_targets
+        self._soft_targets, self._front = soft_targets, front
         with strategy.scope():
             self.model, self.optimizer = build()
             self.optimizer.build(self.model.trainable_variables)
@@ -302,8 +306,11 @@ class Loop:
         if self._soft_targets:
             image, target = self._soft_targets(batch, image)
             loss, weight = self._soft_targets.loss, real * tf.reduce_sum(target * self._class_weights, 1)
+        model = self.model
+        if self._front:
+            image, model = self._front(model, image, batch), network(model)
         logits, losses = train_step(
-            self.model, self.optimizer, loss, image, target, weight, jit_compile=self._jit_compile
+            model, self.optimizer, loss, image, target, weight, jit_compile=self._jit_compile
         )
         self._train_meters.update(label, logits, losses, real, weight)
         if context.num_replicas_in_sync > 1:

@@ -38,6 +38,7 @@ from trainer.finish import finish, finished, finished_again, lower, positive_of,
 from trainer.lock import RunLock
 from trainer.loop import Cuts, Data, Loop
 from trainer.models import build_model
+from trainer.models_normalize import Front, normalized
 from trainer.optimizer import learning_rate, make_optimizer, resumed_rate
 from trainer.run import DataFacts, Run
 from trainer.stopping import FIRST_BLOCK, Pause, Stopping
@@ -182,16 +183,19 @@ def _train(
             dtype=precision.policy,
             args=dict(config.model_args),
         )
+        model = normalized(model, config.normalize)
         return model, make_optimizer(rate, precision.policy)
 
     weights = class_weights(manifest, config.pipeline.copies) if config.class_weights else None
+    front = Front.of(config.normalize, config.pipeline.augment)
     loop = Loop(
         strategy,
         build,
         classes,
         weights,
         deterministic=config.deterministic,
-        augment=augmenter(config.pipeline.augment),
+        augment=augmenter(config.pipeline.augment, tones=front is None),
+        front=front,
         soft_targets=SoftTargets.of(classes, config.label_smoothing, config.mixup),
         jit_compile=partial(
             compiled, config.jit_compile, replicas=replicas, deterministic=config.deterministic

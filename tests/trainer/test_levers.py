@@ -34,6 +34,13 @@ LEVERS = {
             "monitor": "val_mcc",
         },
     },
+    "tones": {
+        "robust": {"augment": "robust"},
+        "equalize": {"augment": "robust", "normalize": "equalize"},
+        # Dropout alone would differ by replica: here it is off, as in `BASE`.
+        "blend": {"augment": "robust", "normalize": "blend", "mixup": 0.4},
+        "blend without augmentation": {"normalize": "blend"},
+    },
 }
 
 
