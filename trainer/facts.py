@@ -52,7 +52,7 @@ def run_facts(
     xla = f", XLA {config.jit_compile}" * (config.jit_compile != "off")
     soft = f", label smoothing {config.label_smoothing:g}" * (config.label_smoothing > 0)
     soft += f", mixup {config.mixup:g}" * (config.mixup > 0)
-    soft += f", images {_NORMALIZED[config.normalize]}" * (config.normalize != "none")
+    soft += f", images {_NORMALIZED.get(config.normalize)}" * (config.normalize != "none")
     positive = positive_in_words(manifest.class_names, config.positive or manifest.positive)
     return {
         "data": f"{manifest.name}{demo}: {config.data_url or config.data}",

@@ -155,14 +155,12 @@ def test_the_weights_of_an_axis_are_those_of_the_baked_copies(spacing):
 
 def test_picture_and_then_tones_are_both_at_once():
     images, key = tf.constant(smooth(6, 1)), keys(6)
-    draws = online.draw_transforms(PRESETS["robust"], key, height=HEIGHT, width=WIDTH)
-    whole = online.apply_transforms(images, draws, "reflect").numpy()
-    picture = online.changed_picture(images, draws, "reflect")
-    np.testing.assert_array_equal(picture, np.round(picture))
-    np.testing.assert_array_equal(online.changed_tones(picture, draws), whole)
-    tones = online.augmenter("robust", picture=False)(tf.cast(picture, tf.uint8), key).numpy().astype(int)
-    assert np.abs(tones - whole).max() <= 1  # compiled by XLA, so rounded here and there in another way
-    assert (tones != whole).mean() < 0.002
+    whole = online.augmenter("robust")(images, key).numpy()
+    picture = online.augmenter("robust", tones=False)(images, key)
+    found = online.augmenter("robust", picture=False)(picture, key).numpy().astype(int)
+    assert np.abs(picture.numpy().astype(int) - whole).mean() > 2
+    assert np.abs(found - whole).max() <= 2  # XLA compiles each by itself, so it rounds here and there
+    assert (found != whole).mean() < 0.002
 
 
 @pytest.mark.parametrize("fill", ["reflect", "edge"])
