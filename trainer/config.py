@@ -8,23 +8,29 @@ from typing import Any, Final, Self
 from data_pipeline.options import SPEED_ONLY, PipelineOptions
 from tfrecords.errors import InputError
 from tfrecords.folds.held_out import Fold
-from trainer.evaluation.metric_table import LAST, MONITORS
+from trainer.checks import (
+    PLATEAU,
+    check_devices,
+    check_loss,
+    check_optimizer,
+    check_profile_steps,
+    check_sampling,
+    check_schedule,
+)
+from trainer.evaluation.metric_table import MONITORS
 from trainer.models.registry import ModelArg, check_model, check_model_args, model_args_text, parse_model_args
-from trainer.optimisation.checks import check_optimizer
 
 STRATEGIES: Final = ("one_device", "mirrored", "multi_worker")
 BASELINES: Final = ("pca_svm", "logistic", "random_forest")  # of trainer.baseline
 SCHEDULES: Final = ("constant", "cosine", "plateau")
+NORMALIZE: Final = ("none", "equalize", "blend")
 JIT_COMPILE: Final = ("auto", "on", "off")
-LEAST_MIXUP: Final = 0.01  # below, a pair is hardly ever mixed
-MOST_MIXUP: Final = 100.0  # above, a pair is always the mean of both
 OPTIMIZERS: Final = (  # of Keras, by the names that keras.optimizers.get takes
     *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lion", "muon", "nadam"),
     *("rmsprop", "schedulefreeadamw", "sgd"),
 )
 _ARGUMENTS: Final = ("model_args", "optimizer_args")  # NAME=VALUE,... in files
 REMOTES: Final = ("fetch", "direct")
-MOST_PROFILED: Final = 1000  # steps
 PRECISIONS: Final = ("auto", "float32", "bfloat16", "float16")
 
 # What may differ when a run is resumed: how long it trains, and on which devices. These values change the
@@ -61,8 +67,7 @@ _LATER: Final[Mapping[str, Any]] = {
     "ema": 0.0,
     "sampling": PipelineOptions.sampling,
     "sampling_sha256": "",
-    "plateau_factor": 0.1,
-    "plateau_patience": 10,
+    **PLATEAU,
     "monitor": MONITORS[0],
     "label_smoothing": 0.0,
     "mixup": 0.0,
@@ -71,6 +76,7 @@ _LATER: Final[Mapping[str, Any]] = {
     "from_recipe": (),
     "fold": "",
     "fold_of": "",
+    "normalize": "none",
 }
 
 
@@ -124,6 +130,8 @@ class TrainConfig:
         recipe: name of the recipe that set `from_recipe`; "": none.
         from_recipe: names of the values that the recipe has set.
         precision: one of `PRECISIONS`.
+        normalize: one of `NORMALIZE`: how the model makes the tones of images alike; see
+            `trainer.models.normalize`.
         class_weights: whether rare classes weigh more in the loss.
         tuned: which options of `pipeline` come from the data set's pipeline.json.
         deterministic: whether the same command gives the same weights, to the bit, at some cost in speed.
@@ -175,6 +183,7 @@ class TrainConfig:
     recipe: str = ""
     from_recipe: tuple[str, ...] = ()
     precision: str = "auto"
+    normalize: str = "none"
     class_weights: bool = False
     tuned: tuple[str, ...] = ()
     deterministic: bool = False
@@ -200,6 +209,7 @@ class TrainConfig:
             "optimizer": OPTIMIZERS,
             "remote": REMOTES,
             "precision": PRECISIONS,
+            "normalize": NORMALIZE,
             "monitor": MONITORS,
             "jit_compile": JIT_COMPILE,
         }
@@ -212,14 +222,16 @@ class TrainConfig:
         if not self.learning_rate > 0:
             raise InputError(f"--learning_rate={self.learning_rate}: must be more than 0")
         self._check_not_negative()
-        self._check_devices()
-        self._check_schedule()
-        self._check_loss()
-        self._check_profile_steps()
+        check_devices(self)
+        check_schedule(self)
+        check_loss(self)
+        if self.pipeline.keys != _keys(self.mixup, self.normalize):
+            raise ValueError(f"keys={self.pipeline.keys} does not follow from mixup and normalize")
+        check_profile_steps(self)
         for name in self.callbacks:
             if not re.fullmatch(r"[\w.]+:\w+", name):
                 raise InputError(f"--callbacks={name}: must be package.module:function")
-        self._check_sampling()
+        check_sampling(self)
         self._check_fold()
         check_optimizer(self)
         check_model(self.model, BASELINES)
@@ -237,70 +249,6 @@ class TrainConfig:
         ):
             if not getattr(self, name) >= 0:
                 raise InputError(f"--{name}={getattr(self, name)}: must be 0 or more")
-
-    def _check_devices(self) -> None:
-        given = f"--devices={','.join(map(str, self.devices))}"
-        if len(set(self.devices)) < len(self.devices) or min(self.devices, default=0) < 0:
-            raise InputError(f"{given}: must be different indices from 0 on, as 0,1")
-        if self.strategy == "one_device" and len(self.devices) > 1:
-            raise InputError(f"{given}: --strategy=one_device takes one device; use --strategy=mirrored")
-        if self.strategy == "multi_worker" and self.logical_cpus:
-            raise InputError(
-                f"--logical_cpus={self.logical_cpus}: is for --strategy=mirrored on one machine, not for "
-                f"multi_worker; leave it out"
-            )
-
-    def _check_schedule(self) -> None:
-        if self.warmup_epochs and self.schedule != "cosine":
-            raise InputError(f"--warmup_epochs={self.warmup_epochs}: needs --schedule=cosine")
-        if self.warmup_epochs >= self.epochs:
-            raise InputError(
-                f"--warmup_epochs={self.warmup_epochs}: must be less than --epochs={self.epochs}"
-            )
-        if not 0 < self.plateau_factor < 1:
-            raise InputError(f"--plateau_factor={self.plateau_factor}: must be more than 0 and less than 1")
-        if self.plateau_patience < 1:
-            raise InputError(f"--plateau_patience={self.plateau_patience}: must be 1 or more")
-        if self.schedule == "plateau" and self.monitor == LAST:
-            raise InputError(
-                f"--monitor={LAST}: --schedule=plateau needs a metric, as --monitor={MONITORS[0]}; or use "
-                f"another --schedule"
-            )
-        for name in ("plateau_factor", "plateau_patience"):
-            if self.schedule != "plateau" and (value := getattr(self, name)) != _LATER[name]:
-                raise InputError(f"--{name}={value}: needs --schedule=plateau")
-
-    def _check_loss(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise InputError(f"--label_smoothing={self.label_smoothing}: must be from 0 to less than 1")
-        if not (self.mixup == 0 or LEAST_MIXUP <= self.mixup <= MOST_MIXUP):
-            raise InputError(
-                f"--mixup={self.mixup:g}: must be 0, which is off, or from {LEAST_MIXUP} to {MOST_MIXUP:g}"
-            )
-        if self.mixup and self.pipeline.global_batch_size % 2:
-            raise InputError(
-                f"--mixup={self.mixup:g}: mixes pairs of records, so --global_batch_size="
-                f"{self.pipeline.global_batch_size} must be even; for example "
-                f"{self.pipeline.global_batch_size + 1}"
-            )
-        if self.pipeline.keys != (self.mixup > 0):
-            raise ValueError(f"keys={self.pipeline.keys} does not follow from mixup")
-
-    def _check_profile_steps(self) -> None:
-        given = f"--profile_steps={','.join(map(str, self.profile_steps))}"
-        if not self.profile_steps:
-            return
-        if len(self.profile_steps) != 2 or not 0 <= self.profile_steps[0] < self.profile_steps[1]:
-            raise InputError(f"{given}: must be two steps A,B with 0 <= A < B, as 100,110")
-        if self.profile_steps[1] - self.profile_steps[0] > MOST_PROFILED:
-            raise InputError(f"{given}: profile {MOST_PROFILED:,} steps at most; the page cannot show more")
-
-    def _check_sampling(self) -> None:
-        if self.class_weights and self.pipeline.sampling != "natural":
-            raise InputError(
-                f"--class_weights: weighs classes by their natural shares, but --sampling="
-                f"{self.pipeline.sampling} changes these (with class, rare ones count twice); leave one out"
-            )
 
     def _check_fold(self) -> None:
         if self.fold:
@@ -330,7 +278,7 @@ class TrainConfig:
         own = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "pipeline"}
         options = {each.name: getattr(self.pipeline, each.name) for each in fields(PipelineOptions)}
         del options["shards_at"]  # follows from data_url and remote
-        del options["keys"]  # follows from mixup
+        del options["keys"]  # follows from mixup and normalize
         return own | options
 
     @classmethod
@@ -342,7 +290,7 @@ class TrainConfig:
         """
         own = {name: values.pop(name) for name in _OWN & values.keys()}
         at = _shards_at(own.get("data_url", cls.data_url), own.get("remote", cls.remote))
-        keys = own.get("mixup", cls.mixup) > 0
+        keys = _keys(own.get("mixup", cls.mixup), own.get("normalize", cls.normalize))
         return cls(**own, pipeline=PipelineOptions(**values, shards_at=at, keys=keys))
 
     def changed(self, **values: Any) -> Self:
@@ -382,6 +330,11 @@ class TrainConfig:
 
 
 _OWN: Final = {each.name for each in fields(TrainConfig)} - {"pipeline"}
+
+
+def _keys(mixup: float, normalize: str) -> bool:
+    """Returns whether a train step draws from the records' keys, besides augmentation."""
+    return mixup > 0 or normalize == "blend"
 
 
 def _shards_at(data_url: str, remote: str) -> str:

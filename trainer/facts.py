@@ -1,7 +1,7 @@
 """What a run is, in words: printed at its start, shown in TensorBoard and in the report."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import keras
 import tensorflow as tf
@@ -16,6 +16,11 @@ from trainer.config import TrainConfig
 from trainer.devices.strategy import describe
 from trainer.evaluation.evaluate_run import POSITIVE_FACT
 from trainer.evaluation.metric_table import LAST, MONITORS, direction
+
+_NORMALIZED: Final = {
+    "equalize": "with equalised histograms",
+    "blend": "blended with their equalised histograms",
+}
 
 
 def run_facts(
@@ -48,6 +53,7 @@ def run_facts(
     soft = f", label smoothing {config.label_smoothing:g}" * (config.label_smoothing > 0)
     soft += f", mixup {config.mixup:g}" * (config.mixup > 0)
     fold = f"; val is fold {config.fold} of its train and val" * bool(config.fold)
+    soft += f", images {_NORMALIZED.get(config.normalize)}" * (config.normalize != "none")
     positive = positive_in_words(manifest.class_names, config.positive or manifest.positive)
     return {
         "data": f"{manifest.name}{demo}: {config.data_url or config.fold_of or config.data}{fold}",

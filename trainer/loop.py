@@ -21,6 +21,7 @@ from data_pipeline.tiers.device_tables import look_up
 from tfrecords.errors import EndedEarly
 from trainer.blocks import LONGEST_BLOCK, Block, Cuts, block_end
 from trainer.evaluation.epoch_metrics import EpochMetrics, Logs
+from trainer.models.normalize import Front, network
 from trainer.optimisation.averages import Averages
 from trainer.optimisation.backbone import Backbone
 from trainer.seeds import decorrelate_replicas
@@ -61,6 +62,8 @@ class Loop:
         augment: (images, keys) -> images, for training; see `data_pipeline.augment`.
         soft_targets: what training minimises the loss against; None: the labels. The training loss is that
             loss; the other metrics of training count each record by its own label.
+        front: what training does between mixing and the network of a model that normalizes; None: the model
+            does not.
         jit_compile: whether XLA compiles loss and gradient of this model.
         parts: into which the batch of a replica is cut, see `train_step`.
         ema: see `trainer.optimisation.averages`.
@@ -83,13 +86,14 @@ class Loop:
         deterministic: bool = False,
         augment: Callable[[Any, Any], Any] | None = None,
         soft_targets: SoftTargets | None = None,
+        front: Front | None = None,
         jit_compile: Callable[[keras.Model], bool] = lambda _: False,
         parts: int = 1,
         ema: float = 0.0,
         backbone: Callable[[keras.Model], Backbone | None] = lambda _: None,
     ) -> None:
         self.strategy, self._deterministic, self._augment = strategy, deterministic, augment
-        self._soft_targets, self._parts = soft_targets, parts
+        self._soft_targets, self._front, self._parts = soft_targets, front, parts
         with strategy.scope():
             self.model, self.optimizer = build()
             self.optimizer.build(self.model.trainable_variables)
@@ -276,8 +280,11 @@ class Loop:
         if self._soft_targets:
             image, target = self._soft_targets(batch, image)
             loss, weight = self._soft_targets.loss, real * tf.reduce_sum(target * self._class_weights, 1)
+        model = self.model
+        if self._front:
+            image, model = self._front(model, image, batch), network(model)
         logits, losses = train_step(
-            self.model,
+            model,
             self.optimizer,
             loss,
             image,

@@ -29,6 +29,7 @@ from trainer.callbacks.saving import SaveCheckpoints
 from trainer.callbacks.users import AgreedStop, users_callbacks
 from trainer.callbacks.watching import watching
 from trainer.checkpoint import Checkpoints, NotFinite, State, set_callback_state
+from trainer.checks import check_rows
 from trainer.config import TrainConfig
 from trainer.devices.precision import agreed_precision
 from trainer.devices.strategy import make_strategy
@@ -38,10 +39,10 @@ from trainer.facts import run_facts
 from trainer.finish import finish, finished, finished_again, lower, positive_of, stored
 from trainer.lock import RunLock
 from trainer.loop import Data, Loop
+from trainer.models.normalize import Front, normalized
 from trainer.models.registry import MODELS, build_model
 from trainer.models.users import require_saving
 from trainer.optimisation.backbone import Backbone, Unfreeze
-from trainer.optimisation.checks import check_rows
 from trainer.optimisation.optimizer import learning_rate, make_optimizer, resumed_rate
 from trainer.run import DataFacts, Run
 from trainer.stopping import FIRST_BLOCK, Pause, Stopping
@@ -179,16 +180,19 @@ def _train(
             dtype=precision.policy,
             args=dict(config.model_args),
         )
+        model = normalized(model, config.normalize)
         return model, make_optimizer(config, rate, precision.policy, model.trainable_variables)
 
     weights = class_weights(manifest, config.pipeline.copies) if config.class_weights else None
+    front = Front.of(config.normalize, config.pipeline.augment)
     loop = Loop(
         strategy,
         build,
         classes,
         weights,
         deterministic=config.deterministic,
-        augment=augmenter(config.pipeline.augment),
+        augment=augmenter(config.pipeline.augment, tones=front is None),
+        front=front,
         parts=config.accumulate,
         ema=config.ema,
         backbone=Backbone.of(config),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -40,15 +42,16 @@ def test_the_draw_of_given_numbers_is_that_of_the_baked_copies(preset, monkeypat
     """Same uniform numbers, same matrix, gain and bias: the distributions are the same, too."""
     spec, key = PRESETS[preset], keys(50)
     found = in_numpy(online.draw_transforms(spec, key, height=HEIGHT, width=WIDTH))
-    numbers = uniforms(key, 11).numpy().T
+    numbers = uniforms(key, 16).numpy().T
     for row, uniform in enumerate(numbers):
         monkeypatch.setattr(baked, "uniforms", lambda key, count, uniform=uniform: uniform[:count])
         expected = baked.draw_transform(spec, seed=0, record_id="", copy=0, height=HEIGHT, width=WIDTH)
         np.testing.assert_allclose(found[0][row], expected.matrix, rtol=1e-12, atol=1e-12)
-        tones = [values[row] for values in found[1:]]
+        drawn_row = [values[row] for values in found[1:]]
         wanted = [expected.gain, expected.bias, expected.exponent]
-        assert tones == pytest.approx(wanted[: len(tones)], rel=1e-12)
-    assert len(found) == (4 if spec.gamma else 3)
+        wanted += [expected.blur, expected.spacing, expected.noise, key[row].numpy()]
+        assert drawn_row == pytest.approx(wanted[: len(drawn_row)], rel=1e-12)
+    assert len(found) == (8 if spec.noise else 4 if spec.gamma else 3)
 
 
 def test_draws_are_distributed_as_those_of_the_baked_copies():
@@ -88,7 +91,7 @@ def test_golden_draw():
 
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("preset", ["light", "standard", "radiograph", "exposure", "strong"])
+@pytest.mark.parametrize("preset", ["light", "standard", "radiograph", "exposure", "strong", "robust"])
 def test_the_warp_is_that_of_the_baked_copies(preset, channels, compiled):
     """At most two grey levels apart, and in less than one pixel of 500: float32 beside Pillow's float64.
 
@@ -108,6 +111,56 @@ def test_the_warp_is_that_of_the_baked_copies(preset, channels, compiled):
     assert np.abs(found - expected).max() <= 2
     assert (found != expected).mean() < 0.002
     assert np.abs(images.astype(int) - expected).mean() > 2
+
+
+@pytest.mark.parametrize("change", ["stretch", "shear", "blur", "noise", "rescale"])
+def test_each_later_strength_is_that_of_the_baked_copies(change):
+    strength = {"stretch": 1.0, "shear": 30.0, "blur": 0.05, "noise": 0.2, "rescale": 0.8}[change]
+    spec, images = replace(PRESETS["none"], **{change: strength}), smooth(12, 3)
+    draws = online.draw_transforms(spec, keys(12), height=HEIGHT, width=WIDTH)
+    found = online.apply_transforms(tf.constant(images), draws, spec.fill).numpy().astype(int)
+    values = [
+        {name: value[row].numpy() for name, value in draws._asdict().items() if value is not None}
+        for row in range(12)
+    ]
+    pairs = zip(images, values, strict=True)
+    expected = np.stack(
+        [baked.apply_transform(image, Transform(**drawn), spec.fill) for image, drawn in pairs]
+    )
+    assert np.abs(found - expected).max() <= 1
+    assert (found != expected).mean() < 0.002
+    assert np.abs(images.astype(int) - expected).mean() > 1
+    unchanged = online.draw_transforms(PRESETS["none"], keys(12), height=HEIGHT, width=WIDTH)
+    if change not in ("stretch", "shear"):
+        np.testing.assert_array_equal(draws.matrix, unchanged.matrix)
+
+
+def test_the_noise_is_that_of_the_baked_copies():
+    key = keys(3)
+    found = online.standard_noise(key, (5, 7, 3)).numpy()
+    for row, one in zip(found, key.numpy(), strict=True):
+        np.testing.assert_allclose(row, baked.standard_noise(int(one), (5, 7, 3)), atol=1e-6)
+
+
+@pytest.mark.parametrize("spacing", [1.0, 1.0000001, 1.37, 2.0, 9.9])
+def test_the_weights_of_an_axis_are_those_of_the_baked_copies(spacing):
+    for size in (1, 2, 17):
+        np.testing.assert_allclose(
+            online.rescaling(size, tf.constant([spacing]))[0], baked.rescaling(size, spacing), atol=1e-4
+        )
+        np.testing.assert_allclose(
+            online.gaussian(size, tf.constant([spacing - 1]))[0], baked.gaussian(size, spacing - 1), atol=1e-6
+        )
+
+
+def test_picture_and_then_tones_are_both_at_once():
+    images, key = tf.constant(smooth(6, 1)), keys(6)
+    whole = online.augmenter("robust")(images, key).numpy()
+    picture = online.augmenter("robust", tones=False)(images, key)
+    found = online.augmenter("robust", picture=False)(picture, key).numpy().astype(int)
+    assert np.abs(picture.numpy().astype(int) - whole).mean() > 2
+    assert np.abs(found - whole).max() <= 2  # XLA compiles each by itself, so it rounds here and there
+    assert (found != whole).mean() < 0.002
 
 
 @pytest.mark.parametrize("fill", ["reflect", "edge"])
@@ -143,9 +196,10 @@ def test_no_change_flip_and_quarter_turn_are_exact(fill):
 
 
 @pytest.mark.slow
-def test_an_image_is_the_same_in_any_batch():
+@pytest.mark.parametrize("preset", ["strong", "robust"])
+def test_an_image_is_the_same_in_any_batch(preset):
     images, key = smooth(33, 1), keys(33)
-    augment = online.augmenter("strong")
+    augment = online.augmenter(preset)
     whole = augment(tf.constant(images), key).numpy()
     for rows in (slice(0, 1), slice(5, 12), slice(32, None, -1)):
         np.testing.assert_array_equal(augment(tf.constant(images[rows]), key[rows]).numpy(), whole[rows])
@@ -157,6 +211,13 @@ def test_none_is_nothing_to_do():
 
 def test_gamma_leaves_the_other_draws():
     before, found = drawn(PRESETS["radiograph"]), drawn(PRESETS["exposure"])
+    for one, other in zip(before, found, strict=False):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_later_strengths_leave_the_other_draws():
+    before = drawn(PRESETS["exposure"])
+    found = drawn(replace(PRESETS["exposure"], blur=0.01, noise=0.1, rescale=0.5))
     for one, other in zip(before, found, strict=False):
         np.testing.assert_array_equal(one, other)
 

@@ -4,8 +4,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from tfrecords.augment import PRESETS, Augmentation, Transform, apply_transform, describe, draw_transform
+from tfrecords.augment import (
+    LATER,
+    PRESETS,
+    Augmentation,
+    Transform,
+    apply_transform,
+    describe,
+    draw_transform,
+    gaussian,
+    rescaling,
+    standard_noise,
+)
 from tfrecords.errors import InputError
 
 NONE = dict.fromkeys(("flip", "rotation", "zoom", "crop", "translation", "brightness", "contrast"), 0.0)
@@ -45,6 +57,101 @@ def test_gamma_leaves_the_other_draws():
     assert (found.gain, found.bias) == (before.gain, before.bias)
     assert before.exponent == 1
     assert found.exponent == pytest.approx(0.7855597752048946, rel=1e-12)
+
+
+@pytest.mark.parametrize("change", ["stretch", "shear", "blur", "noise", "rescale"])
+def test_later_strengths_leave_the_other_draws(change):
+    before = drawn(Augmentation(gamma=0.3))
+    found = drawn(Augmentation(gamma=0.3, **{change: 0.1}))
+    assert describe(found, height=20, width=30) != describe(before, height=20, width=30)
+    assert (found.gain, found.bias, found.exponent) == (before.gain, before.bias, before.exponent)
+    if change not in ("stretch", "shear"):
+        np.testing.assert_array_equal(found.matrix, before.matrix)
+
+
+def test_golden_draw_of_the_later_strengths():
+    found = drawn(PRESETS["robust"], seed=7)
+    assert (found.blur, found.spacing, found.noise) == pytest.approx(
+        (0.0804656693776788, 1.1321231305012893, 0.27566779675832664), rel=1e-12
+    )
+
+
+def test_stretch_and_shear_fill_their_ranges():
+    spec = Augmentation(**NONE | {"stretch": 0.5, "shear": 20.0})
+    turns = np.array([drawn(spec, f"image {i}").matrix[:, :2] for i in range(500)])
+    ratios, angles = turns[:, 0, 0] / turns[:, 1, 1], np.degrees(np.arctan(turns[:, 0, 1] / turns[:, 1, 1]))
+    np.testing.assert_allclose(np.linalg.det(turns), 1)  # the area stays
+    np.testing.assert_array_equal(turns[:, 1, 0], 0)
+    for values, reach in ((np.log(ratios), np.log(1.5)), (angles, 20)):
+        assert -reach <= values.min() < -0.97 * reach
+        assert 0.97 * reach < values.max() <= reach
+        assert abs(values.mean()) < 4 * reach / np.sqrt(3 * 500)
+
+
+@pytest.mark.parametrize("sigma", [0.7, 1.5, 3.0])
+def test_a_blur_has_its_standard_deviation(sigma):
+    weights = gaussian(41, sigma)
+    np.testing.assert_allclose(weights.sum(1), 1)
+    assert np.sqrt((weights[20] * (np.arange(41) - 20) ** 2).sum()) == pytest.approx(sigma, rel=2e-3)
+    np.testing.assert_allclose(gaussian(9, 0.0), np.eye(9), atol=1e-200)
+
+
+@pytest.mark.parametrize(("size", "small"), [(40, 20), (40, 10), (60, 40), (30, 30)])
+def test_rescaling_is_that_of_pillow(size, small):
+    """Where the smaller image has whole pixels."""
+    image = np.random.default_rng(0).random((size, size), np.float32) * 255
+    resized = Image.fromarray(image).resize((small, small), Image.Resampling.BILINEAR)
+    expected = np.asarray(resized.resize((size, size), Image.Resampling.BILINEAR))
+    weights = rescaling(size, size / small)
+    np.testing.assert_allclose(weights @ image @ weights.T, expected, atol=0.01)
+
+
+def test_noise_is_nearly_normal_and_each_number_is_its_own():
+    numbers = standard_noise(-5, (100, 100, 3))
+    assert abs(numbers.mean()) < 4 / np.sqrt(numbers.size)
+    assert numbers.std() == pytest.approx(1, abs=0.01)
+    assert np.mean(np.abs(numbers) < 1) == pytest.approx(0.683, abs=0.02)
+    assert len(np.unique(numbers)) > 0.8 * len(np.unique(np.round(numbers, 4)))
+    flat = numbers.reshape(-1)
+    assert abs(np.corrcoef(flat[1:], flat[:-1])[0, 1]) < 4 / np.sqrt(flat.size)
+    assert abs(np.corrcoef(flat, standard_noise(-4, (100, 100, 3)).reshape(-1))[0, 1]) < 4 / np.sqrt(
+        flat.size
+    )
+
+
+def test_noise_has_its_strength_and_comes_before_the_tones():
+    grey = np.full((60, 60, 1), 100, np.uint8)
+    plain = Transform(IDENTITY, 1, 0, noise=8.0, noise_key=3)
+    found = apply_transform(grey, plain).astype(float)
+    assert found.std() == pytest.approx(8, rel=0.05)
+    doubled = apply_transform(grey, replace(plain, gain=2.0)).astype(float)
+    np.testing.assert_array_equal(doubled, np.clip(np.rint((found - 127.5) * 2 + 127.5), 0, 255))
+
+
+def test_blur_and_rescaling_take_sharpness_and_keep_the_mean():
+    image = noise(40, 40, 3)
+    for change in ({"blur": 1.0}, {"spacing": 2.0}):
+        found = apply_transform(image, Transform(IDENTITY, 1, 0, **change)).astype(float)
+        assert found.mean() == pytest.approx(image.mean(), abs=1.5)
+        assert found.std() < 0.5 * image.std()
+
+
+def test_a_form_in_words():
+    wide = Transform(np.array([[0.5, 0.0, 0.0], [0.0, 1.0, 0.0]]), 1, 0)
+    assert "stretched 2.000 times in width, shifted" in describe(wide, height=20, width=30)
+    lean = Transform(np.array([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0]]), 1, 0, blur=0.5, spacing=2.0, noise=3.0)
+    words = describe(lean, height=20, width=30)
+    assert "stretched" not in words
+    for part in (
+        "sheared by -45.0 degrees",
+        "blurred by 0.50 pixels",
+        "from 0.500 of the size",
+        "noise of 3.0",
+    ):
+        assert part in words
+    turned = drawn(Augmentation(flip=1.0, stretch=0.4, shear=9.0))
+    again = drawn(Augmentation(flip=1.0))
+    assert describe(turned, height=20, width=30)[:20] == describe(again, height=20, width=30)[:20]
 
 
 def test_a_draw_follows_from_its_arguments_alone():
@@ -209,6 +316,9 @@ def test_tiny_images(shape):
         ({"translation": -1.0}, "--translation=-1.0: must be from 0 to 0.9"),
         ({"brightness": 2.0}, "--brightness=2.0: must be from 0 to 0.9"),
         ({"gamma": 3.1}, "--gamma=3.1: must be from 0 to 3"),
+        ({"shear": 46.0}, "--shear=46.0: must be from 0 to 45"),
+        ({"blur": 0.2}, "--blur=0.2: must be from 0 to 0.1"),
+        ({"rescale": -0.1}, "--rescale=-0.1: must be from 0 to 0.9"),
         ({"contrast": float("nan")}, "--contrast=nan: must be from 0 to 0.9"),
         ({"fill": "black"}, "--fill=black: must be reflect or edge"),
     ],
@@ -221,7 +331,7 @@ def test_strengths_that_cannot_be(change, message, facts):
 
 def test_the_largest_strengths_are_allowed():
     largest = {name: 0.9 for name, _ in Augmentation().strengths()}
-    largest |= {"flip": 1.0, "rotation": 180.0, "gamma": 3.0}
+    largest |= {"flip": 1.0, "rotation": 180.0, "gamma": 3.0, "stretch": 3.0, "shear": 45.0, "blur": 0.1}
     spec = Augmentation(**largest, fill="edge")
     assert apply_transform(noise(8, 8, 1), drawn(spec, height=8, width=8), spec.fill).shape == (8, 8, 1)
 
@@ -252,7 +362,7 @@ def test_a_draw_in_words_says_where_a_point_goes(copy):
 
 
 def test_presets_grow_and_the_default_is_standard():
-    assert list(PRESETS) == ["none", "light", "standard", "radiograph", "exposure", "strong"]
+    assert list(PRESETS) == ["none", "light", "standard", "radiograph", "exposure", "strong", "robust"]
     assert PRESETS["standard"] == Augmentation()
     assert PRESETS["radiograph"] == replace(Augmentation(), flip=0)
     assert PRESETS["exposure"] == replace(PRESETS["radiograph"], gamma=0.3)
@@ -265,7 +375,8 @@ def test_presets_grow_and_the_default_is_standard():
 
 
 def test_what_plans_and_manifests_hold_has_gamma_only_where_it_is_used():
-    assert "gamma" not in Augmentation().to_json()
+    assert not {"gamma", *LATER} & Augmentation().to_json().keys()
+    assert set(LATER) < PRESETS["robust"].to_json().keys()
     spec = Augmentation(gamma=0.3)
     assert spec.to_json()["gamma"] == 0.3
     for each in (*PRESETS.values(), spec):

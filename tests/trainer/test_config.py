@@ -6,9 +6,9 @@ import pytest
 
 from data_pipeline.options import PipelineOptions
 from tfrecords.errors import InputError
+from trainer.checks import check_rows
 from trainer.config import FREE_TO_CHANGE, TrainConfig
 from trainer.models.registry import parse_model_args
-from trainer.optimisation.checks import check_rows
 
 
 def config(**changes):

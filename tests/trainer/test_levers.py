@@ -51,6 +51,13 @@ LEVERS = {
     "models": {
         "function": {"model": "own_model:net", "model_args": [["units", 4]]},
     },
+    "tones": {
+        "robust": {"augment": "robust"},
+        "equalize": {"augment": "robust", "normalize": "equalize"},
+        # Dropout alone would differ by replica: here it is off, as in `BASE`.
+        "blend": {"augment": "robust", "normalize": "blend", "mixup": 0.4},
+        "blend without augmentation": {"normalize": "blend"},
+    },
 }
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tfrecords.augment import PRESETS
+from tfrecords.augment import LATER, PRESETS
 from tfrecords.command import define_path, flag_group, run
 from tfrecords.convert.balance import parse_copies
 from tfrecords.convert.conversion import Conversion, convert_images, convert_task
@@ -168,8 +168,11 @@ _AUGMENT = flags.DEFINE_enum(
     "standard",
     list(PRESETS),
     "A preset of the strengths below; a flag for one strength overrides the preset. radiograph is standard "
-    "without the flip, exposure is radiograph with gamma. "
-    + "; ".join(f"{n}: {', '.join(f'{k} {v:g}' for k, v in p.strengths())}" for n, p in PRESETS.items())
+    "without the flip, exposure is radiograph with gamma, robust has all changes but the flip. "
+    + "; ".join(
+        f"{n}: {', '.join(f'{k} {v:g}' for k, v in p.strengths() if v or k not in LATER)}"
+        for n, p in PRESETS.items()
+    )
     + ".",
 )
 _STRENGTHS = {
@@ -187,6 +190,29 @@ _STRENGTHS = {
         None,
         "The largest change of the exposure: the exponent of the tone curve is drawn from 1/(1+gamma) to "
         "1+gamma. 0 turns it off.",
+    ),
+    "stretch": flags.DEFINE_float(
+        "stretch",
+        None,
+        "The largest change of the ratio of width and height: it is drawn from 1/(1+stretch) to 1+stretch, "
+        "and the area stays. 0 turns it off.",
+    ),
+    "shear": flags.DEFINE_float(
+        "shear", None, "The largest angle by which upright lines lean to either side, in degrees, up to 45."
+    ),
+    "blur": flags.DEFINE_float(
+        "blur",
+        None,
+        "The largest standard deviation of a Gaussian blur, as a share of the shorter side, up to 0.1.",
+    ),
+    "noise": flags.DEFINE_float(
+        "noise", None, "The largest standard deviation of the noise, as a share of the grey range."
+    ),
+    "rescale": flags.DEFINE_float(
+        "rescale",
+        None,
+        "The largest share of the resolution that is lost: the copy is made smaller by it, then enlarged "
+        "again.",
     ),
     "fill": flags.DEFINE_enum(
         "fill",

@@ -7,6 +7,7 @@ from tfrecords.errors import InputError
 from trainer.checkpoint import read_best
 from trainer.config import BASELINES
 from trainer.inference import Predictor, Probabilities
+from trainer.models.normalize import normalized
 from trainer.models.registry import build_model
 from trainer.result import Result
 from trainer.run import Run
@@ -34,6 +35,7 @@ def best_so_far(run: Run) -> tuple[Probabilities, Result, Sequence[dict[str, flo
         dtype=run.precision or "float32",  # older versions did not store it; all weights are float32
         args=dict(run.config.model_args),
     )
+    model = normalized(model, run.config.normalize)
     state = read_best(run.checkpoints, model)
     if state is None:
         raise InputError(

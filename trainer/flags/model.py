@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from trainer.config import TrainConfig
+from trainer.config import NORMALIZE, TrainConfig
 from trainer.models.registry import MODELS, parse_model_args
 
 MODEL = flags.DEFINE_string(
@@ -29,11 +29,24 @@ _MODEL_ARGS = flags.DEFINE_list(
     )
     + ".",
 )
+_NORMALIZE = flags.DEFINE_enum(
+    "normalize",
+    TrainConfig.normalize,
+    list(NORMALIZE),
+    "How the model makes the tones of images alike, in training and in prediction. none: not at all. "
+    "equalize: it equalises the histogram of each image and channel. blend: it takes the mean of the image "
+    "and the equalised image; in training their shares are drawn for each record. --augment changes tones "
+    "after it.",
+)
 
 
 def values() -> dict[str, Any]:
     """Returns what these flags say."""
-    return {"model": MODEL.value, "model_args": parse_model_args(_MODEL_ARGS.value)}
+    return {
+        "model": MODEL.value,
+        "model_args": parse_model_args(_MODEL_ARGS.value),
+        "normalize": _NORMALIZE.value,
+    }
 
 
 def short_name() -> str:

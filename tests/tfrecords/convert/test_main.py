@@ -146,6 +146,12 @@ def test_the_summary(run_command, image_folder, tmp_path):
         (["--augment=none", "--copies=1"], 1, PRESETS["none"]),
         (["--augment=radiograph"], 1, Augmentation(flip=0)),
         (["--augment=exposure"], 1, Augmentation(flip=0, gamma=0.3)),
+        (["--augment=robust"], 1, PRESETS["robust"]),
+        (
+            ["--stretch=0.1", "--shear=3", "--blur=0.02", "--noise=0.1", "--rescale=0.4"],
+            1,
+            Augmentation(stretch=0.1, shear=3, blur=0.02, noise=0.1, rescale=0.4),
+        ),
         (["--augment=radiograph", "--gamma=0.5"], 1, Augmentation(flip=0, gamma=0.5)),
         (["--augment=strong", "--rotation=3"], 1, replace(PRESETS["strong"], rotation=3)),
         (["--augment=light", "--fill=edge", "--copies=2"], 2, replace(PRESETS["light"], fill="edge")),

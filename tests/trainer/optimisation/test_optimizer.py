@@ -7,9 +7,9 @@ import pytest
 from keras.src.optimizers import ALL_OBJECTS
 
 from tfrecords.errors import InputError
+from trainer.checks import check_rows
 from trainer.config import OPTIMIZERS, TrainConfig
 from trainer.models.registry import build_model
-from trainer.optimisation.checks import check_rows
 from trainer.optimisation.optimizer import make_optimizer
 
 OF_OTHERS = {"optimizer", "lossscaleoptimizer", "multioptimizer", "optimizermap"}  # they have others inside
@@ -99,7 +99,7 @@ from trainer.config import OPTIMIZERS, TrainConfig
 from trainer.devices.strategy import make_strategy
 from trainer.loop import Data, Loop
 from trainer.models.registry import build_model
-from trainer.optimisation.checks import check_rows
+from trainer.checks import check_rows
 from trainer.optimisation.optimizer import make_optimizer
 
 random = np.random.default_rng(0)
