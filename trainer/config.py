@@ -9,11 +9,13 @@ from data_pipeline.options import SPEED_ONLY, PipelineOptions
 from tfrecords.errors import InputError
 from trainer.evaluation.metric_table import LAST, MONITORS
 from trainer.models import MODELS, ModelArg, check_model_args, model_args_text, parse_model_args
+from trainer.served.rules import ThresholdRule
 
 STRATEGIES: Final = ("one_device", "mirrored", "multi_worker")
 BASELINES: Final = ("pca_svm", "logistic", "random_forest")  # of trainer.baseline
 SCHEDULES: Final = ("constant", "cosine", "plateau")
 JIT_COMPILE: Final = ("auto", "on", "off")
+TEMPERATURES: Final = ("none", "validation")
 LEAST_MIXUP: Final = 0.01  # below, a pair is hardly ever mixed
 MOST_MIXUP: Final = 100.0  # above, a pair is always the mean of both
 REMOTES: Final = ("fetch", "direct")
@@ -32,6 +34,7 @@ FREE_TO_CHANGE: Final = frozenset(
         *("data_url", "remote", "data_service", "callbacks"),
         *("recipe", "from_recipe"),  # names of values, which are compared themselves
         "positive",  # of two classes: the threshold is chosen for it after the training
+        "threshold_rule",  # likewise
     }
 )
 # Fields that came later, with their defaults. A file leaves them out where they have the default, so that the
@@ -50,6 +53,10 @@ _LATER: Final[Mapping[str, Any]] = {
     "label_smoothing": 0.0,
     "mixup": 0.0,
     "jit_compile": "off",
+    "tta_flip": False,
+    "tta_shift": 0,
+    "temperature": "none",
+    "threshold_rule": "",
     "recipe": "",
     "from_recipe": (),
 }
@@ -92,6 +99,11 @@ class TrainConfig:
         from_recipe: names of the values that the recipe has set.
         precision: one of `PRECISIONS`.
         class_weights: whether rare classes weigh more in the loss.
+        tta_flip: whether the published model averages over the image and its mirror image.
+        tta_shift: pixels by which the published model shifts the image, to average over shifts too; 0: none.
+        temperature: one of `TEMPERATURES`: what chooses the temperature of the published model.
+        threshold_rule: how the threshold of two classes is found, see `served.rules`; "": youden, or as a
+            finished run has it.
         tuned: which options of `pipeline` come from the data set's pipeline.json.
         deterministic: whether the same command gives the same weights, to the bit, at some cost in speed.
         keep: checkpoints kept besides that of the best epoch.
@@ -131,6 +143,10 @@ class TrainConfig:
     from_recipe: tuple[str, ...] = ()
     precision: str = "auto"
     class_weights: bool = False
+    tta_flip: bool = False
+    tta_shift: int = 0
+    temperature: str = "none"
+    threshold_rule: str = ""
     tuned: tuple[str, ...] = ()
     deterministic: bool = False
     keep: int = 2
@@ -155,6 +171,7 @@ class TrainConfig:
             "precision": PRECISIONS,
             "monitor": MONITORS,
             "jit_compile": JIT_COMPILE,
+            "temperature": TEMPERATURES,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -173,6 +190,7 @@ class TrainConfig:
             if not re.fullmatch(r"[\w.]+:\w+", name):
                 raise InputError(f"--callbacks={name}: must be package.module:function")
         self._check_sampling()
+        self._check_served()
         check_model_args(self.model, self.model_args)
         if self.pipeline.shards_at != _shards_at(self.data_url, self.remote):
             raise ValueError(f"shards_at={self.pipeline.shards_at} does not follow from data_url and remote")
@@ -250,6 +268,11 @@ class TrainConfig:
                 f"--class_weights: weighs classes by their natural shares, but --sampling="
                 f"{self.pipeline.sampling} changes these (with class, rare ones count twice); leave one out"
             )
+
+    def _check_served(self) -> None:
+        ThresholdRule.parse(self.threshold_rule)
+        if self.tta_shift < 0:
+            raise InputError(f"--tta_shift={self.tta_shift}: must be 0, which is off, or more pixels")
 
     @property
     def free_to_change(self) -> frozenset[str]:
