@@ -190,7 +190,7 @@ class TrainConfig:
             if not re.fullmatch(r"[\w.]+:\w+", name):
                 raise InputError(f"--callbacks={name}: must be package.module:function")
         self._check_sampling()
-        self._check_served()
+        ThresholdRule.parse(self.threshold_rule)
         check_model_args(self.model, self.model_args)
         if self.pipeline.shards_at != _shards_at(self.data_url, self.remote):
             raise ValueError(f"shards_at={self.pipeline.shards_at} does not follow from data_url and remote")
@@ -200,7 +200,7 @@ class TrainConfig:
             raise InputError(f"--log_steps={self.log_steps}: must be 0 or more")
         for name in (
             *("logical_cpus", "min_delta", "warmup_epochs", "checkpoint_steps", "checkpoint_minutes"),
-            *("max_minutes", "threads_per_process"),
+            *("max_minutes", "threads_per_process", "tta_shift"),
         ):
             if not getattr(self, name) >= 0:
                 raise InputError(f"--{name}={getattr(self, name)}: must be 0 or more")
@@ -268,11 +268,6 @@ class TrainConfig:
                 f"--class_weights: weighs classes by their natural shares, but --sampling="
                 f"{self.pipeline.sampling} changes these (with class, rare ones count twice); leave one out"
             )
-
-    def _check_served(self) -> None:
-        ThresholdRule.parse(self.threshold_rule)
-        if self.tta_shift < 0:
-            raise InputError(f"--tta_shift={self.tta_shift}: must be 0, which is off, or more pixels")
 
     @property
     def free_to_change(self) -> frozenset[str]:

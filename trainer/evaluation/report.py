@@ -227,7 +227,7 @@ def render_text(report: Report) -> str:
         threshold = f"{decisions[0]['threshold']:.3g}"
         lines.append(f"threshold {threshold} for {positive}: {report['threshold_source']}")
     lines += (f"warning: {sentence}" for sentence in report.get("threshold_warnings", ()))
-    lines += [temperature.in_words(report["temperature"])] * ("temperature" in report)
+    lines += [temperature.in_words(report[name]) for name in ("temperature",) if name in report]
     return "\n".join([*lines, report["notice"]])
 
 
