@@ -200,7 +200,7 @@ def _step(source: Source, cache: str, encoding: str, seconds: float, repeats: in
     from data_pipeline.benchmark.step import TimedStep
     from data_pipeline.options import PipelineOptions
     from trainer.devices.precision import choose_precision, cpu_flags, gpu_capabilities
-    from trainer.models import build_model
+    from trainer.models.registry import build_model
 
     data = source.data / encoding
     manifest = Manifest.load(data)

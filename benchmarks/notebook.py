@@ -153,7 +153,7 @@ def _our_training(data: Path, manifest: Manifest) -> Measure:
     from trainer.devices.precision import choose_precision, cpu_flags, gpu_capabilities
     from trainer.devices.strategy import make_strategy
     from trainer.loop import Data, Loop
-    from trainer.models import build_model
+    from trainer.models.registry import build_model
 
     class Speed(keras.callbacks.Callback):
         images_per_second = 0.0

@@ -18,6 +18,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # What must hold when a snippet is through: appended to it, with `train` as the records of the split, read
 # by this project. Each opens with what the comment beside the batch in the snippet promises.
 CHECKS = {
+    "docs/training.md: Your own callbacks": "told(None).on_epoch_end(0, {'val_loss': 0.5})",
     "docs/reading.md: This project's own pipeline": """
 image, label, weight = (batch[name] for name in ("image", "label", "weight"))
 assert (image.shape, image.dtype.name) == ((32, 180, 180, 1), "uint8")

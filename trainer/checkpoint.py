@@ -20,6 +20,7 @@ from tfrecords.command import NOT_FINITE
 from tfrecords.errors import EndedEarly, InputError
 from tfrecords.files.atomic import sync, sync_tree
 from tfrecords.progress import tell_launcher
+from trainer.optimisation.averages import averaged
 from trainer.seeds import seed_generators
 from trainer.workers.lost import OF_A_LOST_PEER
 
@@ -77,6 +78,7 @@ class Checkpoints:
         chief: whether this process is the chief. All workers must call `save`; only the chief's files stay.
         keep: number of checkpoints that are kept besides that of the best epoch.
         meters: `Loop.kept_meters`, saved too; None: no checkpoint is of mid-epoch.
+        averages: `Averages.values`, saved too.
     """
 
     def __init__(
@@ -88,12 +90,16 @@ class Checkpoints:
         chief: bool = True,
         keep: int = 2,
         meters: tf.Variable | None = None,
+        averages: Sequence[tf.Variable] = (),
     ) -> None:
         self.folder, self._chief, self._keep = folder, chief, keep
         # Keras' seed generators (Dropout) are not tracked as a part of the model.
         seeds = [generator.state.value for generator in seed_generators(model)]
         self._numbers = [v.value for v in (*model.variables, *optimizer.variables) if "float" in v.dtype]
-        parts = {"model": model, "optimizer": optimizer, "seeds": seeds}
+        parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "seeds": seeds}
+        self._model, self._averages = model, averages
+        if averages:
+            parts["averages"] = list(averages)
         self._tracked = tf.train.Checkpoint(**parts, **({} if meters is None else {"meters": meters}))
 
     def steps(self) -> list[int]:
@@ -161,6 +167,13 @@ class Checkpoints:
                 f"folder to resume from the one before, or start in another --run_dir"
             ) from None
 
+    def use_averages(self) -> None:
+        """Gives the model the averages of its weights, if there are any: it is trained no more."""
+        for variable, average in zip(
+            averaged(self._model) if self._averages else (), self._averages, strict=True
+        ):
+            variable.assign(average)
+
     def drop_after(self, step: int) -> None:
         """Removes the checkpoints after a step, so that the run goes on from that step."""
         for later in self.steps():
@@ -207,7 +220,12 @@ def read_best(folder: Path, model: keras.Model) -> State | None:
             if state is None or not state.best_epoch:
                 return None
             path = _path(folder, state.best_step)
-            read = tf.train.Checkpoint(model=model).read(str(path / "variables"))
+            variables = str(path / "variables")
+            if any(name.startswith("averages/") for name, _ in tf.train.list_variables(variables)):
+                values = [each.value for each in averaged(model)]
+                read = tf.train.Checkpoint(averages=values).read(variables)
+            else:
+                read = tf.train.Checkpoint(model=model).read(variables)
             read.assert_existing_objects_matched().expect_partial()
         except _DAMAGED as error:  # or the run has removed these files for a better epoch
             if not left:

@@ -8,7 +8,8 @@ from typing import Any, Final, Self
 from data_pipeline.options import SPEED_ONLY, PipelineOptions
 from tfrecords.errors import InputError
 from trainer.evaluation.metric_table import LAST, MONITORS
-from trainer.models import MODELS, ModelArg, check_model_args, model_args_text, parse_model_args
+from trainer.models.registry import ModelArg, check_model, check_model_args, model_args_text, parse_model_args
+from trainer.optimisation.checks import check_optimizer
 from trainer.served.rules import ThresholdRule
 
 STRATEGIES: Final = ("one_device", "mirrored", "multi_worker")
@@ -18,6 +19,11 @@ JIT_COMPILE: Final = ("auto", "on", "off")
 TEMPERATURES: Final = ("none", "validation")
 LEAST_MIXUP: Final = 0.01  # below, a pair is hardly ever mixed
 MOST_MIXUP: Final = 100.0  # above, a pair is always the mean of both
+OPTIMIZERS: Final = (  # of Keras, by the names that keras.optimizers.get takes
+    *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lion", "muon", "nadam"),
+    *("rmsprop", "schedulefreeadamw", "sgd"),
+)
+_ARGUMENTS: Final = ("model_args", "optimizer_args")  # NAME=VALUE,... in files
 REMOTES: Final = ("fetch", "direct")
 MOST_PROFILED: Final = 1000  # steps
 PRECISIONS: Final = ("auto", "float32", "bfloat16", "float16")
@@ -45,6 +51,15 @@ _LATER: Final[Mapping[str, Any]] = {
     "log_steps": None,
     "profile_steps": (),
     "callbacks": (),
+    "optimizer": "adam",
+    "optimizer_args": "",
+    "weight_decay": 0.0,
+    "clip_norm": 0.0,
+    "accumulate": 1,
+    "freeze": "",
+    "unfreeze_epoch": 0,
+    "backbone_learning_rate": 0.0,
+    "ema": 0.0,
     "sampling": PipelineOptions.sampling,
     "sampling_sha256": "",
     "plateau_factor": 0.1,
@@ -79,12 +94,26 @@ class TrainConfig:
         strategy: one of `STRATEGIES`.
         devices: indices of the devices to use; empty for all.
         logical_cpus: number of devices to split the CPU into, to try out mirrored training; 0: no split.
-        model: one of `MODELS`, or in a run of `trainer.baseline` one of `BASELINES`.
+        model: as --model names it, see `check_model`; or in a run of `trainer.baseline` one of
+            `BASELINES`.
         model_args: arguments that differ from the model's defaults, by name.
         epochs: at most.
         patience: epochs without a better value of `monitor` before training stops.
         min_delta: the least change of that value that counts as better.
-        learning_rate: of Adam; with a schedule the highest.
+        learning_rate: of the optimizer; with a schedule the highest.
+        optimizer: one of `OPTIMIZERS`.
+        optimizer_args: arguments that differ from the optimizer's defaults, by name.
+        weight_decay: share of each weight, times the learning rate, that a step takes away; of biases and
+            other vectors it takes none. 0: the optimizer's own default, which is none for most.
+        clip_norm: the largest norm of a step's gradient, over all weights and all replicas; 0: no limit.
+        accumulate: parts in which each batch is computed, one after the other.
+        freeze: regular expression in the names of layers that are not trained, or only from `unfreeze_epoch`
+            on; "": all layers are trained.
+        unfreeze_epoch: the first epoch in which these are trained, counted from 1; 0: they never are.
+        backbone_learning_rate: of these layers once they are trained, relative to `learning_rate` as it
+            changes; 0: `learning_rate`.
+        ema: how much of the averaged weights each step keeps; the averages are evaluated and saved. 0: the
+            weights themselves are.
         schedule: one of `SCHEDULES`; "cosine" falls to 0 at the last of `epochs`; "plateau" falls when
             `monitor` gets no better.
         warmup_epochs: epochs in which the rate rises from 0, step by step; "cosine" only.
@@ -131,6 +160,15 @@ class TrainConfig:
     patience: int = 20
     min_delta: float = 0.001
     learning_rate: float = 1e-3
+    optimizer: str = "adam"
+    optimizer_args: tuple[tuple[str, ModelArg], ...] = ()
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
+    accumulate: int = 1
+    freeze: str = ""
+    unfreeze_epoch: int = 0
+    backbone_learning_rate: float = 0.0
+    ema: float = 0.0
     schedule: str = "constant"
     warmup_epochs: int = 0
     plateau_factor: float = 0.1
@@ -165,8 +203,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         choices = {
             "strategy": STRATEGIES,
-            "model": (*MODELS, *BASELINES),
             "schedule": SCHEDULES,
+            "optimizer": OPTIMIZERS,
             "remote": REMOTES,
             "precision": PRECISIONS,
             "monitor": MONITORS,
@@ -176,7 +214,7 @@ class TrainConfig:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"--{name}={getattr(self, name)}: must be one of {', '.join(allowed)}")
-        for name in ("epochs", "patience", "keep"):
+        for name in ("epochs", "patience", "keep", "accumulate"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name}={getattr(self, name)}: must be 1 or more")
         if not self.learning_rate > 0:
@@ -190,7 +228,9 @@ class TrainConfig:
             if not re.fullmatch(r"[\w.]+:\w+", name):
                 raise InputError(f"--callbacks={name}: must be package.module:function")
         self._check_sampling()
+        check_optimizer(self)
         ThresholdRule.parse(self.threshold_rule)
+        check_model(self.model, BASELINES)
         check_model_args(self.model, self.model_args)
         if self.pipeline.shards_at != _shards_at(self.data_url, self.remote):
             raise ValueError(f"shards_at={self.pipeline.shards_at} does not follow from data_url and remote")
@@ -200,7 +240,8 @@ class TrainConfig:
             raise InputError(f"--log_steps={self.log_steps}: must be 0 or more")
         for name in (
             *("logical_cpus", "min_delta", "warmup_epochs", "checkpoint_steps", "checkpoint_minutes"),
-            *("max_minutes", "threads_per_process", "tta_shift"),
+            *("max_minutes", "threads_per_process", "weight_decay", "clip_norm", "tta_shift"),
+            *("unfreeze_epoch", "backbone_learning_rate"),
         ):
             if not getattr(self, name) >= 0:
                 raise InputError(f"--{name}={getattr(self, name)}: must be 0 or more")
@@ -314,7 +355,8 @@ class TrainConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Returns `values` for JSON, with the arguments of the model as their flag has them."""
-        return self.values() | {"model_args": model_args_text(sorted(self.model_args))}
+        arguments = {name: model_args_text(sorted(getattr(self, name))) for name in _ARGUMENTS}
+        return self.values() | arguments
 
     def to_stored(self) -> dict[str, Any]:
         """Returns what a file keeps: `to_json` without later fields that have their default."""
@@ -334,29 +376,12 @@ class TrainConfig:
         tuples |= {
             name: tuple(values.get(name, ())) for name in ("profile_steps", "callbacks", "from_recipe")
         }
-        tuples["model_args"] = parse_model_args(list(filter(None, values.get("model_args", "").split(","))))
+        for name in _ARGUMENTS:
+            tuples[name] = parse_model_args(list(filter(None, values.get(name, "").split(","))), name)
         return cls.of(**values | tuples)
 
 
 _OWN: Final = {each.name for each in fields(TrainConfig)} - {"pipeline"}
-
-
-def check_pairs(config: TrainConfig, rows: int) -> None:
-    """Refuses mixup if the pairs of a step do not lie within replicas.
-
-    Args:
-        config: of the run.
-        rows: records of one replica in a step.
-
-    Raises:
-        InputError: `rows` is odd.
-    """
-    if config.mixup and rows % 2:
-        batch = config.pipeline.global_batch_size
-        raise InputError(
-            f"--global_batch_size={batch}: gives each replica {rows} records; --mixup={config.mixup:g} mixes "
-            f"pairs, which need an even number; for example {batch // rows * (rows + 1)}"
-        )
 
 
 def _shards_at(data_url: str, remote: str) -> str:

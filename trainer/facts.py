@@ -37,7 +37,7 @@ def run_facts(
     shape = "x".join(map(str, manifest.image_shape))
     batch = f"global batch {options.global_batch_size}"
     given = "".join(f" {name}={value}" for name, value in config.model_args)
-    rate = f"Adam {config.learning_rate:g}"
+    rate = f"{_optimizer(config)} {config.learning_rate:g}"
     if config.schedule == "plateau":
         rate += (
             f", times {config.plateau_factor:g} after {config.plateau_patience} epochs without a better value"
@@ -62,6 +62,19 @@ def run_facts(
         "run": config.run_dir,
         "versions": f"tensorflow {tf.__version__}, keras {keras.__version__}",
     }
+
+
+def _optimizer(config: TrainConfig) -> str:
+    kinds = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "rmsprop": "RMSprop"}
+    changes = [f"{name}={value}" for name, value in config.optimizer_args]
+    for name, unchanged in (("weight_decay", 0), ("clip_norm", 0), ("accumulate", 1), ("ema", 0)):
+        if (value := getattr(config, name)) != unchanged:
+            changes.append(f"{name}={value:g}")
+    if config.freeze:
+        until = f" until epoch {config.unfreeze_epoch}" if config.unfreeze_epoch else ""
+        rate = f" then by {config.backbone_learning_rate:g}" if config.backbone_learning_rate else ""
+        changes.append(f"{config.freeze} frozen{until}{rate}")
+    return " ".join([kinds.get(config.optimizer, config.optimizer), *changes])
 
 
 def _sampling(config: TrainConfig) -> str:

@@ -21,6 +21,7 @@ from trainer.evaluation.data import DataSet
 from trainer.evaluation.evaluate_run import Evaluation, evaluate_run, finished_evaluation
 from trainer.evaluation.metric_table import epoch_in_words
 from trainer.inference import Predictor, load_predictor
+from trainer.models.users import import_module_of
 from trainer.result import Result
 from trainer.run import Run
 from trainer.served.averaging import views
@@ -59,6 +60,7 @@ def finish(
     """
     last = checkpoints.state(checkpoints.steps()[-1])
     checkpoints.restore(last.best_step)
+    checkpoints.use_averages()
     kept = epoch_in_words(run.config.monitor, last.best_epoch)
     log(f"{kept}: validation loss {last.best_loss:.4f}")
     trained = {
@@ -68,7 +70,9 @@ def finish(
         "waited": last.callbacks.get("EarlyStopping", {}).get("wait", 0),
         "stopped": last.callbacks.get("AgreedStop", {}).get("stopped", False),
     }
-    served = views(model, flip=run.config.tta_flip, shift=run.config.tta_shift)
+    served = views(
+        model, flip=run.config.tta_flip, shift=run.config.tta_shift, image_shape=manifest.image_shape
+    )
     publish(run, manifest, served, trained, check=check, tick=tick)
     split = headline_split(manifest)
     return evaluate_run(run, split=split, manifest=manifest, tick=tick) if evaluate else None
@@ -195,6 +199,7 @@ def choose_anew(run: Run, result: Result, manifest: Manifest, log: Callable[[str
     if other_rule:
         log(f"the threshold is that of --threshold_rule={rule} now, not of {result.threshold_rule}")
     home = DataSet.of(run, manifest=manifest)
+    import_module_of(run.config.model)
     threshold = validation_threshold(load_predictor(run.model), home, chosen, rule=rule)
     later = result.rule_came_later or other_rule
     result = replace(result, **asdict(threshold), rule_came_later=later)

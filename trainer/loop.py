@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,53 +19,11 @@ from data_pipeline.step.gradient import expect_summed_gradients, train_step
 from data_pipeline.step.soft_targets import SoftTargets
 from data_pipeline.tiers.device_tables import look_up
 from tfrecords.errors import EndedEarly
+from trainer.blocks import LONGEST_BLOCK, Block, Cuts, block_end
 from trainer.evaluation.epoch_metrics import EpochMetrics, Logs
+from trainer.optimisation.averages import Averages
+from trainer.optimisation.backbone import Backbone
 from trainer.seeds import decorrelate_replicas
-
-LONGEST_BLOCK: Final = (
-    50  # steps: Python and the callbacks between two blocks cost at most as much as one step
-)
-
-
-@dataclass(frozen=True)
-class Block:
-    """A block of steps that has just ended.
-
-    Attributes:
-        phase: training or validation.
-        epoch: epochs done before this one.
-        end: steps of the epoch's phase that are done.
-        steps: steps of this block.
-        seconds: how long the block took.
-        loss: mean loss of the phase so far.
-    """
-
-    phase: Literal["train", "val"]
-    epoch: int
-    end: int
-    steps: int
-    seconds: float
-    loss: float
-
-
-@dataclass(frozen=True)
-class Cuts:
-    """Steps after which a block of training ends, however long it is. All workers must be given the same.
-
-    Attributes:
-        of_run: at each multiple of this step, counted from the run's start; 0: at none.
-        of_epoch: at each multiple of this step, counted from the epoch's start; 0: at none.
-        single: (first, end): each step from `first` to before `end`, counted from the run's start, is a block
-            of its own, without a loop in its graph: a profile takes the turns of such a loop for the steps.
-    """
-
-    of_run: int = 0
-    of_epoch: int = 0
-    single: tuple[int, int] = (0, 0)
-
-    def alone(self, step: int) -> bool:
-        """Returns whether the step that comes after `step` steps of the run is a block of its own."""
-        return self.single[0] <= step < self.single[1]
 
 
 @dataclass(frozen=True)
@@ -104,8 +62,13 @@ class Loop:
         soft_targets: what training minimises the loss against; None: the labels. The training loss is that
             loss; the other metrics of training count each record by its own label.
         jit_compile: whether XLA compiles loss and gradient of this model.
+        parts: into which the batch of a replica is cut, see `train_step`.
+        ema: see `trainer.optimisation.averages`.
+        backbone: returns the layers of the model that a callback may freeze, or None.
 
     Attributes:
+        backbone: layers that may be frozen, or None. After a change call `retrace`.
+        averages: of the weights, with which validation is done.
         kept_meters: float32 [replicas, n], the training metrics' sums when `keep_meters` was called, for a
             checkpoint within an epoch. Each replica has its own row: their sum would be rounded differently.
     """
@@ -121,15 +84,22 @@ class Loop:
         augment: Callable[[Any, Any], Any] | None = None,
         soft_targets: SoftTargets | None = None,
         jit_compile: Callable[[keras.Model], bool] = lambda _: False,
+        parts: int = 1,
+        ema: float = 0.0,
+        backbone: Callable[[keras.Model], Backbone | None] = lambda _: None,
     ) -> None:
         self.strategy, self._deterministic, self._augment = strategy, deterministic, augment
-        self._soft_targets = soft_targets
+        self._soft_targets, self._parts = soft_targets, parts
         with strategy.scope():
             self.model, self.optimizer = build()
             self.optimizer.build(self.model.trainable_variables)
             expect_summed_gradients(self.optimizer)
             self._train_meters = EpochMetrics(classes, weighted_loss=class_weights is not None)
             self._val_meters = EpochMetrics(classes)
+            self.averages = Averages(self.model, ema)
+        self.backbone = backbone(self.model)
+        # What layers keep besides weights. A frozen layer's weights are no such thing.
+        self._statistics = [each for each in self.model.non_trainable_weights if "float" in each.dtype]
         self._jit_compile = jit_compile(self.model)
         decorrelate_replicas(self.model)
         mend_distribution()
@@ -138,11 +108,15 @@ class Loop:
         # The optimizer is where Keras callbacks look for it; fit() itself is not used.
         self.model.compile(optimizer=self.optimizer, loss=self._loss, auto_scale_loss=False)
         self._class_weights = tf.constant(class_weights or [1.0] * classes, tf.float32)
-        self._train_block = tf.function(self._steps)
-        self._train_alone = tf.function(self._one_step)
+        self.retrace()
         self._val_block = tf.function(self._make_val_block())
         self._length = LONGEST_BLOCK
         self._gathered_meters = tf.function(self._make_gathered_meters())
+
+    def retrace(self) -> None:
+        """Lets the next step see which layers are trainable now."""
+        self._train_block = tf.function(self._steps)
+        self._train_alone = tf.function(self._one_step)
 
     def keep_meters(self) -> None:
         """Copies the sums of the training metrics into `kept_meters`; every worker must call it."""
@@ -303,18 +277,27 @@ class Loop:
             image, target = self._soft_targets(batch, image)
             loss, weight = self._soft_targets.loss, real * tf.reduce_sum(target * self._class_weights, 1)
         logits, losses = train_step(
-            self.model, self.optimizer, loss, image, target, weight, jit_compile=self._jit_compile
+            self.model,
+            self.optimizer,
+            loss,
+            image,
+            target,
+            weight,
+            jit_compile=self._jit_compile,
+            parts=self._parts,
+            slow=self.backbone.slow if self.backbone else ((), 1.0),
         )
         self._train_meters.update(label, logits, losses, real, weight)
         if context.num_replicas_in_sync > 1:
             self._share_statistics(context)
+        self.averages.update(self.optimizer)
 
     def _share_statistics(self, context: Any) -> None:
         """Sets what layers keep besides weights (BatchNormalization) to its mean over all replicas.
 
         Otherwise each replica would keep that of its own records, and a checkpoint holds one replica's.
         """
-        kept = [each for each in self.model.non_trainable_weights if each.dtype.startswith("float")]
+        kept = self._statistics
         values = [tf.identity(each) for each in kept]  # a copy is on the replica's device; a read need not be
         if values:
             means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
@@ -322,7 +305,7 @@ class Loop:
                 each.assign(mean)
 
     def _val_step(self, batch: dict[str, Any]) -> None:
-        logits = self.model(batch["image"], training=False)
+        logits = self.averages.logits(batch["image"])
         losses = self._loss(batch["label"], logits)
         self._val_meters.update(batch["label"], logits, losses, batch["weight"])
 
@@ -357,28 +340,6 @@ class Loop:
                 self.strategy.run(self._val_step, args=(next(batches),))
 
         return block
-
-
-def block_end(epoch: int, done: int, length: int, steps_per_epoch: int, cuts: Cuts) -> int:
-    """Returns the step at which the next block ends, counted from the epoch's start.
-
-    Args:
-        epoch: epochs before this one.
-        done: steps of this epoch that are done.
-        length: the most steps of the block.
-        steps_per_epoch: training steps of one epoch.
-        cuts: where blocks end besides.
-    """
-    ends = [done + length, steps_per_epoch]
-    of_run = epoch * steps_per_epoch + done
-    if cuts.of_run:
-        ends.append(done + cuts.of_run - of_run % cuts.of_run)
-    if cuts.of_epoch:
-        ends.append(done + cuts.of_epoch - done % cuts.of_epoch)
-    first, end = cuts.single
-    if of_run < end:
-        ends.append(done + max(1, first - of_run))
-    return min(ends)
 
 
 def _deterministic_now() -> Any:

@@ -9,9 +9,9 @@ from typing import Final
 from tfrecords import signals
 from tfrecords.command import INTERRUPTED, STOPPED
 from tfrecords.errors import EndedEarly
+from trainer.blocks import LONGEST_BLOCK, Block
 from trainer.callbacks.saving import SaveCheckpoints
 from trainer.checkpoint import NotFinite
-from trainer.loop import LONGEST_BLOCK, Block
 from trainer.workers.agreement import Sum, synchronise_before_exit
 
 FIRST_BLOCK: Final = 1

@@ -21,6 +21,7 @@ from tfrecords import signals
 from tfrecords.command import NOT_FINITE
 from tfrecords.errors import EndedEarly
 from tfrecords.manifest import Manifest
+from trainer.blocks import Cuts
 from trainer.callbacks.history import HistoryFiles
 from trainer.callbacks.monitoring import has_stopped, monitoring
 from trainer.callbacks.progress import log_steps
@@ -28,36 +29,31 @@ from trainer.callbacks.saving import SaveCheckpoints
 from trainer.callbacks.users import AgreedStop, users_callbacks
 from trainer.callbacks.watching import watching
 from trainer.checkpoint import Checkpoints, NotFinite, State, set_callback_state
-from trainer.config import TrainConfig, check_pairs
-from trainer.devices.precision import POLICIES, Precision, choose_precision, cpu_flags, gpu_capabilities
+from trainer.config import TrainConfig
+from trainer.devices.precision import agreed_precision
 from trainer.devices.strategy import make_strategy
 from trainer.devices.xla import compiled
 from trainer.evaluation.evaluate_run import Evaluation
 from trainer.facts import run_facts
 from trainer.finish import finish, finished, finished_again, lower, positive_of, stored
 from trainer.lock import RunLock
-from trainer.loop import Cuts, Data, Loop
-from trainer.models import build_model
-from trainer.optimizer import learning_rate, make_optimizer, resumed_rate
+from trainer.loop import Data, Loop
+from trainer.models.registry import MODELS, build_model
+from trainer.models.users import require_saving
+from trainer.optimisation.backbone import Backbone, Unfreeze
+from trainer.optimisation.checks import check_rows
+from trainer.optimisation.optimizer import learning_rate, make_optimizer, resumed_rate
 from trainer.run import DataFacts, Run
 from trainer.served.validation import check_served
 from trainer.stopping import FIRST_BLOCK, Pause, Stopping
 from trainer.tensorboard.hparams import write_session_end
 from trainer.tiers import choose_train_tier, run_data, with_weights_file
-from trainer.workers.agreement import Sum, check_agreement, sum_over_workers
-from trainer.workers.cluster import Cluster, cluster_of
+from trainer.workers.agreement import check_agreement, sum_over_workers
+from trainer.workers.cluster import Cluster, cluster_of, common_flags
 from trainer.workers.lost import OF_A_LOST_PEER, naming_lost_workers
 from trainer.workers.meeting import Facts, meet
 
 _TRAINED: Final = "training is done and saved; the same command makes the report"
-# Flags that may differ between the workers of a run, as their machines need it.
-_OWN_TO_A_WORKER: Final = frozenset(
-    {
-        *("data", "data_url", "data_service", "run_dir", "cache", "cache_dir", "ram_budget", "tuned"),
-        *("devices", "prefetch", "parallel_reads", "threads", "threads_per_process"),
-        *("keep", "checkpoint_steps", "checkpoint_minutes", "max_minutes", "log_steps", "profile_steps"),
-    }
-)
 
 
 def train(
@@ -110,7 +106,7 @@ def train(
             return {"threads": kept or config.threads_per_process or len(os.sched_getaffinity(0))}
 
         try:
-            common = meet(cluster, _common(config), log, ready=ready)
+            common = meet(cluster, common_flags(config), log, ready=ready)
         except EndedEarly as end:
             done = finished(config, there) if end.code == 0 and cluster.chief else None
             if done:
@@ -164,9 +160,9 @@ def _train(
     threads = start.threads
     strategy = make_strategy(config, threads)
     replicas = strategy.num_replicas_in_sync
-    check_pairs(config, Worker(replicas=replicas).replica_batch_size(config.pipeline.global_batch_size))
+    check_rows(config, Worker(replicas=replicas).replica_batch_size(config.pipeline.global_batch_size))
     add = sum_over_workers(strategy)
-    precision = _precision(config, there, add, chief=cluster.chief)
+    precision = agreed_precision(config.precision, there.precision if there else "", add, chief=cluster.chief)
     tier = choose_train_tier(config, manifest, strategy, there.tier if there else None)
     facts = run_facts(config, manifest, strategy, tier, f"{precision.policy}: {precision.reason}", threads)
     if start.chosen:
@@ -184,7 +180,7 @@ def _train(
             dtype=precision.policy,
             args=dict(config.model_args),
         )
-        return model, make_optimizer(rate, precision.policy)
+        return model, make_optimizer(config, rate, precision.policy, model.trainable_variables)
 
     weights = class_weights(manifest, config.pipeline.copies) if config.class_weights else None
     loop = Loop(
@@ -194,11 +190,16 @@ def _train(
         weights,
         deterministic=config.deterministic,
         augment=augmenter(config.pipeline.augment),
+        parts=config.accumulate,
+        ema=config.ema,
+        backbone=Backbone.of(config),
         soft_targets=SoftTargets.of(classes, config.label_smoothing, config.mixup),
         jit_compile=partial(
             compiled, config.jit_compile, replicas=replicas, deterministic=config.deterministic
         ),
     )
+    if config.model not in MODELS:
+        require_saving(loop.model, config.model, manifest.image_shape)
     run = Run(config, DataFacts.of(manifest), facts, tier, precision.policy, threads)
     checkpoints = Checkpoints(
         run.checkpoints,
@@ -207,6 +208,7 @@ def _train(
         chief=cluster.chief,
         keep=config.keep,
         meters=loop.kept_meters,
+        averages=loop.averages.values,
     )
     callbacks = users_callbacks(config, chief=cluster.chief)
     # All validation is done; only now the run directory is written.
@@ -308,6 +310,8 @@ def _fit(work: _Work, resumed: State | None, uncut: ExitStack) -> None:
     history = HistoryFiles(run.folder if chief else None, resumed.history if resumed else ())
     stateful = [*work.callbacks, AgreedStop(work.stopping.add), *deciding] if config.callbacks else deciding
     calls: list[Any] = [*stateful, history]
+    if work.loop.backbone:
+        calls.append(Unfreeze(work.loop.backbone, config.unfreeze_epoch, work.loop.retrace))
     # The chief's values for all: workers whose blocks end at other steps would wait for each other for ever.
     within, profiled = log_steps(config.log_steps, data.steps_per_epoch), config.profile_steps or (0, 0)
     asked = (config.checkpoint_steps, within, *profiled)
@@ -368,25 +372,6 @@ def _resuming(state: State, config: TrainConfig, steps_per_epoch: int) -> str:
     more = state.step - state.epoch * steps_per_epoch
     and_steps = f" and {more:,} of the next one's {steps_per_epoch:,} steps" if more else ""
     return f"resuming after epoch {state.epoch}{and_steps} of at most {config.epochs}"
-
-
-def _precision(config: TrainConfig, there: Run | None, add: Sum, *, chief: bool) -> Precision:
-    """Returns the precision, the same on all workers; a run keeps that of its first start."""
-    chosen = choose_precision(config.precision, gpu_capabilities(), cpu_flags())
-    if config.precision != "auto":
-        return chosen
-    if there and there.precision:
-        return Precision(there.precision, "chosen at the first start of this run")
-    policies = list(POLICIES.values())
-    (of_chief,) = add([policies.index(chosen.policy) * chief])
-    if policies[of_chief] == chosen.policy:
-        return chosen
-    return Precision(policies[of_chief], "as the chief's hardware has it")
-
-
-def _common(config: TrainConfig) -> Facts:
-    """Returns the flags that must be the same on all workers."""
-    return {name: value for name, value in config.to_json().items() if name not in _OWN_TO_A_WORKER}
 
 
 def _resume(checkpoints: Checkpoints) -> State | None:

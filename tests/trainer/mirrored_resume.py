@@ -14,13 +14,14 @@ import numpy as np
 import tensorflow as tf
 
 from data_pipeline.fetch import end_process
+from trainer.blocks import Cuts
 from trainer.callbacks.history import HistoryFiles
 from trainer.callbacks.saving import SaveCheckpoints
 from trainer.checkpoint import Checkpoints
 from trainer.config import TrainConfig
 from trainer.devices.strategy import make_strategy
-from trainer.loop import Cuts, Data, Loop
-from trainer.models import build_model
+from trainer.loop import Data, Loop
+from trainer.models.registry import build_model
 from trainer.stopping import Pause, Stopping
 
 SHAPE, STEPS, BATCH = (16, 16, 1), 7, 8

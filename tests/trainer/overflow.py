@@ -17,7 +17,7 @@ from data_pipeline.fetch import end_process
 from trainer.config import TrainConfig
 from trainer.devices.strategy import make_strategy
 from trainer.loop import Data, Loop
-from trainer.models import build_model
+from trainer.models.registry import build_model
 from trainer.workers.cluster import cluster_of
 from trainer.workers.meeting import meet
 

@@ -17,10 +17,11 @@ from data_pipeline.fetch import end_process
 from data_pipeline.options import PipelineOptions, Worker
 from tfrecords.errors import InputError
 from tfrecords.manifest import Manifest
+from trainer.blocks import Cuts
 from trainer.config import TrainConfig
 from trainer.devices.strategy import describe, make_strategy
-from trainer.loop import Cuts, Data, Loop
-from trainer.models import build_model
+from trainer.loop import Data, Loop
+from trainer.models.registry import build_model
 from trainer.workers.agreement import check_agreement, sum_over_workers
 from trainer.workers.cluster import cluster_of
 from trainer.workers.meeting import meet

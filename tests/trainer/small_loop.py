@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.loop import Data, Loop
-from trainer.models import build_model
+from trainer.models.registry import build_model
 
 SHAPE = (6, 6, 1)
 

@@ -6,8 +6,9 @@ import pytest
 
 from data_pipeline.options import PipelineOptions
 from tfrecords.errors import InputError
-from trainer.config import FREE_TO_CHANGE, TrainConfig, check_pairs
-from trainer.models import parse_model_args
+from trainer.config import FREE_TO_CHANGE, TrainConfig
+from trainer.models.registry import parse_model_args
+from trainer.optimisation.checks import check_rows
 
 
 def config(**changes):
@@ -209,10 +210,10 @@ def test_batches_have_keys_if_a_step_draws_from_them(mixup, augment, keyed):
 
 
 def test_pairs_must_lie_within_a_replica():
-    check_pairs(config(mixup=0.2, global_batch_size=12), 6)
-    check_pairs(config(global_batch_size=12), 3)
+    check_rows(config(mixup=0.2, global_batch_size=12), 6)
+    check_rows(config(global_batch_size=12), 3)
     with pytest.raises(InputError) as error:
-        check_pairs(config(mixup=0.2, global_batch_size=12), 3)
+        check_rows(config(mixup=0.2, global_batch_size=12), 3)
     for said in ("--global_batch_size=12", "3 records", "--mixup=0.2", "for example 16"):
         assert said in str(error.value)
 

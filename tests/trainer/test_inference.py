@@ -6,7 +6,7 @@ import pytest
 
 from tfrecords.errors import InputError
 from trainer.inference import BATCH_SIZE, Predictor
-from trainer.models import build_model
+from trainer.models.registry import build_model
 
 pytestmark = pytest.mark.slow
 

@@ -28,6 +28,16 @@ LEVERS = {
         "views": {"tta_flip": True, "tta_shift": 2},
         "views and temperature": {"tta_flip": True, "temperature": "validation"},
     },
+    "optimizer": {
+        # Clipped on each replica by itself, two replicas would not train as one device.
+        "clipped": {"optimizer": "sgd", "learning_rate": 0.2, "clip_norm": 0.02, "weight_decay": 0.1},
+        "averaged": {"ema": 0.9, "schedule": "cosine"},
+        "unfrozen": {
+            **{"freeze": "conv2d", "unfreeze_epoch": 2, "backbone_learning_rate": 1e-4, "epochs": 3},
+            "model_args": [["filters_1", 4], ["filters_2", 4], ["filters_3", 4], ["units", 8]],
+        },
+        "in parts": {"accumulate": 2, "optimizer": "nadam"},
+    },
     "schedule": {
         "label smoothing": {"label_smoothing": 0.1},
         "mixup": {"mixup": 0.4, "class_weights": True},
@@ -38,6 +48,9 @@ LEVERS = {
             **{"jit_compile": "on", "model": "mlp", "model_args": [["units", 8]]},
             "monitor": "val_mcc",
         },
+    },
+    "models": {
+        "function": {"model": "own_model:net", "model_args": [["units", 4]]},
     },
 }
 

@@ -7,9 +7,10 @@ import tensorflow as tf
 from small_loop import Recorder, data, drawn, make_loop
 
 from tfrecords.errors import EndedEarly
+from trainer.blocks import Cuts, block_end
 from trainer.evaluation.metric_table import OF_AN_EPOCH, PREFIX, names
-from trainer.loop import Cuts, Data, Loop, block_end
-from trainer.models import build_model
+from trainer.loop import Data, Loop
+from trainer.models.registry import build_model
 
 
 @pytest.mark.slow

@@ -236,3 +236,19 @@ def test_mixed_records_count_by_the_shares_of_their_labels(jit_compile):
     for ours, theirs in zip(loop.model.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
     assert recorder.epochs[0]["loss"] == pytest.approx(np.mean(losses), rel=1e-5)  # without class weights
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weights", [None, [0.5, 2.0]])
+def test_a_batch_in_parts_is_the_same_batch(weights):
+    found = []
+    for parts in (1, 4):
+        loop = make_loop(optimizer=lambda: keras.optimizers.SGD(0.1), class_weights=weights, parts=parts)
+        recorder = Recorder()
+        loop.run(data(loop, drawn(30), drawn(9), 8), [recorder], epochs=2)
+        found.append((recorder.epochs, loop.model.get_weights()))
+    (epochs, one), (epochs_in_parts, four) = found
+    for name in ("loss", "accuracy", "auc", "val_loss"):
+        assert epochs[-1][name] == pytest.approx(epochs_in_parts[-1][name], rel=1e-5)
+    for here, there in zip(one, four, strict=True):
+        np.testing.assert_allclose(here, there, rtol=1e-4, atol=1e-6)

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from tfrecords import signals
 from tfrecords.errors import EndedEarly
+from trainer.blocks import Block
 from trainer.checkpoint import NotFinite
-from trainer.loop import Block
 from trainer.stopping import Pause, Stopping, next_length
 
 

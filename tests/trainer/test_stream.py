@@ -23,7 +23,7 @@ from data_pipeline.dataset import make_dataset
 from data_pipeline.options import PipelineOptions
 from tfrecords.manifest import Manifest
 from trainer.loop import Data, Loop
-from trainer.models import build_model
+from trainer.models.registry import build_model
 
 directory, kind = Path(sys.argv[1]), sys.argv[2]
 manifest = Manifest.load(directory)

@@ -22,8 +22,8 @@ from trainer.checkpoint import Checkpoints
 from trainer.config import TrainConfig
 from trainer.evaluation.epoch_metrics import EpochMetrics
 from trainer.evaluation.metric_table import OF_AN_EPOCH, PREFIX, names
-from trainer.models import build_model
-from trainer.optimizer import learning_rate
+from trainer.models.registry import build_model
+from trainer.optimisation.optimizer import learning_rate
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
 from trainer.devices.strategy import make_strategy
 from trainer.loop import Loop
-from trainer.models import build_model
+from trainer.models.registry import build_model
 from trainer.tiers import choose_train_tier, run_data
 from trainer.workers.cluster import cluster_of
 from trainer.workers.meeting import meet

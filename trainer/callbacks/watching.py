@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from trainer.blocks import Cuts
 from trainer.callbacks.profiling import Profile
 from trainer.callbacks.progress import ProgressLine
 from trainer.callbacks.scalars import Scalars
 from trainer.checkpoint import State
-from trainer.loop import Cuts, Data
+from trainer.loop import Data
 from trainer.run import Run
 from trainer.tensorboard.comparison import write_run
 from trainer.tensorboard.events import write_text

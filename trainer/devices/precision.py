@@ -1,5 +1,6 @@
 """Chooses the number format that layers compute in: --precision becomes a Keras dtype policy and a reason."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,3 +66,26 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
         return frozenset()
     named = [line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))]
     return frozenset(named[0]) if named else frozenset()
+
+
+def agreed_precision(
+    asked: str, before: str, add: Callable[[Sequence[int]], list[int]], *, chief: bool
+) -> Precision:
+    """Returns the precision, the same on all workers; a run keeps that of its first start.
+
+    Args:
+        asked: value of --precision.
+        before: Keras dtype policy of the run's first start; "": this is the first, or it is not recorded.
+        add: returns the sums over the workers; see `sum_over_workers`.
+        chief: whether this worker is the chief, whose hardware decides.
+    """
+    chosen = choose_precision(asked, gpu_capabilities(), cpu_flags())
+    if asked != "auto":
+        return chosen
+    if before:
+        return Precision(before, "chosen at the first start of this run")
+    policies = list(POLICIES.values())
+    (of_chief,) = add([policies.index(chosen.policy) * chief])
+    if policies[of_chief] == chosen.policy:
+        return chosen
+    return Precision(policies[of_chief], "as the chief's hardware has it")

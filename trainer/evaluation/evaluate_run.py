@@ -22,6 +22,7 @@ from trainer.evaluation.so_far import best_so_far
 from trainer.evaluation.stress.testing import stress_test, to_json
 from trainer.evaluation.summaries import write_summaries
 from trainer.inference import Probabilities, load_predictor
+from trainer.models.users import import_module_of
 from trainer.result import Result
 from trainer.run import Run
 from trainer.served.rules import ThresholdRule
@@ -270,6 +271,7 @@ def load_result(run: Run) -> tuple[Probabilities, Result]:
         InputError: There is none, they do not belong together, or another process replaced them.
     """
     result = run.result()
+    import_module_of(run.config.model)
     predictor = load_predictor(run.model)
     if run.result() != result:  # read once more: the model may have been replaced after the first time
         raise InputError(f"{run.model}: was replaced while it was loaded; run this command again")

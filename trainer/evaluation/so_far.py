@@ -8,7 +8,7 @@ from trainer.checkpoint import read_best
 from trainer.config import BASELINES
 from trainer.evaluation.data import DataSet
 from trainer.inference import Predictor, Probabilities
-from trainer.models import build_model
+from trainer.models.registry import build_model
 from trainer.result import Result
 from trainer.run import Run
 from trainer.served.averaging import views
@@ -52,7 +52,8 @@ def best_so_far(
             f"{run.model}: not there yet; the run has not ended, and no epoch of it is done: this command "
             f"works after the first one, or the command that started the run goes on with it"
         )
-    served, found = views(model, flip=run.config.tta_flip, shift=run.config.tta_shift), NONE
+    flip, shift, found = run.config.tta_flip, run.config.tta_shift, NONE
+    served = views(model, flip=flip, shift=shift, image_shape=run.data.image_shape)
     if run.config.temperature == "validation":
         found = validation_temperature(Predictor.of(served), home(), tick)
     result = Result(

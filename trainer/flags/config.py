@@ -30,7 +30,7 @@ def config_from_flags(folder: Path, manifest: Manifest) -> TrainConfig:
     of_recipe = recipe.apply()  # first: it sets the defaults of other flags
     return TrainConfig.of(
         data=str(folder),
-        run_dir=run.RUN_DIR.value or f"runs/{manifest.name}-{model.MODEL.value}",
+        run_dir=run.RUN_DIR.value or f"runs/{manifest.name}-{model.short_name()}",
         **of_recipe,
         **data.values(),
         **model.values(),

@@ -8,8 +8,9 @@ from typing import Any
 from absl import flags
 
 from data_pipeline.options import PipelineOptions
-from trainer.config import JIT_COMPILE, SCHEDULES, TrainConfig
+from trainer.config import JIT_COMPILE, OPTIMIZERS, SCHEDULES, TrainConfig
 from trainer.evaluation.metric_table import MONITORS
+from trainer.models.registry import parse_model_args
 
 _EPOCHS = flags.DEFINE_integer(
     "epochs",
@@ -44,7 +45,57 @@ _GLOBAL_BATCH_SIZE = flags.DEFINE_integer(
 _LEARNING_RATE = flags.DEFINE_float(
     "learning_rate",
     TrainConfig.learning_rate,
-    "The learning rate of Adam. With --schedule=cosine it is the highest rate.",
+    "The learning rate of the optimizer. With --schedule=cosine it is the highest rate.",
+)
+_OPTIMIZER = flags.DEFINE_enum(
+    "optimizer", TrainConfig.optimizer, OPTIMIZERS, "The optimizer, by Keras' name."
+)
+_OPTIMIZER_ARGS = flags.DEFINE_list(
+    "optimizer_args",
+    [],
+    "Arguments of the optimizer that differ from Keras' defaults, as momentum=0.9,nesterov=true.",
+)
+_WEIGHT_DECAY = flags.DEFINE_float(
+    "weight_decay",
+    TrainConfig.weight_decay,
+    "The share of each weight, times the learning rate, that a step takes away (decoupled decay, as in "
+    "AdamW). Biases, the scales of normalization and other vectors are left alone. 0: the optimizer's own "
+    "default, which is none for most and 0.004 for adamw.",
+)
+_CLIP_NORM = flags.DEFINE_float(
+    "clip_norm",
+    TrainConfig.clip_norm,
+    "A step's gradient is scaled down to this norm if it is longer, taken over all weights after the sum "
+    "over all replicas. 0: no limit.",
+)
+_ACCUMULATE = flags.DEFINE_integer(
+    "accumulate",
+    TrainConfig.accumulate,
+    "Compute each batch in this number of parts, one after the other, and add up their gradients: a batch "
+    "then needs the memory of one part. Steps and schedules count whole batches.",
+)
+_FREEZE = flags.DEFINE_string(
+    "freeze",
+    TrainConfig.freeze,
+    "A regular expression: layers with it in their name are not trained, or only from --unfreeze_epoch on. "
+    "The name of a model inside the model means all its layers. Default: all layers are trained.",
+)
+_UNFREEZE_EPOCH = flags.DEFINE_integer(
+    "unfreeze_epoch",
+    TrainConfig.unfreeze_epoch,
+    "The first epoch, counted from 1, in which the layers of --freeze are trained. 0: they never are.",
+)
+_BACKBONE_LEARNING_RATE = flags.DEFINE_float(
+    "backbone_learning_rate",
+    TrainConfig.backbone_learning_rate,
+    "The learning rate of the layers of --freeze once they are trained. It follows the schedule as the other "
+    "does. 0: --learning_rate.",
+)
+_EMA = flags.DEFINE_float(
+    "ema",
+    TrainConfig.ema,
+    "Evaluate and save an exponential moving average of the weights, of which each step keeps this share, as "
+    "0.999 (less in the first steps). 0: the weights themselves are evaluated and saved.",
 )
 _SCHEDULE = flags.DEFINE_enum(
     "schedule",
@@ -108,6 +159,15 @@ def values() -> dict[str, Any]:
         "min_delta": _MIN_DELTA.value,
         "global_batch_size": _GLOBAL_BATCH_SIZE.value,
         "learning_rate": _LEARNING_RATE.value,
+        "optimizer": _OPTIMIZER.value,
+        "optimizer_args": parse_model_args(_OPTIMIZER_ARGS.value, "optimizer_args"),
+        "weight_decay": _WEIGHT_DECAY.value,
+        "clip_norm": _CLIP_NORM.value,
+        "accumulate": _ACCUMULATE.value,
+        "freeze": _FREEZE.value,
+        "unfreeze_epoch": _UNFREEZE_EPOCH.value,
+        "backbone_learning_rate": _BACKBONE_LEARNING_RATE.value,
+        "ema": _EMA.value,
         "schedule": _SCHEDULE.value,
         "warmup_epochs": _WARMUP_EPOCHS.value,
         "class_weights": _CLASS_WEIGHTS.value,

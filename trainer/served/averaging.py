@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from tfrecords.errors import InputError
+from trainer.models.users import import_module_of
 from trainer.run import Run
 
 _LEAST: Final = 1e-30  # probability whose logarithm is taken; float32 has none far below
@@ -36,10 +37,16 @@ def averaged(models: Sequence[keras.Model]) -> keras.Model:
     shapes = {(model.input_shape, model.output_shape) for model in models}
     if len(shapes) != 1:
         raise ValueError(f"{len(models)} models of {sorted(shapes)}; needs one or more of the same shapes")
-    return _mean(models, [lambda images: images])
+    return _mean(models, [lambda images: images], models[0].input_shape[1:])
 
 
-def views(model: keras.Model, *, flip: bool = False, shift: int = 0) -> keras.Model:
+def views(
+    model: keras.Model,
+    *,
+    flip: bool = False,
+    shift: int = 0,
+    image_shape: tuple[int, int, int] | None = None,
+) -> keras.Model:
     """Returns a model that averages the probabilities of a model over views of the image.
 
     The views are the image and, with `shift`, the image moved by so many pixels to the left, to the right, up
@@ -53,17 +60,19 @@ def views(model: keras.Model, *, flip: bool = False, shift: int = 0) -> keras.Mo
         model: from uint8 [B, H, W, C] to logits [B, K].
         flip: whether mirror images are among the views.
         shift: pixels, less than H and W; 0: no shifts.
+        image_shape: (height, width, channels); None: as the model says, which must leave none open.
 
     Returns:
         as of `averaged`; the model itself if there is no other view.
     """
-    _, height, width, _ = model.input_shape
+    shape = image_shape or model.input_shape[1:]
+    height, width, _ = shape
     places = [(0, 0)] + [(0, -shift), (0, shift), (-shift, 0), (shift, 0)] * (shift > 0)
     moved = [
         _view(rows=_moved(height, down), columns=_moved(width, right), mirrored=mirrored)
         for mirrored, (down, right) in product((False, True)[: 1 + flip], places)
     ]
-    return _mean([model], moved) if len(moved) > 1 else model
+    return _mean([model], moved, shape) if len(moved) > 1 else model
 
 
 def averaged_runs(runs: Sequence[Run]) -> keras.Model:
@@ -76,6 +85,7 @@ def averaged_runs(runs: Sequence[Run]) -> keras.Model:
     require_alike(runs)
     for run in runs:
         run.result()  # the file is that of the result
+        import_module_of(run.config.model)
     try:
         return averaged([keras.models.load_model(run.model, compile=False, safe_mode=True) for run in runs])
     except (OSError, TypeError, KeyError) as error:
@@ -95,21 +105,21 @@ def require_alike(runs: Sequence[Run]) -> None:
                 )
 
 
-def _mean(models: Sequence[keras.Model], moved: Sequence[View]) -> keras.Model:
+def _mean(models: Sequence[keras.Model], moved: Sequence[View], shape: Sequence[int | None]) -> keras.Model:
     """Returns the model that averages over models and views, with the name of the first model."""
-    inputs = _input_of(models[0])
+    inputs = _input_of(models[0], shape)
     seen = [view(inputs) for view in moved]
     found = []
     for number, model in enumerate(models):
-        again = _input_of(model)
+        again = _input_of(model, shape)
         member = keras.Model(again, model(again), name=f"member_{number}")
         found += [ops.softmax(ops.cast(member(each), "float32"), axis=-1) for each in seen]
     mean = ops.mean(ops.stack(found), axis=0)
     return keras.Model(inputs, ops.log(ops.maximum(mean, _LEAST)), name=models[0].name)
 
 
-def _input_of(model: keras.Model) -> Any:
-    return keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype, name="image")
+def _input_of(model: keras.Model, shape: Sequence[int | None]) -> Any:
+    return keras.Input(shape, dtype=model.inputs[0].dtype, name="image")
 
 
 def _view(*, rows: Sequence[int], columns: Sequence[int], mirrored: bool) -> View:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from trainer.config import TrainConfig
 from trainer.evaluation.metric_table import OF_AN_EPOCH, REPORTED, names
-from trainer.models import MODELS
+from trainer.models.registry import MODELS
 from trainer.tensorboard import hparams
 from trainer.tensorboard.hparams import Value
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from tfrecords.errors import InputError
 from trainer.config import TrainConfig
-from trainer.models import MODELS
+from trainer.models.registry import MODELS
 from trainer.tune.show.overview import Parameter, Value
 from trainer.tune.space_file import ARGS, NOTEBOOK, of_file, read_file
 

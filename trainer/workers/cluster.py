@@ -7,6 +7,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tfrecords.errors import InputError
+from trainer.config import TrainConfig
+
+# Flags that may differ between the workers of a run, as their machines need it.
+_OWN_TO_A_WORKER: Final = frozenset(
+    {
+        *("data", "data_url", "data_service", "run_dir", "cache", "cache_dir", "ram_budget", "tuned"),
+        *("devices", "prefetch", "parallel_reads", "threads", "threads_per_process"),
+        *("keep", "checkpoint_steps", "checkpoint_minutes", "max_minutes", "log_steps", "profile_steps"),
+    }
+)
 
 _EXAMPLE: Final = (
     '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, "task": {"type": "worker", "index": 0}}'
@@ -111,3 +121,8 @@ def _index(value: Any) -> int:
     if isinstance(value, bool) or not str(value).isdecimal():
         raise ValueError(f"the task's index is {value!r}, must be a whole number from 0 on")
     return int(value)
+
+
+def common_flags(config: TrainConfig) -> dict[str, Any]:
+    """Returns the flags that must be the same on all workers."""
+    return {name: value for name, value in config.to_json().items() if name not in _OWN_TO_A_WORKER}

@@ -45,7 +45,7 @@ def test_a_step_is_timed_and_really_trains(data, saved, cache):
 
 
 def test_the_built_in_model_is_the_trainers(data):
-    from trainer.models import build_model
+    from trainer.models.registry import build_model
 
     mine = open_model("cnn", data.manifest)
     theirs = build_model("cnn", data.manifest.image_shape, 2, dtype="float32")

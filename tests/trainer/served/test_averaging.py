@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfrecords.errors import InputError
-from trainer.models import build_model
+from trainer.models.registry import build_model
 from trainer.run import DataFacts
 from trainer.served.averaging import averaged, require_alike, views
 
@@ -86,6 +86,15 @@ def test_views_are_averaged(flip, shift, places):
     if flip:  # then left and right are the same to it
         mirrored = np.ascontiguousarray(pixels[:, :, ::-1])
         assert probabilities(served, mirrored) == pytest.approx(probabilities(served, pixels), abs=1e-6)
+
+
+def test_a_network_of_any_size_has_views_of_the_images():
+    inputs = keras.Input((None, None, 1), dtype="uint8")
+    x = keras.layers.Conv2D(3, 3, padding="same")(keras.ops.cast(inputs, "float32") / 255)
+    model = keras.Model(inputs, keras.layers.GlobalMaxPooling2D()(x))
+    pixels = images()
+    by_hand = np.mean([probabilities(model, moved(pixels, *place)) for place in SHIFTS], axis=0)
+    assert probabilities(views(model, shift=2, image_shape=SHAPE), pixels) == pytest.approx(by_hand, abs=1e-6)
 
 
 def test_without_views_the_model_stays_itself():

@@ -5,7 +5,7 @@ import pytest
 
 from trainer.evaluation.intervals import point_values
 from trainer.evaluation.predictions import Predictions
-from trainer.models import build_model
+from trainer.models.registry import build_model
 from trainer.served.temperature import (
     HIGHEST,
     LOWEST,

@@ -2,7 +2,7 @@ import pytest
 from sessions import curve, read
 
 from trainer.config import TrainConfig
-from trainer.models import MODELS
+from trainer.models.registry import MODELS
 from trainer.tensorboard.comparison import METRICS, values_of, write_run
 
 CONFIG = TrainConfig.of(data="here", run_dir="runs/a", model="mlp", model_args=(("units", 64),), seed=3)

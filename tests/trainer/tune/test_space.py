@@ -9,7 +9,7 @@ import pytest
 
 from tfrecords.errors import InputError
 from trainer.config import TrainConfig
-from trainer.models import MODELS
+from trainer.models.registry import MODELS
 from trainer.tune.oracles import ask
 from trainer.tune.show.overview import Parameter
 from trainer.tune.space import NOTEBOOK, SEARCHABLE, load_space, parameters_of, with_values

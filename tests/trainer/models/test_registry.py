@@ -6,7 +6,7 @@ import pytest
 
 from tfrecords.errors import InputError
 from trainer.config import TrainConfig
-from trainer.models import MODELS, Architecture, build_model
+from trainer.models.registry import MODELS, Architecture, build_model
 
 
 @pytest.mark.parametrize(

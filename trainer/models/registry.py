@@ -6,6 +6,7 @@ pass the same uint8 pixels. It has no softmax: loss and probabilities are comput
 This module imports no Keras before a model is built, so that flags and configurations read the table at once.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,11 @@ from typing import Any, Final
 
 from data_pipeline.step.network import classifier, cnn
 from tfrecords.errors import InputError
+from trainer.models.applications import APPLICATIONS, application
+
+_KERAS: Final = "keras:"
+_FILE: Final = ".keras"
+_FUNCTION: Final = re.compile(r"[\w.]+:\w+")
 
 ModelArg = int | float | str | bool
 
@@ -51,7 +57,7 @@ def build_model(
     """Builds a model by name.
 
     Args:
-        name: one of `MODELS`.
+        name: what --model takes; see `check_model`.
         image_shape: (height, width, channels).
         classes: number of logits.
         dtype: Keras dtype policy of all layers but the last, which is float32.
@@ -63,15 +69,49 @@ def build_model(
     Raises:
         InputError: the name or an argument is unknown, or the images are too small for the model.
     """
-    if name not in MODELS:
-        raise InputError(f"--model={name}: must be one of {', '.join(MODELS)}")
+    check_model(name)
     check_model_args(name, tuple((args or {}).items()))
+    if name not in MODELS:
+        return _others(name, image_shape, classes, dtype, args or {})
     body = partial(MODELS[name].body, **(args or {}))
     return classifier(body, image_shape, classes, dtype=dtype, name=name)
 
 
+def _others(
+    name: str, image_shape: tuple[int, int, int], classes: int, dtype: str, args: Mapping[str, ModelArg]
+) -> Any:
+    """Builds a model that is not ours, in the dtype policy; a file keeps its own."""
+    import keras
+
+    from trainer.models.users import of_file, of_function, with_logits
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype)
+    try:
+        if name.startswith(_KERAS):
+            return application(name.removeprefix(_KERAS), image_shape, classes)
+        made = of_file(name) if name.endswith(_FILE) else of_function(name, image_shape, classes, args)
+        return with_logits(made, name, image_shape, classes)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def check_model(name: str, others: Sequence[str] = ()) -> None:
+    """Raises InputError unless this is a form of --model, or one of the others."""
+    if name.startswith(_KERAS):
+        if name.removeprefix(_KERAS) not in APPLICATIONS:
+            raise InputError(f"--model={name}: must be keras: and one of {', '.join(APPLICATIONS)}")
+    elif name not in (*MODELS, *others) and not name.endswith(_FILE) and not _FUNCTION.fullmatch(name):
+        raise InputError(
+            f"--model={name}: must be one of {', '.join((*MODELS, *others))}, or keras:NAME, or "
+            f"package.module:function, or FILE.keras"
+        )
+
+
 def check_model_args(model: str, args: Sequence[tuple[str, ModelArg]]) -> None:
     """Raises InputError unless these are arguments of the model, with allowed values."""
+    if _FUNCTION.fullmatch(model) and not model.startswith(_KERAS):
+        return  # its signature is read when it is called
     known = MODELS[model].args if model in MODELS else {}
     for name, value in args:
         if name not in known:
@@ -85,7 +125,7 @@ def check_model_args(model: str, args: Sequence[tuple[str, ModelArg]]) -> None:
             raise InputError(f"--model_args={name}={value}: must be from 0 to less than 1")
 
 
-def parse_model_args(texts: Sequence[str]) -> tuple[tuple[str, ModelArg], ...]:
+def parse_model_args(texts: Sequence[str], flag: str = "model_args") -> tuple[tuple[str, ModelArg], ...]:
     """Returns NAME=VALUE texts as pairs sorted by name; a value is a whole number, a fraction or a word.
 
     Raises:
@@ -95,9 +135,9 @@ def parse_model_args(texts: Sequence[str]) -> tuple[tuple[str, ModelArg], ...]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise InputError(f"--model_args={text}: must be NAME=VALUE, as units=64,dropout=0.5")
+            raise InputError(f"--{flag}={text}: must be NAME=VALUE, as units=64,dropout=0.5")
         if name in found:
-            raise InputError(f"--model_args: {name} is given twice; give it once")
+            raise InputError(f"--{flag}: {name} is given twice; give it once")
         found[name] = _value(value)
     return tuple(sorted(found.items()))
 

@@ -1,0 +1,1 @@
+"""What --model names: ours, Keras' applications, functions and files of the user's."""
