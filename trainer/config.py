@@ -19,12 +19,14 @@ from trainer.checks import (
 )
 from trainer.evaluation.metric_table import MONITORS
 from trainer.models.registry import ModelArg, check_model, check_model_args, model_args_text, parse_model_args
+from trainer.served.rules import ThresholdRule
 
 STRATEGIES: Final = ("one_device", "mirrored", "multi_worker")
 BASELINES: Final = ("pca_svm", "logistic", "random_forest")  # of trainer.baseline
 SCHEDULES: Final = ("constant", "cosine", "plateau")
 NORMALIZE: Final = ("none", "equalize", "blend")
 JIT_COMPILE: Final = ("auto", "on", "off")
+TEMPERATURES: Final = ("none", "validation")
 OPTIMIZERS: Final = (  # of Keras, by the names that keras.optimizers.get takes
     *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lion", "muon", "nadam"),
     *("rmsprop", "schedulefreeadamw", "sgd"),
@@ -46,6 +48,7 @@ FREE_TO_CHANGE: Final = frozenset(
         *("recipe", "from_recipe"),  # names of values, which are compared themselves
         "fold_of",  # a place
         "positive",  # of two classes: the threshold is chosen for it after the training
+        "threshold_rule",  # likewise
     }
 )
 # Fields that came later, with their defaults. A file leaves them out where they have the default, so that the
@@ -72,6 +75,10 @@ _LATER: Final[Mapping[str, Any]] = {
     "label_smoothing": 0.0,
     "mixup": 0.0,
     "jit_compile": "off",
+    "tta_flip": False,
+    "tta_shift": 0,
+    "temperature": "none",
+    "threshold_rule": "",
     "recipe": "",
     "from_recipe": (),
     "fold": "",
@@ -133,6 +140,11 @@ class TrainConfig:
         normalize: one of `NORMALIZE`: how the model makes the tones of images alike; see
             `trainer.models.normalize`.
         class_weights: whether rare classes weigh more in the loss.
+        tta_flip: whether the published model averages over the image and its mirror image.
+        tta_shift: pixels by which the published model shifts the image, to average over shifts too; 0: none.
+        temperature: one of `TEMPERATURES`: what chooses the temperature of the published model.
+        threshold_rule: how the threshold of two classes is found, see `served.rules`; "": youden, or as a
+            finished run has it.
         tuned: which options of `pipeline` come from the data set's pipeline.json.
         deterministic: whether the same command gives the same weights, to the bit, at some cost in speed.
         keep: checkpoints kept besides that of the best epoch.
@@ -185,6 +197,10 @@ class TrainConfig:
     precision: str = "auto"
     normalize: str = "none"
     class_weights: bool = False
+    tta_flip: bool = False
+    tta_shift: int = 0
+    temperature: str = "none"
+    threshold_rule: str = ""
     tuned: tuple[str, ...] = ()
     deterministic: bool = False
     keep: int = 2
@@ -212,6 +228,7 @@ class TrainConfig:
             "normalize": NORMALIZE,
             "monitor": MONITORS,
             "jit_compile": JIT_COMPILE,
+            "temperature": TEMPERATURES,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -234,6 +251,7 @@ class TrainConfig:
         check_sampling(self)
         self._check_fold()
         check_optimizer(self)
+        ThresholdRule.parse(self.threshold_rule)
         check_model(self.model, BASELINES)
         check_model_args(self.model, self.model_args)
         if self.pipeline.shards_at != _shards_at(self.data_url, self.remote):
@@ -244,7 +262,7 @@ class TrainConfig:
             raise InputError(f"--log_steps={self.log_steps}: must be 0 or more")
         for name in (
             *("logical_cpus", "min_delta", "warmup_epochs", "checkpoint_steps", "checkpoint_minutes"),
-            *("max_minutes", "threads_per_process", "weight_decay", "clip_norm"),
+            *("max_minutes", "threads_per_process", "weight_decay", "clip_norm", "tta_shift"),
             *("unfreeze_epoch", "backbone_learning_rate"),
         ):
             if not getattr(self, name) >= 0:

@@ -103,6 +103,11 @@ def _more(config: TrainConfig) -> dict[str, str]:
         found["kept"] = "weights of the last epoch"
     elif config.monitor != MONITORS[0]:
         found["kept"] = f"weights of the epoch of the {direction(config.monitor)}imum {config.monitor}"
+    tta = ["mirrored"] * config.tta_flip + [f"shifted by {config.tta_shift} pixels"] * (config.tta_shift > 0)
+    published = [f"mean over the image as it is and {', '.join(tta)}"] * bool(tta)
+    published += [f"temperature by {config.temperature}"] * (config.temperature != "none")
+    if published:
+        found["published"] = "; ".join(published)
     return found
 
 

@@ -18,17 +18,16 @@ from trainer.checkpoint import Checkpoints
 from trainer.config import TrainConfig
 from trainer.devices.precision import POLICIES
 from trainer.evaluation.data import DataSet
-from trainer.evaluation.evaluate_run import (
-    Evaluation,
-    evaluate_run,
-    finished_evaluation,
-    validation_threshold,
-)
+from trainer.evaluation.evaluate_run import Evaluation, evaluate_run, finished_evaluation
 from trainer.evaluation.metric_table import epoch_in_words
 from trainer.inference import Predictor, load_predictor
 from trainer.models.users import import_module_of
 from trainer.result import Result
 from trainer.run import Run
+from trainer.served.averaging import views
+from trainer.served.rules import ThresholdRule
+from trainer.served.temperature import NONE, temperature
+from trainer.served.validation import validation_temperature, validation_threshold
 
 _PROOF_IMAGES: Final = 8  # the saved model must give the trained model's logits for them
 
@@ -44,7 +43,7 @@ def finish(
     log: Callable[[str], None],
     evaluate: bool = True,
 ) -> Evaluation | None:
-    """Publishes the best epoch's model with its threshold, then evaluates it.
+    """Publishes the best epoch's model with its views, temperature and threshold, then evaluates it.
 
     Args:
         run: the run.
@@ -71,7 +70,10 @@ def finish(
         "waited": last.callbacks.get("EarlyStopping", {}).get("wait", 0),
         "stopped": last.callbacks.get("AgreedStop", {}).get("stopped", False),
     }
-    publish(run, manifest, model, trained, check=check, tick=tick)
+    served = views(
+        model, flip=run.config.tta_flip, shift=run.config.tta_shift, image_shape=manifest.image_shape
+    )
+    publish(run, manifest, served, trained, check=check, tick=tick)
     split = headline_split(manifest)
     return evaluate_run(run, split=split, manifest=manifest, tick=tick) if evaluate else None
 
@@ -85,29 +87,36 @@ def publish(
     check: Callable[[], None] = lambda: None,
     tick: Callable[[], None] = lambda: None,
 ) -> None:
-    """Publishes a model with the threshold that validation chooses for it.
+    """Publishes a model with the temperature and the threshold that validation chooses for it.
 
     Args:
         run: the run.
         manifest: of its data.
-        model: to be published.
+        model: with its views.
         trained: the values of `epoch`, `val_loss`, `epochs` and `waited` of the `Result`, and others of it.
         check: called before anything is published; if it raises, nothing is.
         tick: called often; what it raises ends this.
 
     Raises:
-        InputError: the model cannot be written.
+        InputError: the model cannot be written, or validation allows no threshold.
     """
-    temporary = run.model.with_name(f".{os.getpid()}.{run.model.name}")  # Keras wants the ending
+    positive, home = positive_of(run.config, manifest), DataSet.of(run, manifest=manifest)
+    temporary, found = run.model.with_name(f".{os.getpid()}.{run.model.name}"), NONE  # Keras wants the ending
     try:
         _save(temporary, model, manifest.image_shape)
-        positive, home = positive_of(run.config, manifest), DataSet.of(run, manifest=manifest)
-        threshold = validation_threshold(Predictor(temporary), home, positive, tick)
+        if run.config.temperature == "validation":
+            found = validation_temperature(Predictor(temporary), home, tick)
+            _save(temporary, temperature(model, found), manifest.image_shape)
+        # Of the file as it is now, so that no rounding lies between a probability and the threshold.
+        threshold = validation_threshold(
+            Predictor(temporary), home, positive, tick, rule=run.config.threshold_rule
+        )
         result = Result(
             model_sha256=file_sha256(temporary),
-            **trained,
             plan=run.data.plan,
             precision=run.precision,
+            temperature=found,
+            **trained,
             **asdict(threshold),
         )
         check()
@@ -168,7 +177,7 @@ def finished_again(
 
 
 def choose_anew(run: Run, result: Result, manifest: Manifest, log: Callable[[str], None]) -> Result:
-    """Chooses the threshold of a finished run anew if --positive names another class than before.
+    """Chooses the threshold of a finished run anew if --positive or --threshold_rule differs from before.
 
     Args:
         run: the run, with the flags of now.
@@ -180,13 +189,21 @@ def choose_anew(run: Run, result: Result, manifest: Manifest, log: Callable[[str
         The result that is there now.
     """
     chosen = positive_of(run.config, manifest)
-    if run.config.positive and chosen != (result.positive or manifest.class_names[1]):
+    rule = str(ThresholdRule.parse(run.config.threshold_rule or result.threshold_rule))
+    other_class = run.config.positive and chosen != (result.positive or manifest.class_names[1])
+    other_rule = rule != result.threshold_rule
+    if not (other_class or other_rule):
+        return result
+    if other_class:
         log(f"the positive class is {chosen} now: its threshold is chosen on validation, the model stays")
-        home = DataSet.of(run, manifest=manifest)
-        import_module_of(run.config.model)
-        threshold = validation_threshold(load_predictor(run.model), home, chosen)
-        result = replace(result, **asdict(threshold))
-        run.save_result(result)
+    if other_rule:
+        log(f"the threshold is that of --threshold_rule={rule} now, not of {result.threshold_rule}")
+    home = DataSet.of(run, manifest=manifest)
+    import_module_of(run.config.model)
+    threshold = validation_threshold(load_predictor(run.model), home, chosen, rule=rule)
+    later = result.rule_came_later or other_rule
+    result = replace(result, **asdict(threshold), rule_came_later=later)
+    run.save_result(result)
     return result
 
 

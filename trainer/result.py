@@ -26,6 +26,10 @@ class Result:
             earlier versions, or there are more than two classes.
         chosen_on_groups: for each class the number of groups among the records that the threshold was chosen
             on; (): unknown.
+        threshold_rule: the rule that the threshold was chosen by, as --threshold_rule has it.
+        threshold_note: a sentence, if validation does not allow what the rule asks for; else "".
+        rule_came_later: whether the rule was given after the training, when reports may have been seen.
+        temperature: that the logits of the model's file are divided by; 1: by none.
         stopped: whether a callback of the user's stopped the training.
     """
 
@@ -41,6 +45,10 @@ class Result:
     positive: str = ""
     chosen_on_groups: tuple[int, ...] = ()
     stopped: bool = False
+    threshold_rule: str = "youden"
+    threshold_note: str = ""
+    rule_came_later: bool = False
+    temperature: float = 1.0
 
     def done(self, config: TrainConfig) -> bool:
         """Returns whether a run of this configuration is fully trained."""

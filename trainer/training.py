@@ -45,6 +45,7 @@ from trainer.models.users import require_saving
 from trainer.optimisation.backbone import Backbone, Unfreeze
 from trainer.optimisation.optimizer import learning_rate, make_optimizer, resumed_rate
 from trainer.run import DataFacts, Run
+from trainer.served.validation import check_served
 from trainer.stopping import FIRST_BLOCK, Pause, Stopping
 from trainer.tensorboard.hparams import write_session_end
 from trainer.tiers import choose_train_tier, run_data, with_fold, with_weights_file
@@ -88,6 +89,7 @@ def train(
     for split in ("train", "val"):
         data.split(split)
     positive_of(config, data)  # a class that does not exist is refused now, not after the training
+    check_served(config, data)
     config = with_weights_file(config)
     there, config = _opened(config, data)
     if done := finished(config, there):

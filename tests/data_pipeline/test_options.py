@@ -31,7 +31,7 @@ def refusal(call, *arguments, **options):
         (
             "augment",
             "all",
-            "--augment=all: must be one of none, light, standard, radiograph, exposure, strong",
+            "--augment=all: must be one of none, light, standard, radiograph, exposure, strong, robust",
         ),
         ("ram_budget", -1, "--ram_budget=-1: must be 0 or more"),
         ("shuffle_window", -1, "--shuffle_window=-1: must be 0 or more"),

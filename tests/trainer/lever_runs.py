@@ -3,9 +3,9 @@
     python lever_runs.py DATA FOLDER LEVERS
 
 LEVERS is JSON: the name of each lever, and the values of its configuration. The result is a line of JSON: for
-each lever the histories and the hashes of the weights of three runs. "whole" and "resumed" are mirrored over
-two logical CPUs; "resumed" goes on from the last checkpoint in mid-epoch of "whole". "one_device" is another
-whole run.
+each lever the histories of three runs, and hashes of their weights and of the answers of the models that they
+have published. "whole" and "resumed" are mirrored over two logical CPUs; "resumed" goes on from the last
+checkpoint in mid-epoch of "whole". "one_device" is another whole run.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from data_pipeline.fetch import end_process
 from trainer.config import TrainConfig
@@ -39,13 +40,16 @@ BASE = {
 
 
 def trained(values: dict[str, Any], folder: Path, data: str) -> dict[str, Any]:
-    """Trains, or goes on with, a run; returns its rows and the hash of its last checkpoint's weights."""
+    """Trains, or goes on with, a run; returns its rows, and hashes of its model."""
     config = TrainConfig.of(**BASE | {"data": data, "run_dir": str(folder)} | values)
     train(config, lambda _: None, evaluate=False)
     rows = json.loads((folder / "history.json").read_text())
     model = keras.models.load_model(folder / "model.keras", compile=False, safe_mode=True)
     weights = b"".join(weight.tobytes() for weight in model.get_weights())
+    images = np.random.default_rng(0).integers(0, 256, (4, *model.input_shape[1:]), np.uint8)
+    answers = np.asarray(model(images, training=False))
     return {
+        "answers": hashlib.sha256(answers.tobytes()).hexdigest(),
         "rows": [{k: v for k, v in row.items() if k[:6] not in ("images", "input_")} for row in rows],
         "weights": hashlib.sha256(weights).hexdigest(),
         "steps": sorted(int(path.name[5:]) for path in (folder / "checkpoints").iterdir()),

@@ -27,6 +27,11 @@ LEVERS = {
         "a fold": {"fold": "2/3", "copies": "one", "cache_dir": "FOLDER/cache"},
         "another fold": {"fold": "3/3", "cache_dir": "FOLDER/cache"},
     },
+    "published": {
+        "plain": {},
+        "views": {"tta_flip": True, "tta_shift": 2},
+        "views and temperature": {"tta_flip": True, "temperature": "validation"},
+    },
     "optimizer": {
         # Clipped on each replica by itself, two replicas would not train as one device.
         "clipped": {"optimizer": "sgd", "learning_rate": 0.2, "clip_norm": 0.02, "weight_decay": 0.1},
@@ -81,10 +86,13 @@ def test_a_lever_is_exact(group, converted, run_python, tmp_path):
         assert 0 < runs["cut"] < whole["steps"][-1], lever
         assert resumed["rows"] == whole["rows"], lever
         assert resumed["weights"] == whole["weights"], lever
+        assert resumed["answers"] == whole["answers"], lever
         for here, there in zip(one["rows"], whole["rows"], strict=True):
             for loss in ("loss", "val_loss"):
                 # Adam makes more of rounding: measured up to 5e-5 here.
                 assert here[loss] == pytest.approx(there[loss], rel=1e-3), (lever, loss)
     if len(found) > 1:  # a lever that did nothing would pass all of the above
-        plain = {runs["whole"]["weights"] for runs in found.values()}
-        assert len(plain) == len(found), "two levers of this group train the same weights"
+        plain = {runs["whole"]["answers"] for runs in found.values()}
+        assert len(plain) == len(found), "two levers of this group publish the same model"
+    if group == "published":  # these levers change no weights
+        assert len({runs["whole"]["weights"] for runs in found.values()}) == 1

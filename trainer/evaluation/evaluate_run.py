@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ from tfrecords.manifest import Manifest
 from tfrecords.positive import positive_class, positive_in_words
 from trainer.evaluation.data import DataSet, images_at, predict_split
 from trainer.evaluation.folder import MODEL_FACT, PLAN_FACT
-from trainer.evaluation.predictions import Predictions, Threshold, worst_mistakes
+from trainer.evaluation.predictions import Predictions, worst_mistakes
 from trainer.evaluation.report import read_report, render_text, summarise, write_report
 from trainer.evaluation.so_far import best_so_far
 from trainer.evaluation.stress.testing import stress_test, to_json
@@ -24,6 +25,9 @@ from trainer.inference import Probabilities, load_predictor
 from trainer.models.users import import_module_of
 from trainer.result import Result
 from trainer.run import Run
+from trainer.served.rules import ThresholdRule
+from trainer.served.temperature import effect
+from trainer.served.validation import validation_threshold
 
 _MISTAKES: Final = 12  # pictures in the report
 _ALIKE: Final = 0.01  # a model whose probabilities differ by less tells no records apart
@@ -86,7 +90,9 @@ def evaluate_run(
     so_far = so_far or not run.model.exists()
     history: Sequence[dict[str, float]]
     if so_far:
-        predictor, result, history = best_so_far(run)
+        home = partial(_home, run, evaluated)
+        predictor, result, history = best_so_far(run, home, tick)
+        result = replace(result, threshold_rule=str(ThresholdRule.parse(run.config.threshold_rule)))
     else:
         predictor, result = load_result(run)
         # An average of runs and a baseline have no epochs. A run that goes on has more rows by now than its
@@ -110,8 +116,10 @@ def evaluate_run(
     ).of(positive)
     # There is none yet for another class, for the best epoch so far, or in a run of an older version.
     if predictions.binary and (ending or result.threshold is None):
-        home = evaluated if own else DataSet.of(run)
-        result = replace(result, **asdict(validation_threshold(predictor, home, positive, tick)))
+        chosen = validation_threshold(
+            predictor, _home(run, evaluated), positive, tick, rule=result.threshold_rule
+        )
+        result = replace(result, **asdict(chosen))
         if not ending and not so_far and not out:
             run.save_result(result)
     tick()
@@ -128,6 +136,11 @@ def evaluate_run(
         threshold_groups=result.chosen_on_groups,
         warnings=_warnings(run, result, own=own, split=split, positive=positive, so_far=so_far),
     )
+    if result.threshold_rule != ThresholdRule.name:
+        report["threshold_rule"] = result.threshold_rule
+    if run.config.temperature != "none":
+        here = own and split == "val"
+        report["temperature"] = effect(predictions, result.temperature, chosen_here=here)
     if stress:
         tested = stress_test(predictor, evaluated, split, predictions, result.threshold, tick=tick)
         report["stress"] = to_json(tested)
@@ -149,6 +162,11 @@ def evaluate_run(
     text = render_text(report)
     nothing = _alike(predictions) and not run.baseline  # a baseline has other flags than these
     return Evaluation(folder / "report.html", f"{text}\n{_NOTHING_LEARNED}" if nothing else text)
+
+
+def _home(run: Run, evaluated: DataSet) -> DataSet:
+    """Returns the run's own data, with the validation split that chooses for it."""
+    return evaluated if evaluated.own else DataSet.of(run)
 
 
 def _positive_of(run: Run, result: Result, evaluated: DataSet, *, so_far: bool) -> str:
@@ -191,12 +209,16 @@ def _source(run: Run, result: Result, *, own: bool, split: str, binary: bool) ->
     """Says where the threshold came from."""
     if not binary:
         return "more than two classes: the most probable class is predicted"
+    rule = ThresholdRule.parse(result.threshold_rule)
+    later = "; the rule was given after the training" * result.rule_came_later
+    if rule.fixed is not None:
+        return f"fixed before training by --threshold_rule={rule}" if not later else f"fixed{later}"
     if own and split == "val":
-        return "chosen on this split itself: its figures there are optimistic"
+        return f"chosen on this split itself{rule.in_words()}: its figures there are optimistic{later}"
     records = f" ({result.chosen_on:,} records)" if result.chosen_on else ""
     if not own:
-        return f"chosen on validation{records} of the run's own data, {run.data.name}"
-    return f"chosen on validation{records}, never on {split}"
+        return f"chosen on validation{records} of the run's own data, {run.data.name}{rule.in_words()}{later}"
+    return f"chosen on validation{records}{rule.in_words()}, never on {split}{later}"
 
 
 def _facts(
@@ -240,7 +262,7 @@ def _warnings(run: Run, result: Result, *, own: bool, split: str, positive: str,
             f"{positive} counts as the positive class, because older versions took the second class, though "
             f"its name says normal: --positive={finding} evaluates for {finding}"
         )
-    return warnings
+    return [*warnings, *filter(None, [result.threshold_note])]
 
 
 def load_result(run: Run) -> tuple[Probabilities, Result]:
@@ -276,29 +298,12 @@ def finished_evaluation(run: Run, split: str, result: Result) -> Evaluation | No
     own = f"{split} of {run.data.name}:" in evaluated and facts.get(PLAN_FACT, run.data.plan) == run.data.plan
     names = run.data.class_names
     other_class = len(names) == 2 and (report.get("positive") or names[1]) != (result.positive or names[1])
-    if not own or other_class or of != f"SHA-256 {result.model_sha256}":
+    other_rule = report.get("threshold_rule", "youden") != result.threshold_rule
+    if not own or other_class or other_rule or of != f"SHA-256 {result.model_sha256}":
         return None
     if not (folder / "report.html").exists():
         return None
     return Evaluation(folder / "report.html", render_text(report))
-
-
-def validation_threshold(
-    predictor: Probabilities, home: DataSet, positive: str, tick: Callable[[], None] = lambda: None
-) -> Threshold:
-    """Returns the threshold that validation chooses for a positive class; none with more than two classes.
-
-    Args:
-        predictor: The model.
-        home: The run's own data.
-        positive: The class; "" with more than two classes.
-        tick: Called after each batch.
-    """
-    if len(home.manifest.class_names) > 2:
-        return Threshold()
-    home.require("val")
-    validation = predict_split(predictor, home.folder, home.manifest, "val", home.options, tick)
-    return Threshold.chosen(validation.of(positive))
 
 
 def _alike(predictions: Predictions) -> bool:

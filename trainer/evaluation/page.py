@@ -9,6 +9,7 @@ from tfrecords.errors import first_names
 from tfrecords.text.names import isolated
 from trainer.evaluation.document import document, facts_table
 from trainer.evaluation.metric_table import BY_NAME, METRICS, OF_A_CLASS, Metric, meaning_of, title_of
+from trainer.served.temperature import in_words
 
 _LONGEST_NAME = 24  # Columns of a class in a table.
 _CLASSES_SHOWN = 20  # Classes in the table of the classes; of more the weakest, and all of them on request.
@@ -136,6 +137,7 @@ def render_page(report: Mapping[str, Any], pictures: Mapping[str, bytes], legend
         "<h2>Results</h2>",
         f"<p>{escape(_threshold_sentence(report))}</p>",
         *_warnings(report.get("threshold_warnings", ())),
+        *_temperature(report),
         _table(report),
         f'<p class="faint">{escape(_interval_sentence(report))}</p>',
         *(f'<p class="faint">{escape(note)}</p>' for note in _undefined_notes(decisions)),
@@ -271,6 +273,14 @@ def _figure(name: str, png: bytes) -> str:
         f'<figure class="{" ".join(kinds)}"><img alt="{title}" src="data:image/png;base64,{data}">'
         f"<figcaption><b>{title}.</b> {sentence}</figcaption></figure>"
     )
+
+
+def _temperature(report: Mapping[str, Any]) -> list[str]:
+    """What a temperature did to the calibration, if one was asked for."""
+    if "temperature" not in report:
+        return []
+    words = in_words(report["temperature"])
+    return [f"<p>{escape(words[0].upper() + words[1:])}.</p>"]
 
 
 def _threshold_sentence(report: Mapping[str, Any]) -> str:

@@ -137,19 +137,7 @@ def choose_threshold(predictions: Predictions) -> float:
     Raises:
         InputError: There are more than two classes, or records of one class only.
     """
-    if not predictions.binary:
-        raise InputError(
-            f"a threshold needs exactly two classes; there are {len(predictions.class_names)} "
-            f"({first_names(predictions.class_names)}): "
-            "decide by the most probable class instead"
-        )
-    present = np.bincount(predictions.labels, minlength=2)
-    if not present.all():
-        counts = dict(zip(predictions.class_names, present.tolist(), strict=True))
-        raise InputError(
-            f"cannot choose a threshold from records per class {counts}; both classes are needed: "
-            "use a larger validation split, or decide at 0.5"
-        )
+    require_both_classes(predictions)
     scores, inverse = np.unique(predictions.scores, return_inverse=True)
     positives = np.bincount(inverse, weights=predictions.labels == predictions.positive)
     negatives = np.bincount(inverse) - positives
@@ -166,6 +154,23 @@ def choose_threshold(predictions: Predictions) -> float:
     return float(middle[np.lexsort((np.abs(middle - 0.5), below - above))[0]])
 
 
+def require_both_classes(predictions: Predictions) -> None:
+    """Raises InputError unless there are records of two classes, and no third class."""
+    if not predictions.binary:
+        raise InputError(
+            f"a threshold needs exactly two classes; there are {len(predictions.class_names)} "
+            f"({first_names(predictions.class_names)}): "
+            "decide by the most probable class instead"
+        )
+    present = np.bincount(predictions.labels, minlength=2)
+    if not present.all():
+        counts = dict(zip(predictions.class_names, present.tolist(), strict=True))
+        raise InputError(
+            f"cannot choose a threshold from records per class {counts}; both classes are needed: "
+            "use a larger validation split, or decide at 0.5 (--threshold_rule=fixed:0.5)"
+        )
+
+
 @dataclass(frozen=True)
 class Threshold:
     """A threshold and the data that it was chosen on; a run's result has fields of the same names.
@@ -176,12 +181,16 @@ class Threshold:
         chosen_on: Number of records that it was chosen on.
         chosen_on_groups: Number of groups among them with records of each class, in the order of the classes.
         positive: The positive class; "" with more than two classes.
+        threshold_rule: The rule that it was chosen by; see `served.rules`.
+        threshold_note: A sentence, if validation does not allow what the rule asks for; else "".
     """
 
     threshold: float | None = None
     chosen_on: int = 0
     chosen_on_groups: tuple[int, ...] = ()
     positive: str = ""
+    threshold_rule: str = "youden"
+    threshold_note: str = ""
 
     @classmethod
     def chosen(cls, validation: Predictions) -> Self:

@@ -17,6 +17,8 @@ so they cannot disagree. Its content, `Report` below:
     per_class                        [] with two classes; else of each class, in their order
         .name, .records, .groups
         .estimates.NAME              of the class against the rest; NAME is one of `metric_table.OF_A_CLASS`
+    threshold_rule                   only if it is another than youden, as --threshold_rule has it
+    temperature                      only if one was asked for; see `served.temperature.effect`
     stress                           only if it was asked for; see `stress.testing.to_json`
     calibration_error, best_epoch    the epoch whose weights are evaluated, from 1; null if there is none
 
@@ -53,6 +55,7 @@ from trainer.evaluation.page import (
 )
 from trainer.evaluation.predictions import Predictions, decide, worst_mistakes
 from trainer.evaluation.stress.showing import stress_csv, stress_figure, stress_lines
+from trainer.served import temperature
 
 Report = dict[str, Any]
 
@@ -224,6 +227,7 @@ def render_text(report: Report) -> str:
         threshold = f"{decisions[0]['threshold']:.3g}"
         lines.append(f"threshold {threshold} for {positive}: {report['threshold_source']}")
     lines += (f"warning: {sentence}" for sentence in report.get("threshold_warnings", ()))
+    lines += [temperature.in_words(report[name]) for name in ("temperature",) if name in report]
     return "\n".join([*lines, report["notice"]])
 
 

@@ -9,11 +9,11 @@ from trainer.config import TrainConfig
 
 # --help shows the groups in the order in which they are imported.
 # isort: off
-from trainer.flags import data, recipe, model, optimisation, pipeline, devices, run
+from trainer.flags import data, recipe, model, optimisation, served, pipeline, devices, run
 
 # isort: on
 
-GROUPS: Final = (data, recipe, model, optimisation, pipeline, devices, run)
+GROUPS: Final = (data, recipe, model, optimisation, served, pipeline, devices, run)
 
 
 def config_from_flags(folder: Path, manifest: Manifest) -> TrainConfig:
@@ -36,6 +36,7 @@ def config_from_flags(folder: Path, manifest: Manifest) -> TrainConfig:
         **of_the_data,
         **model.values(),
         **optimisation.values(),
+        **served.values(),
         **pipeline.values(load_settings(folder, manifest)),
         **devices.values(),
         **run.values(),

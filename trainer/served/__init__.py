@@ -1,1 +1,1 @@
-"""From trained networks to the model that is published."""
+"""From trained networks to the model that is published: averages, views, a temperature, a threshold."""

@@ -191,6 +191,7 @@ def test_help_groups_the_flags_by_subject(run_command):
         "Recipe",
         "Model",
         "Optimisation",
+        "Published model",
         "Input",
         "Devices",
         "Run",
