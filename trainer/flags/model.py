@@ -29,11 +29,23 @@ _MODEL_ARGS = flags.DEFINE_list(
     )
     + ".",
 )
+_WEIGHTS = flags.DEFINE_string(
+    "weights",
+    TrainConfig.weights,
+    "What the weights start from. none: random values. FILE.keras or FILE.weights.h5: the layers of that "
+    "file that have the name and the shape of a layer of the model; the others start from random values. "
+    "RUN_DIR: the model of that run, likewise. imagenet: for keras:NAME, what Keras downloads. A run that "
+    "is resumed reads its own checkpoint instead.",
+)
 
 
 def values() -> dict[str, Any]:
     """Returns what these flags say."""
-    return {"model": MODEL.value, "model_args": parse_model_args(_MODEL_ARGS.value)}
+    return {
+        "model": MODEL.value,
+        "model_args": parse_model_args(_MODEL_ARGS.value),
+        "weights": _WEIGHTS.value,
+    }
 
 
 def short_name() -> str:
