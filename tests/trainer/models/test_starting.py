@@ -1,5 +1,9 @@
 """The weights that a run starts from: --weights, and the files that a run knows again by their content."""
 
+import json
+import re
+import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -8,11 +12,15 @@ import numpy as np
 import pytest
 from keras import layers
 
+from tfrecords.convert.conversion import convert_images
+from tfrecords.convert.options import ConvertOptions
 from tfrecords.errors import InputError
 from trainer.config import TrainConfig
+from trainer.models.registry import build_model
 from trainer.models.sources import check_weights
 from trainer.models.starting import started_model, with_model_files
 
+ROOT = Path(__file__).parents[3]
 SHAPE = (6, 5, 1)
 
 
@@ -73,7 +81,7 @@ def test_of_a_file_of_other_shapes_only_what_fits_is_read(tmp_path, name):
     target = net(4, 2)
     random = values(target)
     model, facts = started(tmp_path / name, target)
-    first, norm, dense, logits = random
+    first, _, dense, logits = random
     assert same(values(model)[first], source.layers[1].get_weights())
     assert same(values(model)[dense], random[dense])  # not a bias without its kernel
     assert same(values(model)[logits], random[logits])
@@ -159,3 +167,133 @@ def test_a_file_and_a_module_are_known_by_their_content(tmp_path, monkeypatch):
 
 def test_defaults_leave_the_configuration_file_as_it_was():
     assert not {"weights", "weights_sha256", "model_sha256"} & TrainConfig("data", "run").to_stored().keys()
+
+
+_FLAGS = ("--epochs=2", "--global_batch_size=8", "--precision=float32", "--deterministic", "--cache=memory")
+_FLAGS += ("--threads_per_process=2", "--checkpoint_steps=2", "--checkpoint_minutes=0", "--keep=99")
+_HERE = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def larger(image_folder, tmp_path_factory):
+    """The drawn images at 32x32, the least that the applications take."""
+    out = tmp_path_factory.mktemp("larger") / "data"
+    size = {"size": (32, 32), "val_fraction": 0.2, "test_fraction": 0.25, "workers": 1}
+    convert_images(ConvertOptions(image_folder, out, **size))
+    return out
+
+
+def _function(folder, trained):
+    return ("--model=own_model:net", "--model_args=units=4"), None
+
+
+def _file(folder, trained):
+    build_model("cnn", (32, 32, 1), 2, dtype="float32", args={"units": 8}).save(folder / "m.keras")
+    return (f"--model={folder / 'm.keras'}",), None
+
+
+def _application(folder, trained):
+    path = folder / "w.weights.h5"
+    build_model("keras:MobileNetV3Small", (32, 32, 1), 3, dtype="float32").save_weights(path)
+    return ("--model=keras:MobileNetV3Small", f"--weights={path}"), path
+
+
+def _of_a_run(folder, trained):
+    shutil.copytree(trained.folder, folder / "before")
+    return ("--model=cnn", f"--weights={folder / 'before'}"), folder / "before"
+
+
+@pytest.mark.slow
+@pytest.mark.stops
+@pytest.mark.parametrize("case", [_function, _file, _application, _of_a_run])
+def test_a_run_that_is_killed_goes_on_to_the_same_bits(
+    case, larger, trained, image_folder, run_python, run_command, tmp_path
+):
+    """Killed within an epoch, its weights' file removed, resumed, evaluated, and used on files."""
+    flags, needed = case(tmp_path, trained)
+    flags = (f"--data={trained.data if case is _of_a_run else larger}", *flags, *_FLAGS)
+    environment = {"TF_ENABLE_ONEDNN_OPTS": "0", "PYTHONPATH": f"{ROOT}:{_HERE}"}
+
+    def train(name, harm):
+        command = (_HERE / "harmed.py", harm, "--", f"--run_dir={tmp_path / name}", *flags)
+        return run_python(*command, **environment)
+
+    done = train("whole", "none")
+    assert done.returncode == 0, done.stdout + done.stderr
+    # One logits layer of three classes has no place in the application of two; else all layers match.
+    starts = {_application: ", 1 start anew", _of_a_run: ", 0 start anew"}.get(case, "")
+    assert starts in done.stdout
+    last = [json.loads(path.read_text()) for path in (tmp_path / "whole/checkpoints").glob("*/state.json")]
+    epoch = max(state["step"] for state in last) // 2
+    killed = train("run", f"SIGKILL@{epoch + 3}")
+    assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
+    if needed:
+        shutil.rmtree(needed) if needed.is_dir() else needed.unlink()
+    done = train("run", "none")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "resuming after epoch 1 and " in done.stdout
+    assert starts in done.stdout
+    whole, mine = (
+        keras.models.load_model(tmp_path / name / "model.keras", compile=False) for name in ("whole", "run")
+    )
+    assert same(mine.get_weights(), whole.get_weights())
+    for command in (("evaluate", "--split=val"), ("predict", str(image_folder))):
+        module, *more = command
+        done = run_command(f"trainer.{module}", f"--run_dir={tmp_path / 'run'}", *more, **environment)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_changed_files_are_refused_by_name(larger, run_command, tmp_path):
+    """The module of a function, and the file of a model."""
+    (tmp_path / "my_net.py").write_text((_HERE / "own_model.py").read_text())
+    build_model("mlp", (32, 32, 1), 2, dtype="float32", args={"units": 3}).save(tmp_path / "m.keras")
+    for model in ("my_net:net", "m.keras"):
+        flags = (f"--data={larger}", f"--run_dir={model[:2]}", f"--model={model}", *_FLAGS, "--epochs=1")
+        done = run_command("trainer.main", *flags, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    (tmp_path / "my_net.py").write_text((_HERE / "own_model.py").read_text() + "# changed\n")
+    build_model("mlp", (32, 32, 1), 2, dtype="float32", args={"units": 3}).save(tmp_path / "m.keras")
+    for model in ("my_net:net", "m.keras"):
+        flags = (f"--data={larger}", f"--run_dir={model[:2]}", f"--model={model}", *_FLAGS, "--epochs=1")
+        done = run_command("trainer.main", *flags, cwd=tmp_path)
+        assert done.returncode == 2
+        assert f"--model={model}: has other content now" in done.stderr
+
+
+@pytest.mark.slow
+def test_imagenet_without_a_network_is_refused(larger, run_command, tmp_path):
+    flags = (f"--data={larger}", f"--run_dir={tmp_path / 'run'}", "--model=keras:MobileNetV3Small")
+    nowhere = {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path / "keras")}
+    done = run_command("trainer.main", *flags, "--weights=imagenet", **nowhere)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert re.search(r"--weights=imagenet: cannot be downloaded: .*--weights=FILE.keras", done.stderr)
+    assert not (tmp_path / "run" / "config.json").exists()
+    assert not list((tmp_path / "keras").rglob("*.h5"))
+
+
+@pytest.mark.slow
+def test_a_model_from_python(larger, run_python, run_command, tmp_path):
+    """Resumed by the same call; evaluated by a command that does not know the function."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "import own_model\n"
+        "from trainer.config import TrainConfig\n"
+        "from trainer.training import train\n"
+        "args = (('units', 3),)\n"
+        f"config = TrainConfig({str(larger)!r}, 'run', model='python:mine', model_args=args, "
+        "epochs=int(sys.argv[1]), deterministic=True)\n"
+        "train(config, build=own_model.net)\n"
+    )
+    for epochs, words in ((1, "epoch   1/1"), (2, "resuming after epoch 1 of at most 2")):
+        done = run_python(script, str(epochs), cwd=tmp_path, PYTHONPATH=f"{ROOT}:{_HERE}")
+        assert done.returncode == 0, done.stderr
+        assert words in done.stdout
+    done = run_command("trainer.evaluate", f"--run_dir={tmp_path / 'run'}", "--split=val")
+    assert done.returncode == 0, done.stderr
+    done = run_command(
+        "trainer.main", f"--data={larger}", f"--run_dir={tmp_path / 'new'}", "--model=python:mine"
+    )
+    assert done.returncode == 2
+    assert re.search(r"--model=python:mine: .*train\(config, build=function\)", done.stderr)
