@@ -104,7 +104,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Returns the steps that have a checkpoint, ascending."""
-        return _steps(self.folder)
+        return saved_steps(self.folder)
 
     def save(self, state: State) -> None:
         """Writes the checkpoint of `state.step`, then removes those that are not kept.
@@ -215,7 +215,7 @@ def read_best(folder: Path, model: keras.Model) -> State | None:
     for left in reversed(range(_TRIES)):
         path = folder
         try:
-            steps = _steps(folder)
+            steps = saved_steps(folder)
             state = _state(_path(folder, steps[-1])) if steps else None
             if state is None or not state.best_epoch:
                 return None
@@ -238,7 +238,8 @@ def read_best(folder: Path, model: keras.Model) -> State | None:
     raise AssertionError
 
 
-def _steps(folder: Path) -> list[int]:
+def saved_steps(folder: Path) -> list[int]:
+    """Returns the steps that have a checkpoint in a folder, ascending; none if there is no folder."""
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
 

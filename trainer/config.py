@@ -19,6 +19,7 @@ from trainer.checks import (
 )
 from trainer.evaluation.metric_table import MONITORS
 from trainer.models.registry import ModelArg, check_model, check_model_args, model_args_text, parse_model_args
+from trainer.models.sources import check_weights
 from trainer.served.rules import ThresholdRule
 
 STRATEGIES: Final = ("one_device", "mirrored", "multi_worker")
@@ -59,6 +60,9 @@ _LATER: Final[Mapping[str, Any]] = {
     "log_steps": None,
     "profile_steps": (),
     "callbacks": (),
+    "weights": "none",
+    "weights_sha256": "",
+    "model_sha256": "",
     "optimizer": "adam",
     "optimizer_args": "",
     "weight_decay": 0.0,
@@ -107,6 +111,9 @@ class TrainConfig:
         model: as --model names it, see `check_model`; or in a run of `trainer.baseline` one of
             `BASELINES`.
         model_args: arguments that differ from the model's defaults, by name.
+        weights: what the weights start from, see `check_weights`.
+        weights_sha256: of the file that `weights` names, when the run starts; "" without one.
+        model_sha256: of the file that `model` names, or that holds its function; "" without one.
         epochs: at most.
         patience: epochs without a better value of `monitor` before training stops.
         min_delta: the least change of that value that counts as better.
@@ -171,6 +178,9 @@ class TrainConfig:
     logical_cpus: int = 0
     model: str = "cnn"
     model_args: tuple[tuple[str, ModelArg], ...] = ()
+    weights: str = "none"
+    weights_sha256: str = ""
+    model_sha256: str = ""
     epochs: int = 100
     patience: int = 20
     min_delta: float = 0.001
@@ -254,6 +264,7 @@ class TrainConfig:
         ThresholdRule.parse(self.threshold_rule)
         check_model(self.model, BASELINES)
         check_model_args(self.model, self.model_args)
+        check_weights(self.weights, self.model)
         if self.pipeline.shards_at != _shards_at(self.data_url, self.remote):
             raise ValueError(f"shards_at={self.pipeline.shards_at} does not follow from data_url and remote")
 

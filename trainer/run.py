@@ -288,12 +288,16 @@ class Run:
     def kept(self, config: TrainConfig) -> TrainConfig:
         """Returns a configuration of this run with the tier that pipeline.json set at the run's first start.
 
+        If the file of --weights is gone, its hash is kept too.
+
         The tier may decide the order of records, so a run keeps it, whatever pipeline.json says now. A tier
         that --cache names stays. The other options of pipeline.json change the speed only.
 
         Raises:
             InputError: that tier cannot be used with what is asked for now.
         """
+        if not config.weights_sha256 and config.weights == self.config.weights:  # the checkpoints have them
+            config = config.changed(weights_sha256=self.config.weights_sha256)
         if config.pipeline.cache != "auto" and "cache" not in config.tuned:
             return config
         others = tuple(name for name in config.tuned if name != "cache")
@@ -324,11 +328,14 @@ class Run:
             ignored |= {"precision"}
         if self.threads in (config.threads_per_process, 0) or not config.threads_per_process:
             ignored |= {"threads_per_process"}
-        ignored |= {"sampling_sha256"}  # not a flag: see below
-        weights = mine["sampling_sha256"] and theirs["sampling_sha256"]
-        same_weights = weights and mine["sampling_sha256"] == theirs["sampling_sha256"]
-        if same_weights:  # the file may be moved
-            ignored |= {"sampling"}
+        others = []
+        for name in ("sampling", "model", "weights"):
+            now, then = mine[f"{name}_sha256"], theirs[f"{name}_sha256"]
+            ignored |= {f"{name}_sha256"}  # not a flag
+            if now and then and now != then:
+                others.append(f"--{name}={mine[name]}: has other content now than the file had there")
+            elif now and then and ":" not in f"{mine[name]}{theirs[name]}" * (name == "model"):
+                ignored |= {name}  # the file may be moved, but one file may have several functions
         if self.diverged is not None:  # a lower rate is how it goes on
             ignored |= {"learning_rate"}
         changed = [
@@ -336,8 +343,7 @@ class Run:
             for name in mine
             if name not in ignored and _plain(mine[name]) != _plain(theirs[name])
         ]
-        if weights and not same_weights:
-            changed.append(f"--sampling={mine['sampling']}: has other content now than the file had there")
+        changed += others
         if self.data != data:
             changed.append(f"--data: {self.data.name} there, {data.name} now, or converted otherwise")
         if changed:

@@ -28,7 +28,7 @@ from trainer.callbacks.progress import log_steps
 from trainer.callbacks.saving import SaveCheckpoints
 from trainer.callbacks.users import AgreedStop, users_callbacks
 from trainer.callbacks.watching import watching
-from trainer.checkpoint import Checkpoints, NotFinite, State, set_callback_state
+from trainer.checkpoint import Checkpoints, NotFinite, State, saved_steps, set_callback_state
 from trainer.checks import check_rows
 from trainer.config import TrainConfig
 from trainer.devices.precision import agreed_precision
@@ -40,7 +40,8 @@ from trainer.finish import finish, finished, finished_again, lower, positive_of,
 from trainer.lock import RunLock
 from trainer.loop import Data, Loop
 from trainer.models.normalize import Front, normalized
-from trainer.models.registry import MODELS, build_model
+from trainer.models.registry import MODELS
+from trainer.models.starting import started_model, with_model_files
 from trainer.models.users import require_saving
 from trainer.optimisation.backbone import Backbone, Unfreeze
 from trainer.optimisation.optimizer import learning_rate, make_optimizer, resumed_rate
@@ -65,6 +66,7 @@ def train(
     evaluate: bool = True,
     chosen: str = "",
     compare: bool = True,
+    build: Callable[..., keras.Model] | None = None,
 ) -> Evaluation | None:
     """Trains or resumes a run and evaluates it; returns None on a worker that is not the chief.
 
@@ -75,6 +77,8 @@ def train(
         evaluate: whether to evaluate at the end; if not, the test split is never read, and None is returned.
         chosen: how the configuration was chosen, for the report.
         compare: whether TensorBoard's HParams page is to show the run; a search shows its runs itself.
+        build: (image_shape, classes, **model_args) -> the model, if the configuration's is "python:NAME"; the
+            run is resumed with the same function.
 
     Raises:
         InputError: data, devices or the run directory cannot be used.
@@ -90,7 +94,7 @@ def train(
         data.split(split)
     positive_of(config, data)  # a class that does not exist is refused now, not after the training
     check_served(config, data)
-    config = with_weights_file(config)
+    config = with_model_files(with_weights_file(config))
     there, config = _opened(config, data)
     if done := finished(config, there):
         return finished_again(done, data, log, evaluate=evaluate) if cluster.chief else None
@@ -117,7 +121,7 @@ def train(
         if not cluster.chief:  # read again, as the chief has: it writes only when all have read
             there, config = _opened(config, data)
         with naming_lost_workers(cluster):
-            start = _Start(common["threads"], began, evaluate, chosen, compare)
+            start = _Start(common["threads"], began, evaluate, chosen, compare, build)
             return _train(config, data, there, cluster, lock, start, log)
 
 
@@ -137,6 +141,7 @@ class _Start:
         evaluate: see `train`.
         chosen: see `train`.
         compare: see `train`.
+        build: see `train`.
     """
 
     threads: int
@@ -144,6 +149,7 @@ class _Start:
     evaluate: bool
     chosen: str
     compare: bool
+    build: Callable[..., keras.Model] | None
 
 
 def _train(
@@ -175,13 +181,12 @@ def _train(
     rate = learning_rate(config, data.steps_per_epoch)
 
     def build() -> tuple[keras.Model, Any]:
-        model = build_model(
-            config.model,
-            manifest.image_shape,
-            classes,
-            dtype=precision.policy,
-            args=dict(config.model_args),
+        # A run with checkpoints has its weights there.
+        begun = there if there and saved_steps(there.checkpoints) else None
+        model, warm = started_model(
+            config, manifest.image_shape, classes, precision.policy, begun, start.build, log
         )
+        facts.update(warm)
         model = normalized(model, config.normalize)
         return model, make_optimizer(config, rate, precision.policy, model.trainable_variables)
 

@@ -38,6 +38,14 @@ _NORMALIZE = flags.DEFINE_enum(
     "and the equalised image; in training their shares are drawn for each record. --augment changes tones "
     "after it.",
 )
+_WEIGHTS = flags.DEFINE_string(
+    "weights",
+    TrainConfig.weights,
+    "What the weights start from. none: random values. FILE.keras or FILE.weights.h5: the layers of that "
+    "file that have the name and the shape of a layer of the model; the others start from random values. "
+    "RUN_DIR: the model of that run, likewise. imagenet: for keras:NAME, what Keras downloads. A run that "
+    "is resumed reads its own checkpoint instead.",
+)
 
 
 def values() -> dict[str, Any]:
@@ -46,6 +54,7 @@ def values() -> dict[str, Any]:
         "model": MODEL.value,
         "model_args": parse_model_args(_MODEL_ARGS.value),
         "normalize": _NORMALIZE.value,
+        "weights": _WEIGHTS.value,
     }
 
 

@@ -26,13 +26,16 @@ _MEAN_BGR: Final = (103.939, 116.779, 123.68)
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def application(name: str, image_shape: tuple[int, int, int], classes: int) -> Any:
-    """Returns the application with random weights: pixels [B, H, W, C], 0 to 255, to logits [B, classes].
+def application(name: str, image_shape: tuple[int, int, int], classes: int, *, imagenet: bool = False) -> Any:
+    """Returns the application: pixels [B, H, W, C], 0 to 255, to logits [B, classes].
 
     Grey images are repeated to three channels. The dtype is the global policy's; the logits are float32.
+    The weights are random, or all but those of the logits are ImageNet's, which Keras downloads to
+    ~/.keras/models.
 
     Raises:
-        InputError: the images are too small for it, or have neither one nor three channels.
+        InputError: the images are too small for it, or have neither one nor three channels, or the download
+            fails.
     """
     import keras
     from keras import layers
@@ -41,11 +44,21 @@ def application(name: str, image_shape: tuple[int, int, int], classes: int) -> A
         raise InputError(f"--model=keras:{name}: takes images of 1 or 3 channels, not {image_shape[2]}")
     try:
         base = getattr(keras.applications, name)(
-            weights=None, include_top=False, pooling="avg", input_shape=(*image_shape[:2], 3)
+            weights="imagenet" if imagenet else None,
+            include_top=False,
+            pooling="avg",
+            input_shape=(*image_shape[:2], 3),
         )
     except ValueError as error:
         raise InputError(
             f"--model=keras:{name}: cannot take images of {image_shape}: {' '.join(str(error).split())}"
+        ) from None
+    except Exception as error:  # keras.utils.get_file raises just that, or an OSError
+        if not isinstance(error, OSError) and "URL fetch failure" not in str(error):
+            raise
+        raise InputError(
+            f"--weights=imagenet: cannot be downloaded: {' '.join(str(error).split())}; make a network "
+            f"available, or give a file that has them: --weights=FILE.keras"
         ) from None
     inputs = keras.Input(image_shape, dtype="uint8", name="image")
     x = preprocessed(inputs, APPLICATIONS[name], grey=image_shape[2] == 1)

@@ -53,6 +53,8 @@ def build_model(
     *,
     dtype: str,
     args: Mapping[str, ModelArg] | None = None,
+    imagenet: bool = False,
+    build: Callable[..., Any] | None = None,
 ) -> Any:
     """Builds a model by name.
 
@@ -62,6 +64,8 @@ def build_model(
         classes: number of logits.
         dtype: Keras dtype policy of all layers but the last, which is float32.
         args: arguments that differ from the model's defaults.
+        imagenet: whether keras:NAME starts from ImageNet's weights.
+        build: (image_shape, classes, **args) -> a `keras.Model`, for python:NAME.
 
     Returns:
         a `keras.Model` from uint8 [B, H, W, C] to float32 logits [B, classes].
@@ -72,13 +76,19 @@ def build_model(
     check_model(name)
     check_model_args(name, tuple((args or {}).items()))
     if name not in MODELS:
-        return _others(name, image_shape, classes, dtype, args or {})
+        return _others(name, image_shape, classes, dtype, args or {}, imagenet, build)
     body = partial(MODELS[name].body, **(args or {}))
     return classifier(body, image_shape, classes, dtype=dtype, name=name)
 
 
 def _others(
-    name: str, image_shape: tuple[int, int, int], classes: int, dtype: str, args: Mapping[str, ModelArg]
+    name: str,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    dtype: str,
+    args: Mapping[str, ModelArg],
+    imagenet: bool,
+    build: Callable[..., Any] | None,
 ) -> Any:
     """Builds a model that is not ours, in the dtype policy; a file keeps its own."""
     import keras
@@ -89,8 +99,10 @@ def _others(
     keras.config.set_dtype_policy(dtype)
     try:
         if name.startswith(_KERAS):
-            return application(name.removeprefix(_KERAS), image_shape, classes)
-        made = of_file(name) if name.endswith(_FILE) else of_function(name, image_shape, classes, args)
+            return application(name.removeprefix(_KERAS), image_shape, classes, imagenet=imagenet)
+        if name.endswith(_FILE):
+            return with_logits(of_file(name), name, image_shape, classes)
+        made = of_function(name, image_shape, classes, args, build)
         return with_logits(made, name, image_shape, classes)
     finally:
         keras.config.set_dtype_policy(before)

@@ -2,7 +2,7 @@
 
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 from tfrecords.errors import InputError
 
+PYTHON = "python:"  # --model=python:NAME is made by `build` of `trainer.training.train`
 _PROOF_IMAGES = 2
 _LEAST = 1e-7  # probabilities are clipped before their logarithm, as Keras' losses do
 
@@ -23,7 +24,7 @@ def import_module_of(model: str) -> None:
     Raises:
         InputError: the module cannot be found.
     """
-    if ":" not in model or model.startswith("keras:"):
+    if ":" not in model or model.startswith(("keras:", PYTHON)):
         return
     module = model.partition(":")[0]
     if "" not in sys.path:
@@ -38,16 +39,26 @@ def import_module_of(model: str) -> None:
 
 
 def of_function(
-    name: str, image_shape: tuple[int, int, int], classes: int, args: Mapping[str, Any]
+    name: str,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    args: Mapping[str, Any],
+    build: Callable[..., Any] | None = None,
 ) -> keras.Model:
     """Returns what the user's function makes: function(image_shape, classes, **args) -> keras.Model.
+
+    The function is `build`, or the one that the name says.
 
     Raises:
         InputError: there is no such function, it takes no such argument, or it returns no model.
     """
+    if (build is not None) != name.startswith(PYTHON):
+        raise InputError(
+            f"--model={name}: {PYTHON}NAME is for train(config, build=function) from Python, and only there"
+        )
     import_module_of(name)
     module, _, function = name.partition(":")
-    make = getattr(sys.modules[module], function, None)
+    make = build or getattr(sys.modules[module], function, None)
     if not callable(make):
         raise InputError(f"--model={name}: the module {module} has no function {function}")
     try:
