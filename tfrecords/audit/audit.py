@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from tfrecords.audit.numbers import Floats, Number, numbers_of
+from tfrecords.audit.quick import distances
 from tfrecords.audit.reading import Measured, measure_split
 from tfrecords.audit.shortcut import Ints, Shortcut, auroc_of, find_shortcut
 from tfrecords.manifest import Manifest
@@ -45,7 +46,7 @@ class Audit:
 
         By AUROC; of those that are alike in it, the one whose classes lie furthest apart comes first.
         """
-        distance = _distances(self.measured.values, self.measured.labels)
+        distance = distances(self.measured.values, self.measured.labels)
         order = sorted(
             range(len(self.numbers)), key=lambda k: (-round(self.shortcut.single[k], 3), -distance[k])
         )
@@ -116,14 +117,6 @@ def verdict(audit: Audit) -> str:
         "they tell nearly all: a model can reach this without any look at the content, and fails where "
         "images are made otherwise"
     )
-
-
-def _distances(values: Floats, labels: Ints) -> list[float]:
-    """Returns for each number the largest distance of two classes' means, in deviations within a class."""
-    there = [values[labels == label] for label in np.unique(labels)]
-    within = np.sqrt(np.mean([own.var(axis=0) for own in there], axis=0))
-    means = np.array([own.mean(axis=0) for own in there])
-    return ((means.max(axis=0) - means.min(axis=0)) / np.maximum(within, 1e-9)).tolist()
 
 
 def _interval(measured: Measured, probabilities: Floats, seed: int) -> tuple[float, float]:

@@ -3,9 +3,12 @@
 They are drawings. They contain no patient's data, and no radiograph was traced or sampled for them. A model
 learns nothing about disease from them: they exist so that conversion, training and the report can run before
 there is data. A patient has one `Anatomy`; each image of that patient has its own pose, exposure, blur and
-noise. The lungs of a PNEUMONIA image also hold opacities: patches where air is lost, of varying size, place
-and strength, some almost hidden behind the heart. Everything else is drawn the same way for both classes,
-including soft-tissue shadows that look like an opacity.
+noise. The lungs of a PNEUMONIA image hold opacities: round patches where air is lost, of varying size, place
+and strength, some almost hidden behind the heart. Those of a NORMAL image hold bands instead, as scars and
+folds make them: as many, as dense, at the same places, but long and narrow. Everything else is drawn the same
+way for both classes, including soft-tissue shadows that look like an opacity. So the classes differ in shapes
+alone: whole-image numbers (exposure, sharpness, coarse brightness) do not tell them apart, and a model cannot
+take such a shortcut (`tfrecords.audit` of 700 images: AUROC 0.52; without the bands 0.86).
 
 The picture is the logarithm of the light that passes through a body: a sum of tissue minus the air of the
 lungs, followed by the response of the film. Lengths are in half image sides: x grows to the right of the
@@ -40,6 +43,9 @@ OPACITY_STRENGTH = (0.75, 1.0)  # share of the air that is lost where the patche
 PATCHES = 9  # soft discs in one opacity; fewer look like balls, more like a cloud
 PATCH_RADIUS = (0.30, 0.65)  # as a share of the radius of the opacity
 PATCH_DENSITY = 1.5  # optical depth in the middle of a disc; above 1, overlapping discs merge
+BAND_LENGTH = 1.5  # half the length of a NORMAL image's band, as a share of the radius of an opacity
+BAND_WAVE = 0.1  # how far its discs lie from a straight line, as a share of how far those of an opacity scatter
+BAND_WIDTH = 0.95  # of its discs, against those of an opacity; chosen so that both classes lose as much air
 FOLD = 0.05  # largest density of a shadow, in both classes, that looks like a faint opacity
 
 MARKER = ("11110", "10001", "10001", "11110", "10100", "10010", "10001")  # the letter R
@@ -142,7 +148,7 @@ def draw(rng: np.random.Generator, anatomy: Anatomy, *, opacities: bool) -> npt.
     """Returns one image of a patient, uint8 [SIDE, SIDE].
 
     Pose, film and opacities have streams of their own, spawned from rng: for generators of the same
-    seed, an image with opacities and one without differ by the opacities alone.
+    seed, an image with opacities and one with bands differ by these alone.
     """
     pose_rng, film_rng, opacity_rng = rng.spawn(3)
     pose = Pose.draw(pose_rng)
@@ -151,8 +157,7 @@ def draw(rng: np.random.Generator, anatomy: Anatomy, *, opacities: bool) -> npt.
     heart = _heart(anatomy, middle, y)
     air = _air(anatomy, pose, x, y, middle) * (1.0 - 0.8 * heart)
     air *= 1.0 - 0.16 * _haze(pose_rng)
-    if opacities:
-        air *= 1.0 - _opacities(opacity_rng, anatomy, pose)
+    air *= 1.0 - _lost(opacity_rng, anatomy, pose, round_patches=opacities)
     tissue = _body(anatomy, x, y) + _bones(anatomy, x, y, middle) + 0.27 * heart
     tissue += _vessels(anatomy, middle, y) * air + _soft_shadows(anatomy, pose_rng, x, y)
     below = _edge(y - anatomy.diaphragm(x) - pose.breath, 0.05)
@@ -319,11 +324,11 @@ def _soft_shadows(anatomy: Anatomy, rng: np.random.Generator, x: Floats, y: Floa
     return shadow
 
 
-def _opacities(rng: np.random.Generator, anatomy: Anatomy, pose: Pose) -> Floats:
+def _lost(rng: np.random.Generator, anatomy: Anatomy, pose: Pose, *, round_patches: bool) -> Floats:
     """Returns the share of the air that is lost at each pixel, below 1.
 
-    An opacity is a cluster of soft discs. They are round in the image, so each is the product of a
-    row and a column, and a cluster is one matrix product.
+    An opacity is a cluster of soft discs; a band is a row of the same discs. Discs are round in the image, so
+    each is the product of a row and a column, and an opacity is one matrix product.
     """
     kept = np.ones((SIDE, SIDE))
     line = _grid()[0][0]
@@ -334,6 +339,12 @@ def _opacities(rng: np.random.Generator, anatomy: Anatomy, pose: Pose) -> Floats
         radius = rng.uniform(*OPACITY_RADIUS)
         spots = rng.normal((x, y), 0.55 * radius, size=(PATCHES, 2))
         sizes = radius * rng.uniform(*PATCH_RADIUS, size=(PATCHES, 1))
+        turn = rng.uniform(0.0, np.pi)
+        if not round_patches:
+            along = np.linspace(-BAND_LENGTH, BAND_LENGTH, PATCHES)[:, None]
+            wave = BAND_WAVE * (spots - (x, y))
+            spots = (x, y) + radius * along * (np.cos(turn), np.sin(turn)) + wave
+            sizes *= BAND_WIDTH
         to_x, to_y = pose.to_image(spots[:, :1], spots[:, 1:])
         rows = np.exp(-(((line - to_y) / sizes) ** 2))
         columns = np.exp(-(((line - to_x) / sizes) ** 2))

@@ -17,6 +17,8 @@ from trainer.evaluation.data import DataSet, images_at, predict_split
 from trainer.evaluation.folder import MODEL_FACT, PLAN_FACT
 from trainer.evaluation.predictions import Predictions, Threshold, worst_mistakes
 from trainer.evaluation.report import read_report, render_text, summarise, write_report
+from trainer.evaluation.shortcut.cells import cells_of
+from trainer.evaluation.shortcut.finding import numbers_say
 from trainer.evaluation.so_far import best_so_far
 from trainer.evaluation.stress.testing import stress_test, to_json
 from trainer.evaluation.summaries import write_summaries
@@ -126,6 +128,11 @@ def evaluate_run(
         threshold_groups=result.chosen_on_groups,
         warnings=_warnings(run, result, own=own, split=split, positive=positive, so_far=so_far),
     )
+    said = numbers_say(run, evaluated, split, predictions, tick)
+    if isinstance(said, str):
+        report["shortcut"] = {"missing": said}
+    else:
+        report["shortcut"] = cells_of(predictions, said, result.threshold, seed=run.config.seed)
     if stress:
         tested = stress_test(predictor, evaluated, split, predictions, result.threshold, tick=tick)
         report["stress"] = to_json(tested)

@@ -52,6 +52,7 @@ from trainer.evaluation.page import (
     weakest_classes,
 )
 from trainer.evaluation.predictions import Predictions, decide, worst_mistakes
+from trainer.evaluation.shortcut.showing import shortcut_lines, shortcut_section
 from trainer.evaluation.stress.showing import stress_csv, stress_figure, stress_lines
 
 Report = dict[str, Any]
@@ -102,7 +103,7 @@ def write_report(
         "predictions.csv": _predictions_csv(predictions, threshold).encode(),
         **pictures,
         **({"stress.csv": stress_csv(report["stress"]).encode()} if "stress" in report else {}),
-        "report.html": render_page(report, pictures, legend_of(predictions)).encode(),
+        "report.html": _page(report, pictures, predictions).encode(),
         "report.json": json.dumps(report, indent=2, allow_nan=False).encode() + b"\n",
     }
     write_folder(directory, files)
@@ -218,6 +219,7 @@ def render_text(report: Report) -> str:
         lines.append("  ".join([row.ljust(wide), *cells]).rstrip())
     lines += _class_lines(report)
     lines += filter(None, [exact_note(report)])
+    lines += shortcut_lines(report["shortcut"]) if "shortcut" in report else []
     lines += stress_lines(report["stress"]) if "stress" in report else []
     if "chosen" in report["decisions"]:
         positive, _ = classes_of(report)
@@ -225,6 +227,11 @@ def render_text(report: Report) -> str:
         lines.append(f"threshold {threshold} for {positive}: {report['threshold_source']}")
     lines += (f"warning: {sentence}" for sentence in report.get("threshold_warnings", ()))
     return "\n".join([*lines, report["notice"]])
+
+
+def _page(report: Report, pictures: Mapping[str, bytes], predictions: Predictions) -> str:
+    sections = shortcut_section(report["shortcut"]) if "shortcut" in report else []
+    return render_page(report, pictures, legend_of(predictions), sections)
 
 
 def _class_lines(report: Report) -> list[str]:
