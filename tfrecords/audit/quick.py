@@ -1,7 +1,7 @@
 """A logistic regression on whole-image numbers that is fitted in a moment, for the report of every run.
 
-`shortcut` asks how far the numbers predict the label at all, with two models and cross-validation. This module
-answers a smaller question: which class do the numbers of this one image point to?
+`shortcut` asks how far the numbers predict the label at all, with two models and cross-validation. This
+module answers a smaller question: which class do the numbers of this one image point to?
 """
 
 from dataclasses import dataclass

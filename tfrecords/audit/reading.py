@@ -85,7 +85,9 @@ def measure_split(
     )
 
 
-def _measurer(directory: Path, manifest: Manifest, shares: tuple[float, ...]) -> Callable[[Shard, Count], Any]:
+def _measurer(
+    directory: Path, manifest: Manifest, shares: tuple[float, ...]
+) -> Callable[[Shard, Count], Any]:
     def task(shard: Shard, count: Count) -> Any:
         ids, groups, labels, values = [], [], [], []
         for data in read_records(directory / shard.name):

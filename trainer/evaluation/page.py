@@ -49,6 +49,11 @@ _CAPTIONS = {
         "Accuracy and AUROC of the same model on the same images, changed as other machines and files change "
         "them; the dotted line is no change. A curve that falls early names what to vary in training.",
     ),
+    "prevalence.png": (
+        "Prevalence",
+        "Accuracy, PPV and NPV at another share of the positive class, by arithmetic from sensitivity and "
+        "specificity at the threshold; the dotted line is the share here.",
+    ),
     "training_curves.png": (
         "Training curves",
         "Each metric after each epoch; the dashed line is the epoch whose weights this report is "

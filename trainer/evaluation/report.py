@@ -17,7 +17,9 @@ so they cannot disagree. Its content, `Report` below:
     per_class                        [] with two classes; else of each class, in their order
         .name, .records, .groups
         .estimates.NAME              of the class against the rest; NAME is one of `metric_table.OF_A_CLASS`
+    shortcut                         the audit, or why there is none; see `shortcut.cells.cells_of`
     stress                           only if it was asked for; see `stress.testing.to_json`
+    prevalence, elsewhere            likewise; see `stress.prevalence` and `stress.elsewhere`
     calibration_error, best_epoch    the epoch whose weights are evaluated, from 1; null if there is none
 
 Reports of older versions lack `per_class` and metrics that were added later; `read_report` brings the rest to
@@ -53,7 +55,15 @@ from trainer.evaluation.page import (
 )
 from trainer.evaluation.predictions import Predictions, decide, worst_mistakes
 from trainer.evaluation.shortcut.showing import shortcut_lines, shortcut_section
-from trainer.evaluation.stress.showing import stress_csv, stress_figure, stress_lines
+from trainer.evaluation.stress.showing import (
+    elsewhere_lines,
+    prevalence_figure,
+    prevalence_lines,
+    stress_csv,
+    stress_figure,
+    stress_lines,
+    stress_section,
+)
 
 Report = dict[str, Any]
 
@@ -221,6 +231,8 @@ def render_text(report: Report) -> str:
     lines += filter(None, [exact_note(report)])
     lines += shortcut_lines(report["shortcut"]) if "shortcut" in report else []
     lines += stress_lines(report["stress"]) if "stress" in report else []
+    lines += prevalence_lines(report["prevalence"]) if report.get("prevalence") else []
+    lines += elsewhere_lines(report["elsewhere"]) if "elsewhere" in report else []
     if "chosen" in report["decisions"]:
         positive, _ = classes_of(report)
         threshold = f"{decisions[0]['threshold']:.3g}"
@@ -231,6 +243,7 @@ def render_text(report: Report) -> str:
 
 def _page(report: Report, pictures: Mapping[str, bytes], predictions: Predictions) -> str:
     sections = shortcut_section(report["shortcut"]) if "shortcut" in report else []
+    sections += stress_section(report)
     return render_page(report, pictures, legend_of(predictions), sections)
 
 
@@ -316,6 +329,8 @@ def _pictures(report: Report, predictions: Predictions) -> dict[str, bytes]:
     drawn = evaluation_figures(predictions, thresholds, report["decisions"]["default"]["estimates"])
     if "stress" in report:
         drawn["stress.png"] = stress_figure(report["stress"])
+    if report.get("prevalence"):
+        drawn["prevalence.png"] = prevalence_figure(report["prevalence"])
     return {name: figures.png(figure) for name, figure in drawn.items()}
 
 

@@ -73,7 +73,9 @@ def meaning(content: Mapping[str, Any], accuracy: float) -> str:
     """Returns in a sentence what the cells mean for the accuracy on all records."""
     area, against, agree = content["auroc"]["value"], content["contradicting"], content["agreeing"]
     if against["accuracy"] is None:
-        return "No image of this split contradicts the numbers, so nothing shows whether the model needs them."
+        return (
+            "No image of this split contradicts the numbers, so nothing shows whether the model needs them."
+        )
     if agree["accuracy"] is None:
         return "All images of this split contradict the numbers: the data are unlike those of the training."
     if area is None or area < _LITTLE:
@@ -84,13 +86,13 @@ def meaning(content: Mapping[str, Any], accuracy: float) -> str:
     gap = agree["accuracy"]["value"] - value
     if gap <= _NEAR or (high is not None and high >= agree["accuracy"]["value"]):
         return (
-            "The model is about as right where the numbers contradict the label as where they agree: it shows "
-            "no sign of leaning on them."
+            "The model is about as right where the numbers contradict the label as where they agree: it "
+            "shows no sign of leaning on them."
         )
     return (
-        f"The model is right less often where the numbers contradict the label, by {gap:.3f}: it leans on how "
-        f"images were made. Where that says nothing of the class, expect less than the {accuracy:.3f} of this "
-        f"split."
+        f"The model is right less often where the numbers contradict the label, by {gap:.3f}: it leans on "
+        f"how images were made. Where that says nothing of the class, expect less than the {accuracy:.3f} of "
+        f"this split."
     )
 
 

@@ -1,4 +1,4 @@
-"""What whole-image numbers without anatomy say of each record of a split, learned from the run's train split."""
+"""What whole-image numbers without anatomy say of each record, learned from the run's train split."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,9 +96,7 @@ def numbers_say(
     )
 
 
-def _measured(
-    data: DataSet, split: str, tick: Callable[[], None], *, most_of_a_class: int = 0
-) -> Measured:
+def _measured(data: DataSet, split: str, tick: Callable[[], None], *, most_of_a_class: int = 0) -> Measured:
     return measure_split(
         data.folder, data.manifest, split, Pool(1), most_of_a_class=most_of_a_class, progress=lambda _: tick()
     )

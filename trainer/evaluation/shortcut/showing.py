@@ -20,7 +20,8 @@ def shortcut_lines(content: Content) -> list[str]:
         f"  accuracy on images that contradict the numbers      {_figures(content['contradicting'])}",
     ]
     lines += [
-        f"    {short_name(cell['class'])}, numbers {_agree(cell)}: {_figures(cell)}" for cell in content["cells"]
+        f"    {short_name(cell['class'])}, numbers {_agree(cell)}: {_figures(cell)}"
+        for cell in content["cells"]
     ]
     return [*lines, f"  {content['meaning']}"]
 
