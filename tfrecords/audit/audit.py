@@ -1,6 +1,6 @@
 """The audit of a data set, from its shards to sentences."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +10,7 @@ from tfrecords.audit.numbers import Floats, Number, numbers_of
 from tfrecords.audit.quick import distances
 from tfrecords.audit.reading import Measured, measure_split
 from tfrecords.audit.shortcut import Ints, Shortcut, auroc_of, find_shortcut
+from tfrecords.audit.sources import FAMILY, SOURCE_NUMBERS, source_numbers
 from tfrecords.manifest import Manifest
 from tfrecords.pool import Pool
 
@@ -75,6 +76,9 @@ def audit_split(
     """
     measured = measure_split(directory, manifest, split, pool, most=most)
     numbers = numbers_of(manifest.image_shape[2])
+    if (of_sources := source_numbers(directory, measured.sources.tolist())) is not None:
+        measured = replace(measured, values=np.hstack([measured.values, of_sources]))
+        numbers += SOURCE_NUMBERS
     shortcut = find_shortcut(measured.values, measured.labels, measured.groups, numbers, seed=seed)
     low, high = _interval(measured, shortcut.probabilities, seed)
     return Audit(split, manifest.class_names, numbers, measured, shortcut, low, high)
@@ -85,7 +89,7 @@ def describe(audit: Audit) -> list[str]:
     shortcut, images = audit.shortcut, len(audit.measured.labels)
     lines = [
         f"shortcut audit of {audit.split}: {images:,} originals, {len(audit.numbers)} numbers of the whole "
-        f"image that carry no anatomy",
+        f"image{_of_sources(audit)} that carry no anatomy",
         f"these numbers alone predict the class with an AUROC of {shortcut.auroc:.3f} "
         f"[{audit.low:.3f}, {audit.high:.3f}] (out of fold by group; 0.5 is chance): {verdict(audit)}",
         "by family, each alone: " + ", ".join(f"{name} {value:.3f}" for name, value in shortcut.families),
@@ -105,6 +109,12 @@ def describe(audit: Audit) -> list[str]:
         f"how a model does on these says more of images from elsewhere than its accuracy on all"
     )
     return lines
+
+
+def _of_sources(audit: Audit) -> str:
+    if any(number.family == FAMILY for number in audit.numbers):
+        return " and of its file"
+    return " (none of its file: sources.csv of this data set has no facts of all files)"
 
 
 def verdict(audit: Audit) -> str:

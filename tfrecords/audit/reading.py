@@ -27,12 +27,14 @@ class Measured:
         groups: N group names.
         labels: int64 [N].
         values: float64 [N, F], see `numbers.measure`.
+        sources: int64 [N], rows of sources.csv.
     """
 
     ids: tuple[str, ...]
     groups: tuple[str, ...]
     labels: Ints
     values: Floats
+    sources: Ints
 
 
 def originals_of_classes(manifest: Manifest, split: str) -> tuple[int, ...]:
@@ -82,6 +84,7 @@ def measure_split(
         tuple(name for part in parts for name in part[1]),
         np.concatenate([np.array(part[2], np.int64) for part in parts]),
         np.concatenate([part[3] for part in parts]),
+        np.concatenate([np.array(part[4], np.int64) for part in parts]),
     )
 
 
@@ -89,7 +92,7 @@ def _measurer(
     directory: Path, manifest: Manifest, shares: tuple[float, ...]
 ) -> Callable[[Shard, Count], Any]:
     def task(shard: Shard, count: Count) -> Any:
-        ids, groups, labels, values = [], [], [], []
+        ids, groups, labels, values, sources = [], [], [], [], []
         for data in read_records(directory / shard.name):
             record = decode(data)
             count(1)
@@ -99,6 +102,7 @@ def _measurer(
             groups.append(record.group.decode())
             labels.append(record.label)
             values.append(measure(pixels(record, manifest)))
-        return ids, groups, labels, np.array(values, np.float64)
+            sources.append(record.source)
+        return ids, groups, labels, np.array(values, np.float64), sources
 
     return task

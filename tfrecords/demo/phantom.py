@@ -3,11 +3,11 @@
 They are drawings. They contain no patient's data, and no radiograph was traced or sampled for them. A model
 learns nothing about disease from them: they exist so that conversion, training and the report can run before
 there is data. A patient has one `Anatomy`; each image of that patient has its own pose, exposure, blur and
-noise. The lungs of both classes hold patches where air is lost, of varying size, place and strength, some almost
-hidden behind the heart: those of a PNEUMONIA image, its opacities, are drawn out sideways, those of a NORMAL
-image, its folds, downwards. Everything else is drawn the same way for both classes, including soft-tissue
-shadows that look like an opacity. So the classes differ in shapes alone: whole-image numbers such as exposure,
-sharpness and coarse brightness do not tell them apart, and a model cannot take that shortcut.
+noise. The lungs of both classes hold patches where air is lost, of varying size, place and strength, some
+almost hidden behind the heart: those of a PNEUMONIA image, its opacities, are drawn out sideways, those of a
+NORMAL image, its folds, downwards. Everything else is drawn the same way for both classes, including
+soft-tissue shadows that look like an opacity. So the classes differ in shapes alone: whole-image numbers such
+as exposure, sharpness and coarse brightness hardly tell them apart, and a model cannot take that shortcut.
 
 The picture is the logarithm of the light that passes through a body: a sum of tissue minus the air of the
 lungs, followed by the response of the film. Lengths are in half image sides: x grows to the right of the
@@ -37,9 +37,9 @@ HAZE_KNOTS = 6  # on a side; lungs aerate unevenly over a third of their height,
 # the linear model more than the CNN, because they brighten a whole lung; with weaker or fewer ones both soon
 # fail.
 OPACITIES = (2, 6)  # least, most in a PNEUMONIA image
-OPACITY_RADIUS = (0.06, 0.15)
+OPACITY_RADIUS = (0.07, 0.11)
 OPACITY_STRENGTH = (0.75, 1.0)  # share of the air that is lost where the patches are densest
-LENGTH = 2.2  # half the length of a patch, as a share of its radius
+LENGTH = 1.4  # half the length of a patch, as a share of its radius
 TILT = 0.25  # deviation of its direction, radians
 WAVE = 0.08  # deviation of its discs from a straight line, as a share of its radius
 PATCHES = 9  # soft discs in one opacity; fewer look like balls, more like a cloud
@@ -326,8 +326,8 @@ def _soft_shadows(anatomy: Anatomy, rng: np.random.Generator, x: Floats, y: Floa
 def _lost(rng: np.random.Generator, anatomy: Anatomy, pose: Pose, *, sideways: bool) -> Floats:
     """Returns the share of the air that is lost at each pixel, below 1.
 
-    A patch is a row of soft discs, sideways in an opacity and downwards in a fold. Discs are round in the image,
-    so each is the product of a row and a column, and a patch is one matrix product.
+    A patch is a row of soft discs, sideways in an opacity and downwards in a fold. Discs are round in the
+    image, so each is the product of a row and a column, and a patch is one matrix product.
     """
     kept = np.ones((SIDE, SIDE))
     line = _grid()[0][0]

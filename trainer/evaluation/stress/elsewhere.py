@@ -160,8 +160,8 @@ def _assumptions(
     positive, other = predictions.positive_name, predictions.class_names[1 - predictions.positive]
     return [
         f"Elsewhere the numbers without anatomy say something between nothing of the class (half of each "
-        f"class agrees with them) and as much as here ({agree[0]:.0%} of {other} and {agree[1]:.0%} of {positive} "
-        f"agree); they do not mislead.",
+        f"class agrees with them) and as much as here ({agree[0]:.0%} of {other} and {agree[1]:.0%} of "
+        f"{positive} agree); they do not mislead.",
         "Of images of one class that agree with the numbers, or that contradict them, the model has as many "
         "right as here.",
         f"Images differ by one moderate change of the stress test at most ({', '.join(names[1:])}), and it "
