@@ -89,7 +89,7 @@ def describe(audit: Audit) -> list[str]:
     shortcut, images = audit.shortcut, len(audit.measured.labels)
     lines = [
         f"shortcut audit of {audit.split}: {images:,} originals, {len(audit.numbers)} numbers of the whole "
-        f"image{_of_sources(audit)} that carry no anatomy",
+        f"image and its file that carry no anatomy{_without_files(audit)}",
         f"these numbers alone predict the class with an AUROC of {shortcut.auroc:.3f} "
         f"[{audit.low:.3f}, {audit.high:.3f}] (out of fold by group; 0.5 is chance): {verdict(audit)}",
         "by family, each alone: " + ", ".join(f"{name} {value:.3f}" for name, value in shortcut.families),
@@ -111,10 +111,13 @@ def describe(audit: Audit) -> list[str]:
     return lines
 
 
-def _of_sources(audit: Audit) -> str:
+def _without_files(audit: Audit) -> str:
     if any(number.family == FAMILY for number in audit.numbers):
-        return " and of its file"
-    return " (none of its file: sources.csv of this data set has no facts of all files)"
+        return ""
+    return (
+        " (none of them of the file: sources.csv does not have the facts of all files, because the "
+        "conversion is of an older version)"
+    )
 
 
 def verdict(audit: Audit) -> str:
