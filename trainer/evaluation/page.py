@@ -13,6 +13,7 @@ from trainer.evaluation.metric_table import BY_NAME, METRICS, OF_A_CLASS, Metric
 _LONGEST_NAME = 24  # Columns of a class in a table.
 _CLASSES_SHOWN = 20  # Classes in the table of the classes; of more the weakest, and all of them on request.
 _CSS = """
+.cards { grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); }
 details > summary { cursor: pointer; margin: 0 0 12px; color: var(--accent); }
 .sheet.classes { max-height: 640px; overflow: auto; }
 .sheet.classes thead th { position: sticky; top: 0; background: var(--card); z-index: 1; }

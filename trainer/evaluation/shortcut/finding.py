@@ -17,7 +17,7 @@ from trainer.evaluation.predictions import Floats, Predictions
 from trainer.run import Run
 
 FEWEST: Final = 100  # train originals of each class; fewer say too little to judge a model by
-_MOST: Final = 1000  # train originals of each class that are measured: about a second for two classes
+_MOST: Final = 750  # train originals of each class that are measured: a second or two for two classes
 _MOST_CLASSES: Final = 20
 _FOLDS: Final = 5
 _NAMED: Final = 3  # numbers
