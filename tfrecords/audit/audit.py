@@ -1,14 +1,16 @@
 """The audit of a data set, from its shards to sentences."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from tfrecords.audit.numbers import Floats, Number, numbers_of
+from tfrecords.audit.quick import distances
 from tfrecords.audit.reading import Measured, measure_split
 from tfrecords.audit.shortcut import Ints, Shortcut, auroc_of, find_shortcut
+from tfrecords.audit.sources import FAMILY, SOURCE_NUMBERS, source_numbers
 from tfrecords.manifest import Manifest
 from tfrecords.pool import Pool
 
@@ -45,7 +47,7 @@ class Audit:
 
         By AUROC; of those that are alike in it, the one whose classes lie furthest apart comes first.
         """
-        distance = _distances(self.measured.values, self.measured.labels)
+        distance = distances(self.measured.values, self.measured.labels)
         order = sorted(
             range(len(self.numbers)), key=lambda k: (-round(self.shortcut.single[k], 3), -distance[k])
         )
@@ -74,6 +76,9 @@ def audit_split(
     """
     measured = measure_split(directory, manifest, split, pool, most=most)
     numbers = numbers_of(manifest.image_shape[2])
+    if (of_sources := source_numbers(directory, measured.sources.tolist())) is not None:
+        measured = replace(measured, values=np.hstack([measured.values, of_sources]))
+        numbers += SOURCE_NUMBERS
     shortcut = find_shortcut(measured.values, measured.labels, measured.groups, numbers, seed=seed)
     low, high = _interval(measured, shortcut.probabilities, seed)
     return Audit(split, manifest.class_names, numbers, measured, shortcut, low, high)
@@ -84,7 +89,7 @@ def describe(audit: Audit) -> list[str]:
     shortcut, images = audit.shortcut, len(audit.measured.labels)
     lines = [
         f"shortcut audit of {audit.split}: {images:,} originals, {len(audit.numbers)} numbers of the whole "
-        f"image that carry no anatomy",
+        f"image and its file that carry no anatomy{_without_files(audit)}",
         f"these numbers alone predict the class with an AUROC of {shortcut.auroc:.3f} "
         f"[{audit.low:.3f}, {audit.high:.3f}] (out of fold by group; 0.5 is chance): {verdict(audit)}",
         "by family, each alone: " + ", ".join(f"{name} {value:.3f}" for name, value in shortcut.families),
@@ -106,6 +111,15 @@ def describe(audit: Audit) -> list[str]:
     return lines
 
 
+def _without_files(audit: Audit) -> str:
+    if any(number.family == FAMILY for number in audit.numbers):
+        return ""
+    return (
+        " (none of them of the file: sources.csv does not have the facts of all files, because the "
+        "conversion is of an older version)"
+    )
+
+
 def verdict(audit: Audit) -> str:
     """Returns in one clause what the AUROC means."""
     if audit.low <= 0.5 or audit.shortcut.auroc < _LITTLE:
@@ -116,14 +130,6 @@ def verdict(audit: Audit) -> str:
         "they tell nearly all: a model can reach this without any look at the content, and fails where "
         "images are made otherwise"
     )
-
-
-def _distances(values: Floats, labels: Ints) -> list[float]:
-    """Returns for each number the largest distance of two classes' means, in deviations within a class."""
-    there = [values[labels == label] for label in np.unique(labels)]
-    within = np.sqrt(np.mean([own.var(axis=0) for own in there], axis=0))
-    means = np.array([own.mean(axis=0) for own in there])
-    return ((means.max(axis=0) - means.min(axis=0)) / np.maximum(within, 1e-9)).tolist()
 
 
 def _interval(measured: Measured, probabilities: Floats, seed: int) -> tuple[float, float]:

@@ -159,7 +159,8 @@ def _convert(
     _check_room(options, jobs)
     results = _write(options, listing, jobs, pool)
     rejected = sorted([*listing.rejected, *(pair for result in results for pair in result.rejected)])
-    sources_csv = render_sources(listing, splits, rejected, options.seed)
+    facts = (row for result in results for row in result.findings.facts)
+    sources_csv = render_sources(listing, splits, rejected, options.seed, facts)
     shards = [result.shard for result in results]
     manifest = manifest_of(
         options, _name(options), listing, jobs, shards, sources_csv, rejected, plan["plan"]

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from tfrecords.convert.options import ConvertOptions
 from tfrecords.convert.plan import versions
 from tfrecords.convert.shards import ImageJob, ShardJob
+from tfrecords.convert.source_facts import FACTS
 from tfrecords.errors import InputError
 from tfrecords.manifest import MANIFEST_NAME, Manifest, Shard, Split
 from tfrecords.positive import chosen_class
@@ -20,7 +21,11 @@ from tfrecords.sources.rejection import REJECTED
 
 
 def render_sources(
-    listing: Listing, splits: Sequence[str], rejected: Sequence[tuple[int, str]], seed: int
+    listing: Listing,
+    splits: Sequence[str],
+    rejected: Sequence[tuple[int, str]],
+    seed: int,
+    facts: Iterable[Sequence[object]],
 ) -> bytes:
     """Returns the content of sources.csv.
 
@@ -31,15 +36,18 @@ def render_sources(
         splits: of each source.
         rejected: (number, reason) of each source that was left out; its split is `REJECTED`.
         seed: of the group hashes.
+        facts: of each source that was converted its number, then its `FACTS`; the cells of others are empty.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["source", "id", "class", "split", "group"])
+    table.writerow(["source", "id", "class", "split", "group", *FACTS])
     left_out = {number for number, _ in rejected}
+    known, none = {own[0]: own[1:] for own in facts}, ("",) * len(FACTS)
     for number, (source, split) in enumerate(zip(listing.sources, splits, strict=True)):
         name = listing.class_names[source.label]
         group = hashed_group(source, seed)
-        table.writerow([number, source.id, name, REJECTED if number in left_out else split, group])
+        used = REJECTED if number in left_out else split
+        table.writerow([number, source.id, name, used, group, *known.get(number, none)])
     return text.getvalue().encode()
 
 

@@ -1,9 +1,10 @@
-"""Facts about the images for the summary, collected while shards are written."""
+"""Facts about the images for the summary and for sources.csv, collected while shards are written."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
+from tfrecords.convert.source_facts import facts_of
 from tfrecords.images.decode import Decoded
 from tfrecords.images.wide import FULL, Extent, limits
 from tfrecords.manifest import Manifest
@@ -26,6 +27,7 @@ class Findings:
         in_colour: how many images are stored in colour.
         looked_at: how many of these were checked for visible colour.
         coloured: how many of the checked ones show colour.
+        facts: number of each source, then its `source_facts.facts_of`; a result of an older version has none.
     """
 
     flat: list[int] = field(default_factory=list)
@@ -35,14 +37,16 @@ class Findings:
     in_colour: int = 0
     looked_at: int = 0
     coloured: int = 0
+    facts: list[tuple[Any, ...]] = field(default_factory=list)
 
     @property
     def detect_colour(self) -> bool:
         """Whether the next image that is stored in colour is to be checked for visible colour."""
         return self.in_colour % _EVERY == 0
 
-    def add(self, source: int, image: Decoded, value_range: str) -> None:
-        """Adds the facts about one image."""
+    def add(self, source: int, image: Decoded, value_range: str, data: bytes) -> None:
+        """Adds the facts about one image and its file."""
+        self.facts.append((source, *facts_of(data, image.size)))
         if image.is_flat:
             self.flat.append(source)
         if image.extent:

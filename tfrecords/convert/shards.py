@@ -381,7 +381,7 @@ class _Writer:
         collected.hashes.append(decoded.fingerprint)
         collected.perceptual_hashes.append(perceptual_hash(decoded.pixels))
         collected.sizes.append(decoded.size)
-        collected.findings.add(image.source, decoded, target.value_range)
+        collected.findings.add(image.source, decoded, target.value_range, data)
         return decoded.pixels
 
 

@@ -18,7 +18,11 @@ from trainer.evaluation.data import DataSet, images_at, predict_split
 from trainer.evaluation.folder import MODEL_FACT, PLAN_FACT
 from trainer.evaluation.predictions import Predictions, worst_mistakes
 from trainer.evaluation.report import read_report, render_text, summarise, write_report
+from trainer.evaluation.shortcut.cells import cells_of, contradicts
+from trainer.evaluation.shortcut.finding import numbers_say
 from trainer.evaluation.so_far import best_so_far
+from trainer.evaluation.stress.elsewhere import elsewhere
+from trainer.evaluation.stress.prevalence import by_prevalence
 from trainer.evaluation.stress.testing import stress_test, to_json
 from trainer.evaluation.summaries import write_summaries
 from trainer.inference import Probabilities, load_predictor
@@ -141,9 +145,20 @@ def evaluate_run(
     if run.config.temperature != "none":
         here = own and split == "val"
         report["temperature"] = effect(predictions, result.temperature, chosen_here=here)
+    said = numbers_say(run, evaluated, split, predictions, tick)
+    threshold = result.threshold
+    if isinstance(said, str):
+        report["shortcut"] = {"missing": said}
+    else:
+        report["shortcut"] = cells_of(predictions, said, threshold)
     if stress:
-        tested = stress_test(predictor, evaluated, split, predictions, result.threshold, tick=tick)
-        report["stress"] = to_json(tested)
+        tested = stress_test(predictor, evaluated, split, predictions, threshold, tick=tick)
+        against = None if isinstance(said, str) else contradicts(predictions, said)
+        report |= {
+            "stress": to_json(tested),
+            "prevalence": by_prevalence(predictions, threshold),
+            "elsewhere": elsewhere(predictions, against, threshold, tested),
+        }
     write_report(
         folder,
         report,

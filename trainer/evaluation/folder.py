@@ -12,7 +12,12 @@ from tfrecords.files.atomic import publish, publish_folder, temporary_path
 MODEL_FACT: Final = "model file"  # "SHA-256 ..." of the model that was evaluated; "none yet" of one so far
 PLAN_FACT: Final = "data plan"  # fingerprint of the data that it was evaluated on
 
-_NOT_ALWAYS: Final = ("mistakes.png", "stress.png", "stress.csv")  # files that not every report has
+_NOT_ALWAYS: Final = (
+    "mistakes.png",
+    "stress.png",
+    "stress.csv",
+    "prevalence.png",
+)  # files that not every report has
 
 
 def write_folder(directory: Path, files: Mapping[str, bytes]) -> None:

@@ -14,6 +14,7 @@ from trainer.served.temperature import in_words
 _LONGEST_NAME = 24  # Columns of a class in a table.
 _CLASSES_SHOWN = 20  # Classes in the table of the classes; of more the weakest, and all of them on request.
 _CSS = """
+.cards { grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); }
 details > summary { cursor: pointer; margin: 0 0 12px; color: var(--accent); }
 .sheet.classes { max-height: 640px; overflow: auto; }
 .sheet.classes thead th { position: sticky; top: 0; background: var(--card); z-index: 1; }
@@ -22,6 +23,7 @@ details > summary { cursor: pointer; margin: 0 0 12px; color: var(--accent); }
 .sheet.classes tbody th { overflow-wrap: anywhere; min-width: 7em; }
 @media print { .sheet.classes { max-height: none; } }
 """
+_PLACE_OF_CONTRADICTING = 2  # among the cards: behind AUROC and accuracy
 _NARROW = ("roc.png", "precision_recall.png")
 _CAPTIONS = {
     "confusion_matrix.png": (
@@ -48,6 +50,11 @@ _CAPTIONS = {
         "Stress tests",
         "Accuracy and AUROC of the same model on the same images, changed as other machines and files change "
         "them; the dotted line is no change. A curve that falls early names what to vary in training.",
+    ),
+    "prevalence.png": (
+        "Prevalence",
+        "Accuracy, PPV and NPV at another share of the positive class, by arithmetic from sensitivity and "
+        "specificity at the threshold; the dotted line is the share here.",
     ),
     "training_curves.png": (
         "Training curves",
@@ -117,13 +124,19 @@ def split_text(report: Mapping[str, Any], kind: str = "") -> str:
     return report["split"] + kind + (f" of {report['data']}" if "data" in report else "")
 
 
-def render_page(report: Mapping[str, Any], pictures: Mapping[str, bytes], legend: str = "") -> str:
+def render_page(
+    report: Mapping[str, Any],
+    pictures: Mapping[str, bytes],
+    legend: str = "",
+    sections: Sequence[str] = (),
+) -> str:
     """The HTML page.
 
     Args:
         report: The content of `report.json` (see `trainer.evaluation.report`).
         pictures: File name, a key of `_CAPTIONS`, to PNG.
         legend: A sentence with the names of the classes that the pictures number.
+        sections: HTML of what stands between the tables and the pictures.
     """
     decisions = report["decisions"]
     title = f"Evaluation on the {split_text(report, ' split')}"
@@ -142,6 +155,7 @@ def render_page(report: Mapping[str, Any], pictures: Mapping[str, bytes], legend
         f'<p class="faint">{escape(_interval_sentence(report))}</p>',
         *(f'<p class="faint">{escape(note)}</p>' for note in _undefined_notes(decisions)),
         *_classes(report),
+        *sections,
         "<h2>Pictures</h2>",
         f"<p>{escape(legend)}</p>" if legend else "",
         '<div class="pictures">',
@@ -169,18 +183,27 @@ def _warnings(sentences: Sequence[str]) -> list[str]:
 
 
 def _cards(report: Mapping[str, Any]) -> str:
-    """The four headline numbers, at the chosen threshold where there is one."""
+    """The headline numbers, at the chosen threshold where there is one."""
     decision = report["decisions"].get("chosen", report["decisions"]["default"])
     cards = []
     for metric in sorted((m for m in METRICS if m.headline), key=lambda m: m.needs_threshold):
         estimate = decision["estimates"][metric.name]
-        number, _, interval = interval_text(estimate).partition(" ")
-        cards.append(
-            f'<div class="card"><div class="name">{escape(_label(report, metric))}</div>'
-            f'<div class="value">{number}</div><div class="range">{_spread(interval)}</div>'
-            f"{_bar(metric, estimate)}</div>"
+        cards.append(_card(_label(report, metric), metric, estimate))
+    if estimate := report.get("shortcut", {}).get("contradicting", {}).get("accuracy"):
+        cards.insert(
+            _PLACE_OF_CONTRADICTING,
+            _card("Accuracy on images that contradict the shortcut", BY_NAME["accuracy"], estimate),
         )
     return f'<section class="cards">{"".join(cards)}</section>'
+
+
+def _card(label: str, metric: Metric, estimate: Mapping[str, Any]) -> str:
+    number, _, interval = interval_text(estimate).partition(" ")
+    return (
+        f'<div class="card"><div class="name">{escape(label)}</div>'
+        f'<div class="value">{number}</div><div class="range">{_spread(interval)}</div>'
+        f"{_bar(metric, estimate)}</div>"
+    )
 
 
 def _spread(interval: str) -> str:

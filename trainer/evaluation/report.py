@@ -19,7 +19,9 @@ so they cannot disagree. Its content, `Report` below:
         .estimates.NAME              of the class against the rest; NAME is one of `metric_table.OF_A_CLASS`
     threshold_rule                   only if it is another than youden, as --threshold_rule has it
     temperature                      only if one was asked for; see `served.temperature.effect`
+    shortcut                         the audit, or why there is none; see `shortcut.cells.cells_of`
     stress                           only if it was asked for; see `stress.testing.to_json`
+    prevalence, elsewhere            likewise; see `stress.prevalence` and `stress.elsewhere`
     calibration_error, best_epoch    the epoch whose weights are evaluated, from 1; null if there is none
 
 Reports of older versions lack `per_class` and metrics that were added later; `read_report` brings the rest to
@@ -54,7 +56,16 @@ from trainer.evaluation.page import (
     weakest_classes,
 )
 from trainer.evaluation.predictions import Predictions, decide, worst_mistakes
-from trainer.evaluation.stress.showing import stress_csv, stress_figure, stress_lines
+from trainer.evaluation.shortcut.showing import shortcut_lines, shortcut_section
+from trainer.evaluation.stress.showing import (
+    elsewhere_lines,
+    prevalence_figure,
+    prevalence_lines,
+    stress_csv,
+    stress_figure,
+    stress_lines,
+    stress_section,
+)
 from trainer.served import temperature
 
 Report = dict[str, Any]
@@ -105,7 +116,7 @@ def write_report(
         "predictions.csv": _predictions_csv(predictions, threshold).encode(),
         **pictures,
         **({"stress.csv": stress_csv(report["stress"]).encode()} if "stress" in report else {}),
-        "report.html": render_page(report, pictures, legend_of(predictions)).encode(),
+        "report.html": _page(report, pictures, predictions).encode(),
         "report.json": json.dumps(report, indent=2, allow_nan=False).encode() + b"\n",
     }
     write_folder(directory, files)
@@ -221,7 +232,10 @@ def render_text(report: Report) -> str:
         lines.append("  ".join([row.ljust(wide), *cells]).rstrip())
     lines += _class_lines(report)
     lines += filter(None, [exact_note(report)])
+    lines += shortcut_lines(report["shortcut"]) if "shortcut" in report else []
     lines += stress_lines(report["stress"]) if "stress" in report else []
+    lines += prevalence_lines(report["prevalence"]) if report.get("prevalence") else []
+    lines += elsewhere_lines(report["elsewhere"]) if "elsewhere" in report else []
     if "chosen" in report["decisions"]:
         positive, _ = classes_of(report)
         threshold = f"{decisions[0]['threshold']:.3g}"
@@ -229,6 +243,12 @@ def render_text(report: Report) -> str:
     lines += (f"warning: {sentence}" for sentence in report.get("threshold_warnings", ()))
     lines += [temperature.in_words(report[name]) for name in ("temperature",) if name in report]
     return "\n".join([*lines, report["notice"]])
+
+
+def _page(report: Report, pictures: Mapping[str, bytes], predictions: Predictions) -> str:
+    sections = shortcut_section(report["shortcut"]) if "shortcut" in report else []
+    sections += stress_section(report)
+    return render_page(report, pictures, legend_of(predictions), sections)
 
 
 def _class_lines(report: Report) -> list[str]:
@@ -313,6 +333,8 @@ def _pictures(report: Report, predictions: Predictions) -> dict[str, bytes]:
     drawn = evaluation_figures(predictions, thresholds, report["decisions"]["default"]["estimates"])
     if "stress" in report:
         drawn["stress.png"] = stress_figure(report["stress"])
+    if report.get("prevalence"):
+        drawn["prevalence.png"] = prevalence_figure(report["prevalence"])
     return {name: figures.png(figure) for name, figure in drawn.items()}
 
 

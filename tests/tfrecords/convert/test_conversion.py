@@ -1,6 +1,7 @@
 import csv
 import hashlib
 import itertools
+import json
 import os
 import re
 import shutil
@@ -21,9 +22,11 @@ from converted import (
 )
 from PIL import Image
 
+from tfrecords.convert import conversion
 from tfrecords.convert.changed import STAT_NAME
 from tfrecords.convert.conversion import convert_images
 from tfrecords.convert.options import ConvertOptions
+from tfrecords.convert.source_facts import FACTS
 from tfrecords.errors import InputError
 from tfrecords.images.decode import decode as decode_image
 from tfrecords.interop.tfds import TFDS_NAMES
@@ -84,7 +87,7 @@ def test_every_image_is_there_with_its_copies_in_train_only(data):
 
 def test_sources_csv_agrees_with_the_records(data, image_folder):
     rows = sources_of(data)
-    assert list(rows[0]) == ["source", "id", "class", "split", "group"]
+    assert list(rows[0]) == ["source", "id", "class", "split", "group", *FACTS]
     files = sorted(path.relative_to(image_folder).as_posix() for path in image_folder.rglob("*.*"))
     assert [row["id"] for row in rows] == files
     assert [int(row["source"]) for row in rows] == list(range(60))
@@ -93,6 +96,38 @@ def test_sources_csv_agrees_with_the_records(data, image_folder):
         row = rows[record.source]
         assert (row["id"], row["split"], row["group"]) == (record.id.decode(), split, record.group.decode())
         assert row["class"] == ("NORMAL", "PNEUMONIA")[record.label]
+
+
+def test_sources_csv_says_how_each_file_was_made(data, image_folder):
+    for row in sources_of(data):
+        file = image_folder / row["id"]
+        with Image.open(file) as image:
+            expected = (image.height, image.width, file.stat().st_size, image.format)
+        assert tuple(row[name] for name in FACTS[:4]) == tuple(map(str, expected))
+
+
+def test_a_shard_of_an_older_version_is_kept_and_its_facts_stay_empty(image_folder, tmp_path, monkeypatch):
+    """Its result has no facts of source files; the conversion goes on as if that were all."""
+    options = ConvertOptions(image_folder, tmp_path / "data", size=(72, 60), shard_size=1 << 16, workers=1)
+
+    def stop(*_, **__):
+        raise InputError("stopped before the manifest")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(conversion, "render_sources", stop)
+        with pytest.raises(InputError):
+            convert_images(options)
+    result = min((tmp_path / "data").glob("*.result.json"))
+    values = json.loads(result.read_text())
+    older = {fact[0] for fact in values["findings"].pop("facts")}
+    result.write_text(json.dumps(values))
+    shard = result.with_name(result.name.removesuffix(".result.json"))
+    before = shard.stat().st_mtime_ns
+    convert_images(options)
+    assert shard.stat().st_mtime_ns == before
+    rows = sources_of(tmp_path / "data")
+    assert {int(row["source"]) for row in rows if not any(row[name] for name in FACTS)} == older
+    assert 0 < len(older) < len(rows)
 
 
 def test_no_group_is_in_two_splits_and_none_is_named(data):

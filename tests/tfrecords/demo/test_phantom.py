@@ -10,7 +10,7 @@ from tfrecords.demo import phantom
 
 @cache
 def pair(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return one patient in one pose, healthy and sick."""
+    """Return one patient in one pose, healthy (with folds) and sick (with opacities)."""
     anatomy = phantom.Anatomy.draw(np.random.default_rng(seed))
     healthy, sick = (
         phantom.draw(np.random.default_rng(seed), anatomy, opacities=opacities).astype(int)
@@ -38,36 +38,42 @@ def test_the_heart_lies_to_the_right_of_the_image():
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_opacities_only_brighten_and_only_the_lungs(seed):
+def test_opacities_differ_from_folds_in_the_lungs_alone(seed):
     healthy, sick = pair(seed)
-    change = sick - healthy
-    assert change.min() >= -3  # where an opacity is hardly there, its grain may darken a pixel
-    changed = change >= 8
-    assert 0.002 < changed.mean() < 0.30
-    assert healthy[changed].mean() < 0.95 * healthy.mean()  # what they cover was dark: air
-    assert not changed[:15].any()  # above the lungs
+    changed = np.abs(sick - healthy) >= 8
+    assert 0.002 < changed.mean() < 0.35
+    assert not changed[:10].any()  # above the lungs
     assert not changed[-10:].any()  # the abdomen
-    assert not changed[:, :8].any()  # the arms
-    assert not changed[:, -8:].any()
+    assert not changed[:, :6].any()  # the arms
+    assert not changed[:, -6:].any()
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_opacities_are_blobs(seed):
-    healthy, sick = pair(seed)
-    changed = sick - healthy >= 8
-    inner = changed[1:-1, 1:-1]
-    around = sum(
-        changed[1 + dy : phantom.SIDE - 1 + dy, 1 + dx : phantom.SIDE - 1 + dx].astype(int)
-        for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1))
-    )
-    assert around[inner].mean() > 3.0  # of 4: scattered pixels would have hardly one
+def test_opacities_lie_sideways_and_folds_downwards(seed):
+    """The lost air changes more slowly along its own direction."""
+    for sideways, along in ((True, 1), (False, 0)):
+        random = np.random.default_rng(seed)
+        anatomy, pose = phantom.Anatomy.draw(random), phantom.Pose.draw(random)
+        lost = phantom._lost(random, anatomy, pose, sideways=sideways)
+        steps = [np.square(np.diff(lost, axis=axis)).sum() for axis in (0, 1)]
+        assert steps[along] < 0.7 * steps[1 - along]
+
+
+def test_classes_are_alike_in_whole_image_numbers():
+    """On the average both are as bright, as varied and as sharp: a model has to look at shapes."""
+    pairs = np.array([pair(seed) for seed in range(40)])
+    means, deviations = pairs.mean(axis=(2, 3)), pairs.std(axis=(2, 3))
+    sharpness = np.abs(np.diff(pairs, axis=2)[..., :-1] + np.diff(pairs, axis=3)[:, :, :-1]).mean(axis=(2, 3))
+    for numbers in (means, deviations, sharpness):
+        difference = numbers[:, 1] - numbers[:, 0]
+        assert abs(difference.mean()) < 0.15 * numbers[:, 0].std()
 
 
 @pytest.mark.slow
 def test_opacities_vary_in_amount_and_place():
     changes = [np.subtract(*pair(seed)[::-1]).clip(0) for seed in range(24)]
     sums = np.array([change.sum() for change in changes])
-    assert sums.max() > 4 * sums.min()
+    assert sums.max() > 3 * sums.min()
     columns = np.array([change.sum(axis=0) @ np.arange(phantom.SIDE) for change in changes]) / sums
     assert columns.min() < phantom.SIDE * 0.4
     assert columns.max() > phantom.SIDE * 0.6

@@ -25,7 +25,7 @@ def test_without_sources_csv_records_are_still_checked(data):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows: rows[3].pop(), "row 2 has 4 cells, the header has 5"),
+        (lambda rows: rows[3].pop(), "row 2 has 10 cells, the header has 11"),
         (lambda rows: rows[3].__setitem__(0, "7"), "row 2 has the number '7'"),
         (lambda rows: rows[3].__setitem__(1, rows[2][1]), "row 2 has the id "),
         (lambda rows: rows[3].__setitem__(2, "CAT"), "row 2 has 'CAT', which is not in the manifest"),

@@ -32,6 +32,7 @@ class Stress:
         levels: from one end to the other; `unchanged` is among them.
         unchanged: the level at which nothing changes.
         change: (image, level, generator) to an image of the same shape.
+        moderate: the levels that the interval for images from elsewhere allows for, one or one a side.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Stress:
     levels: tuple[float, ...]
     unchanged: float
     change: Change
+    moderate: tuple[float, ...] = ()
 
     def __call__(self, image: Image, level: float, *, record_id: str, seed: int = 0) -> Image:
         """Returns the changed image, uint8 [H, W, C]; at `unchanged` the image itself."""
@@ -108,14 +110,26 @@ def _array(picture: PillowImage.Image, like: Image) -> Image:
 
 
 STRESSES: Final = (
-    Stress("exposure", "exposure, in stops", (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0), 0.0, _exposure),
-    Stress("gamma", "gamma of the tone curve", (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0), 1.0, _gamma),
-    Stress("contrast", "contrast, as a factor", (0.4, 0.6, 0.8, 1.0, 1.25, 1.6), 1.0, _contrast),
-    Stress("blur", "blur, sigma in pixels of a 180-pixel image", (0.0, 0.5, 1.0, 2.0), 0.0, _blur),
-    Stress("noise", "noise, standard deviation in grey levels", (0.0, 4.0, 8.0, 16.0), 0.0, _noise),
-    Stress("jpeg", "JPEG quality", (10.0, 30.0, 60.0, 90.0, 100.0), 100.0, _jpeg),
     Stress(
-        "rescaling", "made smaller and enlarged again, by a factor", (0.25, 0.5, 0.75, 1.0), 1.0, _rescaled
+        "exposure",
+        "exposure, in stops",
+        (-1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0),
+        0.0,
+        _exposure,
+        (-0.5, 0.5),
     ),
-    Stress("rotation", "rotation, degrees to either side", (0.0, 5.0, 10.0, 20.0), 0.0, _rotation),
+    Stress("gamma", "gamma of the tone curve", (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0), 1.0, _gamma, (0.7, 1.5)),
+    Stress("contrast", "contrast, as a factor", (0.4, 0.6, 0.8, 1.0, 1.25, 1.6), 1.0, _contrast, (0.6, 1.6)),
+    Stress("blur", "blur, sigma in pixels of a 180-pixel image", (0.0, 0.5, 1.0, 2.0), 0.0, _blur, (1.0,)),
+    Stress("noise", "noise, standard deviation in grey levels", (0.0, 4.0, 8.0, 16.0), 0.0, _noise, (8.0,)),
+    Stress("jpeg", "JPEG quality", (10.0, 30.0, 60.0, 90.0, 100.0), 100.0, _jpeg, (30.0,)),
+    Stress(
+        "rescaling",
+        "made smaller and enlarged again, by a factor",
+        (0.25, 0.5, 0.75, 1.0),
+        1.0,
+        _rescaled,
+        (0.5,),
+    ),
+    Stress("rotation", "rotation, degrees to either side", (0.0, 5.0, 10.0, 20.0), 0.0, _rotation, (10.0,)),
 )

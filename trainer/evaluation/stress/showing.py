@@ -1,20 +1,24 @@
-"""A stress test as a picture, a table and lines of text; made from the content of report.json."""
+"""A stress test as pictures, tables and lines of text; made from the content of report.json."""
 
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from trainer.evaluation.drawing import BLUE, FAINT, ORANGE, new_figure, style_panel
+from trainer.evaluation.drawing import BLUE, FAINT, GREEN, ORANGE, new_figure, style_panel
 from trainer.evaluation.metric_table import title_of
+from trainer.evaluation.stress.prevalence import FIGURES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DRAWN: Final = {"accuracy": BLUE, "auroc": ORANGE}
 _COLUMNS: Final = 4  # panels side by side
+
+_COLOURS: Final = dict(zip(FIGURES, (BLUE, ORANGE, GREEN), strict=True))
 
 Content = Sequence[Mapping[str, Any]]
 
@@ -85,6 +89,95 @@ def stress_lines(content: Content) -> list[str]:
             lowest = min(lowest, (value, f"{change['change']} {level['level']:g}"))
         lines.append(f"  {change['change']:{wide}}  {',  '.join(cells)}")
     return [*lines, f"  lowest: {lowest[0]:.3f} at {lowest[1]}"]
+
+
+def prevalence_figure(content: Mapping[str, Any]) -> "Figure":
+    """Returns a panel: accuracy, PPV and NPV over the prevalence, with 95% intervals."""
+    figure = new_figure(7.0, 3.4)
+    axes = figure.subplots()
+    places = np.array([level["prevalence"] for level in content["levels"]])
+    for name, title in FIGURES.items():
+        low, value, high = (
+            np.array([_number(level[name][key]) for level in content["levels"]])
+            for key in ("low", "value", "high")
+        )
+        axes.fill_between(places, low, high, color=_COLOURS[name], alpha=0.18, linewidth=0)
+        axes.plot(places, value, color=_COLOURS[name], marker="o", markersize=3.5, label=title)
+    axes.axvline(content["here"], color=FAINT, linestyle=":", linewidth=1)
+    axes.set_ylim(0, 1.01)
+    style_panel(axes, "Prevalence", "share of the positive class", "")
+    axes.legend(loc="lower center", fontsize=9, frameon=False)
+    return figure
+
+
+def prevalence_lines(content: Mapping[str, Any]) -> list[str]:
+    """Returns a line for each figure, by prevalence."""
+    lines = [f"by prevalence of the positive class (here {content['here']:.2f}):"]
+    for name, title in FIGURES.items():
+        cells = [f"{level['prevalence']:g} {_text(level[name]['value'])}" for level in content["levels"]]
+        lines.append(f"  {title:8}  {',  '.join(cells)}")
+    return lines
+
+
+def elsewhere_lines(content: Mapping[str, Any]) -> list[str]:
+    """Returns the interval for images from elsewhere and its assumptions, a line each."""
+    if "missing" in content:
+        return [f"no interval for images from elsewhere: {content['missing']}"]
+    return [
+        elsewhere_sentence(content),
+        *(f"  {number}. {sentence}" for number, sentence in enumerate(content["assumptions"], 1)),
+    ]
+
+
+def elsewhere_sentence(content: Mapping[str, Any]) -> str:
+    """Returns the interval in a sentence."""
+    worst = content["worst"]
+    return (
+        f"accuracy on images from elsewhere: {content['low']:.3f} to {content['high']:.3f} (here "
+        f"{content['here']:.3f}), if all of this holds; the lowest, {worst['accuracy']:.3f} before "
+        f"uncertainty, with {worst['change']} and a prevalence of {worst['prevalence']:.2f}"
+    )
+
+
+def stress_section(report: Mapping[str, Any]) -> list[str]:
+    """Returns HTML, part by part: the interval for images from elsewhere, and the table by prevalence."""
+    parts = []
+    if found := report.get("elsewhere"):
+        parts.append("<h2>Images from elsewhere</h2>")
+        if "missing" in found:
+            parts.append(f"<p>No interval: {escape(found['missing'])}.</p>")
+        else:
+            sentence = elsewhere_sentence(found)
+            parts.append(f"<p><b>{escape(sentence[0].upper() + sentence[1:])}.</b></p>")
+            parts.append(
+                "<ol>" + "".join(f"<li>{escape(each)}</li>" for each in found["assumptions"]) + "</ol>"
+            )
+    if by := report.get("prevalence"):
+        head = "".join(f'<th scope="col">{title}</th>' for title in FIGURES.values())
+        rows = "".join(
+            f'<tr><th scope="row">{level["prevalence"]:g}</th>'
+            + "".join(f'<td class="number">{_interval(level[name])}</td>' for name in FIGURES)
+            + "</tr>"
+            for level in by["levels"]
+        )
+        parts.append(
+            f"<h2>Prevalence</h2><p>The same sensitivity and specificity at another share of the positive "
+            f"class; here it is {by['here']:.2f}. PPV: how many of those predicted as the class are of it; "
+            f"NPV: how many of the others are not.</p>"
+            f'<div class="sheet"><table><thead><tr><th scope="col">Prevalence</th>{head}</tr></thead>'
+            f"<tbody>{rows}</tbody></table></div>"
+        )
+    return parts
+
+
+def _interval(estimate: Mapping[str, Any]) -> str:
+    if estimate["value"] is None:
+        return "undefined"
+    return f"<b>{estimate['value']:.3f}</b>[{estimate['low']:.3f}, {estimate['high']:.3f}]"
+
+
+def _text(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
 
 
 def _number(value: float | None) -> float:

@@ -145,6 +145,7 @@ def to_json(tested: Sequence[Tested]) -> list[dict[str, Any]]:
             "change": each.stress.name,
             "title": each.stress.title,
             "unchanged": each.stress.unchanged,
+            "moderate": list(each.stress.moderate),
             "levels": [
                 {
                     "level": level.level,
