@@ -199,7 +199,7 @@ def test_help_groups_the_flags_by_subject(run_command):
         "Several seeds",
     ]
     flags = (
-        *("data", "recipe", "model_args", "patience", "cache"),
+        *("data", "recipe", "model_args", "patience", "tta_shift", "cache"),
         *("strategy", "seed", "[no]verify_data", "seeds"),
     )
     for title, flag in zip(titles, flags, strict=True):
