@@ -379,7 +379,7 @@ def test_augmented_training_is_the_same_for_one_device_and_for_two(converted, ru
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--model=vgg", "value should be one of <mlp|cnn|best_cnn|resnet>"),
+        ("--model=vgg", "error: --model=vgg: must be one of mlp, cnn, best_cnn, resnet, or keras:NAME"),
         ("--strategy=tpu", "value should be one of <one_device|mirrored|multi_worker>"),
         ("--learning_rate=high", "flag --learning_rate=high"),
         ("--learning_rate=-1", "error: --learning_rate=-1.0: must be more than 0"),

@@ -115,7 +115,7 @@ def check_model(name: str, others: Sequence[str] = ()) -> None:
             raise InputError(f"--model={name}: must be keras: and one of {', '.join(APPLICATIONS)}")
     elif name not in (*MODELS, *others) and not name.endswith(_FILE) and not _FUNCTION.fullmatch(name):
         raise InputError(
-            f"--model={name}: must be one of {', '.join((*MODELS, *others))}, or keras:NAME, or "
+            f"--model={name}: must be one of {', '.join(MODELS)}, or keras:NAME, or "
             f"package.module:function, or FILE.keras"
         )
 
