@@ -62,8 +62,10 @@ class Findings:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Returns the object of the values that `dataclasses.asdict` gave."""
+        values = dict(values)
+        facts = values.pop("facts", [])
         extents = {name: values[name] and Extent(**values[name]) for name in ("extent", "coarse")}
-        return cls(**(values | extents))
+        return cls(**(values | extents), facts=[tuple(each) for each in facts])
 
     @classmethod
     def of_all(cls, parts: Iterable[Self]) -> Self:

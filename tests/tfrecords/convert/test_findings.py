@@ -1,6 +1,7 @@
 """What the closing summary says of the images, and what it does not."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -184,7 +185,9 @@ def test_what_was_found_is_kept_beside_a_shard(tmp_path):
     (job,) = jobs_in(tmp_path)
     with Pool(1) as pool:
         (result,) = write_shards(tmp_path, tmp_path, [job], RENDERING, pool=pool)
-    assert result.findings == FOUND
+    facts = result.findings.facts
+    assert sorted(number for number, *_ in facts) == [0, 1, 2, 3]
+    assert result.findings == replace(FOUND, facts=facts)
     assert finished_result(tmp_path, job) == result
     path = tmp_path / (job.name + RESULT_SUFFIX)
     values = json.loads(path.read_bytes())
