@@ -205,7 +205,10 @@ def _of_a_run(folder, trained):
 
 @pytest.mark.slow
 @pytest.mark.stops
-@pytest.mark.parametrize("case", [_function, _file, _application, _of_a_run])
+@pytest.mark.parametrize(
+    "case",
+    [_function, *(pytest.param(case, marks=pytest.mark.storm) for case in (_file, _application, _of_a_run))],
+)
 def test_a_run_that_is_killed_goes_on_to_the_same_bits(
     case, larger, trained, image_folder, run_python, run_command, tmp_path
 ):
@@ -244,6 +247,8 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(
 
 
 @pytest.mark.slow
+@pytest.mark.stops
+@pytest.mark.storm
 def test_changed_files_are_refused_by_name(larger, run_command, tmp_path):
     """The module of a function, and the file of a model."""
     (tmp_path / "my_net.py").write_text((_HERE / "own_model.py").read_text())
@@ -273,6 +278,8 @@ def test_imagenet_without_a_network_is_refused(larger, run_command, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.stops
+@pytest.mark.storm
 def test_a_model_from_python(larger, run_python, run_command, tmp_path):
     """Resumed by the same call; evaluated by a command that does not know the function."""
     script = tmp_path / "script.py"

@@ -132,6 +132,8 @@ end_process()
 
 
 @pytest.mark.slow
+@pytest.mark.stops
+@pytest.mark.storm
 def test_every_optimizer_trains_two_replicas_as_one_device(run_python):
     done = run_python("-c", REPLICAS)
     assert done.returncode == 0, done.stderr[-3000:]

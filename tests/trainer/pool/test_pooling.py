@@ -73,6 +73,8 @@ def test_each_image_must_be_there_once(converted):
 
 
 @pytest.mark.slow
+@pytest.mark.stops
+@pytest.mark.storm
 def test_the_report_is_that_of_a_pooling_by_hand(converted, tmp_path, run_command):
     """And a run whose fold has been removed from the cache makes it again."""
     cache = str(tmp_path / "cache")
