@@ -124,5 +124,7 @@ def _index(value: Any) -> int:
 
 
 def common_flags(config: TrainConfig) -> dict[str, Any]:
-    """Returns the flags that must be the same on all workers."""
-    return {name: value for name, value in config.to_json().items() if name not in _OWN_TO_A_WORKER}
+    """Returns the flags that must be the same on all workers, as JSON has them: workers send them so."""
+    flags = {name: value for name, value in config.to_json().items() if name not in _OWN_TO_A_WORKER}
+    read: dict[str, Any] = json.loads(json.dumps(flags))
+    return read
