@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from tfrecords.positive import positive_class
 from trainer.checkpoint import Checkpoints
 from trainer.config import TrainConfig
 from trainer.devices.precision import POLICIES
+from trainer.devices.strategy import use_threads
 from trainer.evaluation.data import DataSet
 from trainer.evaluation.evaluate_run import Evaluation, evaluate_run, finished_evaluation
 from trainer.evaluation.metric_table import epoch_in_words
@@ -163,7 +165,13 @@ def finished(config: TrainConfig, there: Run | None) -> Run | None:
 def finished_again(
     run: Run, manifest: Manifest, log: Callable[[str], None], *, evaluate: bool = True
 ) -> Evaluation | None:
-    """Logs that a run has nothing left to train; makes its report again only if it is not there."""
+    """Logs that a run has nothing left to train; makes its report again only if it is not there.
+
+    With as many threads as the run has, so that the figures are the same to the bit, unless this process has
+    used TensorFlow before.
+    """
+    with suppress(RuntimeError):
+        use_threads(run.threads)
     split = headline_split(manifest)
     result = run.result()
     log(

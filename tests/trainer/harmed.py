@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def harm(text: str) -> None:
                 Path(once).touch()
             print(f"{what} at {place}", flush=True)
             os.kill(os.getpid(), signal.Signals[what])
+            time.sleep(0.3)  # so that the next look at signals, of which there is one in 0.2 s, is after this
 
     def before(module: Any, name: str) -> None:
         real = getattr(module, name)

@@ -26,9 +26,7 @@ def make_strategy(config: TrainConfig, threads: int = 0) -> Any:
     Raises:
         InputError: a device does not exist, or TF_CONFIG is missing or unusable with `multi_worker`.
     """
-    if threads:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    use_threads(threads)
     if config.logical_cpus:
         cpu = tf.config.list_physical_devices("CPU")[0]
         parts = [tf.config.LogicalDeviceConfiguration() for _ in range(config.logical_cpus)]
@@ -49,6 +47,19 @@ def make_strategy(config: TrainConfig, threads: int = 0) -> Any:
         type(strategy)._collective_key_base += _KEYS_OF_A_STRATEGY
         return strategy
     return tf.distribute.OneDeviceStrategy(names[0])
+
+
+def use_threads(threads: int) -> None:
+    """Sets TensorFlow's threads within an operation, and across operations; 0: TensorFlow's default.
+
+    The bits of a result depend on them. To be called before anything has used a device.
+
+    Raises:
+        RuntimeError: a device was used, with another number of threads.
+    """
+    if threads:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
 def describe(strategy: Any) -> str:
