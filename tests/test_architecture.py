@@ -229,11 +229,11 @@ def test_no_circles():
     assert circles(ARROWS_OF_MODULES) == []
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_arrows(module):
-    package = module.split(".")[0]
-    assert roots(IMPORTS[module]) & set(PACKAGES) <= ARROWS[package] | {package}
-    assert not roots(IMPORTS[module]) & {"tests", "benchmarks"}
+def test_arrows():
+    for module in MODULES:
+        package = module.split(".")[0]
+        assert roots(IMPORTS[module]) & set(PACKAGES) <= ARROWS[package] | {package}, module
+        assert not roots(IMPORTS[module]) & {"tests", "benchmarks"}, module
 
 
 def test_each_arrow_is_there():
@@ -243,15 +243,15 @@ def test_each_arrow_is_there():
         assert used >= ARROWS[package]
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_arrows_inside_a_package(module):
-    package = module.split(".")[0]
-    own = folder_of(module)
-    found = {
-        folder_of(name) for name in ARROWS_OF_MODULES[module] if inside(name, package) and name != package
-    }
-    allowed = {package, own, *(f"{package}.{folder}" for folder in FOLDERS[own])}
-    assert found <= allowed
+def test_arrows_inside_a_package():
+    for module in MODULES:
+        package = module.split(".")[0]
+        own = folder_of(module)
+        found = {
+            folder_of(name) for name in ARROWS_OF_MODULES[module] if inside(name, package) and name != package
+        }
+        allowed = {package, own, *(f"{package}.{folder}" for folder in FOLDERS[own])}
+        assert found <= allowed, module
 
 
 def test_each_arrow_inside_a_package_is_there():
@@ -276,29 +276,25 @@ def test_a_folder_is_worth_its_door(folder):
     assert least <= len(ROOMS[folder]) <= MOST_ROOMS
 
 
-@pytest.mark.parametrize(
-    "path", sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").glob("*/**/test_*.py"))
-)
-def test_tests_mirror_the_tree(path):
+def test_tests_mirror_the_tree():
     """tests/PACKAGE/FOLDER/test_MODULE.py tests PACKAGE/FOLDER/MODULE.py, or a subject of that folder."""
-    place = ROOT / Path(path).relative_to("tests").parent
-    name = Path(path).stem.removeprefix("test_")
-    there = {module.stem.strip("_") for module in place.glob("*.py")}
-    folder = Path(path).parent.relative_to("tests").as_posix()
-    assert name in there or name in SUBJECTS.get(folder, ()), f"no module {place}/{name}.py"
+    for path in sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").glob("*/**/test_*.py")):
+        place = ROOT / Path(path).relative_to("tests").parent
+        name = Path(path).stem.removeprefix("test_")
+        there = {module.stem.strip("_") for module in place.glob("*.py")}
+        folder = Path(path).parent.relative_to("tests").as_posix()
+        assert name in there or name in SUBJECTS.get(folder, ()), f"no module {place}/{name}.py"
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if inside(name, "data_pipeline")])
-def test_the_pipeline_knows_the_data_and_not_its_making(module):
-    used = {name for name in IMPORTS[module] if inside(name, "tfrecords")}
-    assert used & set(MODULES) <= KNOWN_TO_PIPELINE
+def test_the_pipeline_knows_the_data_and_not_its_making():
+    for module in [name for name in MODULES if inside(name, "data_pipeline")]:
+        used = {name for name in IMPORTS[module] if inside(name, "tfrecords")}
+        assert used & set(MODULES) <= KNOWN_TO_PIPELINE, module
 
 
-@pytest.mark.parametrize(
-    "module", [name for name in MODULES if name.split(".")[0] in ("tfrecords", "launch")]
-)
-def test_no_tensorflow(module):
-    assert not roots(IMPORTS[module]) & {"tensorflow", "keras", "tensorboard"}
+def test_no_tensorflow():
+    for module in [name for name in MODULES if name.split(".")[0] in ("tfrecords", "launch")]:
+        assert not roots(IMPORTS[module]) & {"tensorflow", "keras", "tensorboard"}, module
 
 
 @pytest.mark.slow
@@ -316,27 +312,22 @@ def test_no_tensorflow_really(tmp_path, run_python):
         assert (done.returncode, done.stdout) == (0, "[]\n"), (names, done.stderr)
 
 
-@pytest.mark.parametrize("module", FILES)
-def test_no_module_imports_a_command(module):
-    assert not IMPORTS[module] & COMMANDS
+def test_no_module_imports_a_command():
+    for module in FILES:
+        assert not IMPORTS[module] & COMMANDS, module
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        name
-        for name in MODULES
-        if name not in COMMANDS | MAY_TOUCH_FLAGS and not inside(name, FLAGS_OF_TRAINING)
-    ],
-)
-def test_only_commands_touch_flags(module):
-    assert not [name for name in IMPORTS[module] if inside(name, "absl.flags") or inside(name, "absl.app")]
-    assert not [name for name in IMPORTS[module] if inside(name, FLAGS_OF_TRAINING)]
-    assert "FLAGS" not in {
-        node.attr if isinstance(node, ast.Attribute) else node.id
-        for node in ast.walk(ast.parse(MODULES[module].read_text()))
-        if isinstance(node, ast.Attribute | ast.Name)
-    }
+def test_only_commands_touch_flags():
+    for module, file in MODULES.items():
+        if module in COMMANDS | MAY_TOUCH_FLAGS or inside(module, FLAGS_OF_TRAINING):
+            continue
+        flags = {"absl.flags", "absl.app", FLAGS_OF_TRAINING}
+        assert not [name for name in IMPORTS[module] for flag in flags if inside(name, flag)], module
+        assert "FLAGS" not in {
+            node.attr if isinstance(node, ast.Attribute) else node.id
+            for node in ast.walk(ast.parse(file.read_text()))
+            if isinstance(node, ast.Attribute | ast.Name)
+        }, module
 
 
 @pytest.mark.parametrize("module", sorted(COMMANDS & set(MODULES) | set(ROOMS[FLAGS_OF_TRAINING])))
@@ -387,23 +378,23 @@ def test_no_grab_bags():
     assert names == []
 
 
-@pytest.mark.parametrize("module", FILES)
-def test_no_module_is_too_long(module):
-    assert len(FILES[module].read_text().splitlines()) <= LONGEST
+def test_no_module_is_too_long():
+    for module, file in FILES.items():
+        assert len(file.read_text().splitlines()) <= LONGEST, module
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_path_of_a_machine(module):
+def test_no_path_of_a_machine():
     pattern = r"(?<![\w.])/(root|home|tmp|work|Users|mnt)(/|\b)"
-    assert re.search(pattern, MODULES[module].read_text()) is None
+    for module, file in MODULES.items():
+        assert re.search(pattern, file.read_text()) is None, module
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if inside(name, "data_pipeline")])
-def test_no_thread_of_tensorflow_calls_python(module):
+def test_no_thread_of_tensorflow_calls_python():
     """An iterator that is dropped meanwhile would wait for ever: see `data_pipeline.stream.generated`."""
-    source = ast.parse(MODULES[module].read_text())
-    used = {node.attr for node in ast.walk(source) if isinstance(node, ast.Attribute)}
-    assert not {"py_function", "py_func", "numpy_function", "from_generator"} & used
+    for module in [name for name in MODULES if inside(name, "data_pipeline")]:
+        source = ast.parse(MODULES[module].read_text())
+        used = {node.attr for node in ast.walk(source) if isinstance(node, ast.Attribute)}
+        assert not {"py_function", "py_func", "numpy_function", "from_generator"} & used, module
 
 
 def test_the_installed_packages_are_listed():
