@@ -89,6 +89,7 @@ def test_golden_draw():
     assert drawn(Augmentation(), 1, seed=7, epoch=3)[1] == pytest.approx([1.0156326423159323], rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("preset", ["light", "standard", "radiograph", "exposure", "strong", "robust"])
@@ -153,6 +154,7 @@ def test_the_weights_of_an_axis_are_those_of_the_baked_copies(spacing):
         )
 
 
+@pytest.mark.slow
 def test_picture_and_then_tones_are_both_at_once():
     images, key = tf.constant(smooth(6, 1)), keys(6)
     whole = online.augmenter("robust")(images, key).numpy()

@@ -64,6 +64,7 @@ def test_one_variant_of_each_image_is_drawn_from_seed_epoch_and_image(set_of_cop
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", ["memory", "stream"])
 def test_none_shows_the_originals(set_of_copies, cache):
     originals = [(r.source, 0) for r in set_of_copies.records("train") if r.copy == 0]

@@ -70,6 +70,7 @@ print("alive")
 """
 
 
+@pytest.mark.stops
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["one_device", "mirrored"])
 def test_an_iterator_can_be_dropped_while_it_makes_a_batch(run_python, strategy):

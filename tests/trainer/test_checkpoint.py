@@ -288,6 +288,7 @@ for step in count(1):
 """
 
 
+@pytest.mark.stops
 @pytest.mark.slow
 def test_a_killed_process_leaves_only_whole_checkpoints(tmp_path, start):
     seed = random.randrange(1 << 30)

@@ -170,6 +170,7 @@ next(last)  # and so it is when Python ends
 """
 
 
+@pytest.mark.stops
 @pytest.mark.slow
 def test_an_iterator_can_be_dropped_and_python_can_end_while_an_element_is_made(start):
     process = start("-c", DROPPED, stderr=subprocess.PIPE)

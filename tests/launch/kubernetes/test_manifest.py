@@ -43,6 +43,7 @@ def job(request):
     return JOBS[request.param]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["1.29", "1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"])
 def test_the_schemas_of_kubernetes_take_it(job, read, version):
     for document in read(render_job(job, "made by")):

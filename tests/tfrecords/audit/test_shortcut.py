@@ -16,6 +16,7 @@ def drawn(records=300, classes=2, seed=0):
     return generator, labels.astype(np.int64), generator.normal(size=(records, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_planted_shortcut_is_found_and_named(classes):
     _, labels, values = drawn(classes=classes)
@@ -30,12 +31,14 @@ def test_a_planted_shortcut_is_found_and_named(classes):
     assert np.allclose(found.probabilities.sum(1), 1)
 
 
+@pytest.mark.slow
 def test_without_a_shortcut_there_is_chance():
     _, labels, values = drawn(600)
     found = find_shortcut(values, labels, [f"g{n}" for n in range(len(labels))], NUMBERS)
     assert 0.4 < found.auroc < 0.6
 
 
+@pytest.mark.slow
 def test_records_of_a_group_predict_nothing_of_each_other():
     """Each group has numbers of its own, and one label: whoever has seen the group knows the label."""
     generator = np.random.default_rng(3)
@@ -46,6 +49,7 @@ def test_records_of_a_group_predict_nothing_of_each_other():
     assert found.auroc < 0.7
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_answer():
     _, labels, values = drawn()
     groups = [f"g{n // 2}" for n in range(len(labels))]

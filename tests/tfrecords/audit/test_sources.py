@@ -44,6 +44,7 @@ def test_the_numbers_follow_from_the_table(data):
         np.testing.assert_allclose(values, (40, 30, 0.75, size, size / 1200, 1, quality, 0))
 
 
+@pytest.mark.slow
 def test_an_encoder_that_tells_the_class_is_found_and_named(data):
     manifest = Manifest.load(data)
     with Pool(1) as pool:

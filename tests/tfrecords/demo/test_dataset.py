@@ -72,6 +72,7 @@ def test_a_patient_has_several_images_of_one_class(images):
     assert normal == 0.4 * PATIENTS
 
 
+@pytest.mark.slow
 def test_same_seed_same_pixels(images, tmp_path):
     demo.write_images(tmp_path, patients=8)
     again = read(tmp_path)
@@ -81,6 +82,7 @@ def test_same_seed_same_pixels(images, tmp_path):
         np.testing.assert_array_equal(image, first[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_another_seed_draws_other_patients(images, tmp_path):
     demo.write_images(tmp_path, patients=8, seed=1)
     shared = read(tmp_path).keys() & images.keys()
@@ -94,6 +96,7 @@ def test_no_two_images_are_alike(images):
     assert len({image.tobytes() for image in images.values()}) == len(images)
 
 
+@pytest.mark.slow
 def test_images_of_a_patient_are_closer_than_those_of_others():
     # Over many films of each, so that pose and exposure average out and the anatomy is left.
     def film(anatomy: phantom.Anatomy, first: int) -> np.ndarray:
@@ -131,6 +134,7 @@ print(demo_data())
 """
 
 
+@pytest.mark.stops
 @pytest.mark.slow
 def test_a_process_waits_for_the_one_that_makes_the_demo_data(tmp_path, start, wait_until, waits_for_lock):
     home = tmp_path / "shardlight" / f"demo-{demo._VERSION}"

@@ -59,6 +59,7 @@ def test_opacities_lie_sideways_and_folds_downwards(seed):
         assert steps[along] < 0.7 * steps[1 - along]
 
 
+@pytest.mark.slow
 def test_classes_are_alike_in_whole_image_numbers():
     """On the average both are as bright, as varied and as sharp: a model has to look at shapes."""
     pairs = np.array([pair(seed) for seed in range(40)])

@@ -62,6 +62,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_an_image_that_looks_the_same_is_near_and_others_are_far(change):
     def look(data):

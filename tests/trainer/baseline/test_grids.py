@@ -28,6 +28,7 @@ def test_each_setting_is_used_and_fits_few_records(model, setting):
         assert pipeline["kernel"].gamma == setting["gamma"] / 11
 
 
+@pytest.mark.slow
 def test_the_kernel_tells_apart_what_no_line_can():
     random = np.random.default_rng(0)
     features = random.normal(0, 1, (300, 2)).astype(np.float32)

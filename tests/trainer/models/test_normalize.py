@@ -94,6 +94,7 @@ def test_prediction_takes_the_mean_of_image_and_equalised_image():
     assert normalized(model, "none") is model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalize", ["equalize", "blend"])
 def test_training_normalizes_and_then_changes_the_tones(normalize):
     given, key = tf.constant(images()), tf.range(4, dtype=tf.int64)

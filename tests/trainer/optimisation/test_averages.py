@@ -35,6 +35,7 @@ def run():
     return loop, first, weights.seen
 
 
+@pytest.mark.slow
 def test_the_averages_follow_the_formula(run):
     loop, expected, seen = run
     assert len(seen) == 6

@@ -13,7 +13,7 @@ from trainer.evaluation.data import DataSet, predict_split
 from trainer.inference import Predictor
 from trainer.run import SEEDS_NAME, Run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.stops]
 
 FLAGS = (
     *("--model=mlp", "--model_args=units=8", "--epochs=3", "--global_batch_size=4", "--precision=float32"),
@@ -77,7 +77,6 @@ def test_other_commands_take_it(averaged, converted, image_folder, run_command, 
     assert "give --seeds" in done.stderr
 
 
-@pytest.mark.stops
 def test_killed_in_the_second_seed_the_same_command_ends_the_same(
     averaged, converted, start, tmp_path, wait_until, run_command
 ):

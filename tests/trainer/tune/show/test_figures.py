@@ -61,6 +61,7 @@ def test_any_number_of_trials_is_drawn(draw, count):
     assert height <= 9.6 * 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "scores",
     [
