@@ -332,7 +332,9 @@ class Loop:
         got = self.strategy.experimental_local_results(batch)
         with tf.control_dependencies(tf.nest.flatten(got)):
             waited = now() - asked
-        self.strategy.run(self._train_step, args=(batch, table))
+        # The step comes after the clock was read: a single thread would else read it in the midst of the step.
+        with tf.control_dependencies([waited]):
+            self.strategy.run(self._train_step, args=(batch, table))
         return waited
 
     def _make_gathered_meters(self) -> Callable[[], Any]:
