@@ -332,7 +332,7 @@ class Loop:
         got = self.strategy.experimental_local_results(batch)
         with tf.control_dependencies(tf.nest.flatten(got)):
             waited = now() - asked
-        # The step comes after the clock was read: a single thread would else read it in the midst of the step.
+        # The step comes after the clock was read: one thread would else read it within the step.
         with tf.control_dependencies([waited]):
             self.strategy.run(self._train_step, args=(batch, table))
         return waited

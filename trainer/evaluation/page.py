@@ -214,9 +214,15 @@ def _spread(interval: str) -> str:
     return f"95% interval {interval.strip('[]*').replace(', ', ' to ')}{exact}"
 
 
+def decisions_of(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the decision at the chosen threshold and that at 0.5, or one if they are the same."""
+    found = [report["decisions"][k] for k in ("chosen", "default") if k in report["decisions"]]
+    return found[: len({decision["threshold"] for decision in found})]
+
+
 def _table(report: Mapping[str, Any]) -> str:
     """Every metric by decision; one that needs no threshold spans the columns."""
-    decisions = [report["decisions"][k] for k in ("chosen", "default") if k in report["decisions"]]
+    decisions = decisions_of(report)
     heads = [
         "most probable class" if d["threshold"] is None else f"threshold {d['threshold']:.3g}"
         for d in decisions
@@ -314,9 +320,10 @@ def _threshold_sentence(report: Mapping[str, Any]) -> str:
     if "chosen" not in report["decisions"]:
         return f"A record is predicted as {positive} if its probability is at least 0.5."
     chosen = report["decisions"]["chosen"]["threshold"]
+    compared = ", or 0.5 for comparison" * (len(decisions_of(report)) > 1)
     return (
         f"A record is predicted as {positive} if its probability is at least the threshold: "
-        f"{chosen:.4g} ({report['threshold_source']}), or 0.5 for comparison."
+        f"{chosen:.4g} ({report['threshold_source']}){compared}."
     )
 
 

@@ -48,6 +48,7 @@ from trainer.evaluation.metric_table import OF_A_CLASS, title_of
 from trainer.evaluation.page import (
     class_of,
     classes_of,
+    decisions_of,
     exact_note,
     interval_text,
     render_page,
@@ -215,7 +216,7 @@ def summarise(
 def render_text(report: Report) -> str:
     """The plain-text table that a command prints at its end."""
     classes = first_names([f"{name} {count:,}" for name, count in report["classes"].items()])
-    decisions = [report["decisions"][k] for k in ("chosen", "default") if k in report["decisions"]]
+    decisions = decisions_of(report)
     heads = ["most probable class" if d["threshold"] is None else "" for d in decisions]
     heads = [h or f"threshold {d['threshold']:.3g}" for h, d in zip(heads, decisions, strict=True)]
     lines = [
@@ -323,7 +324,7 @@ def marked_thresholds(predictions: Predictions, threshold: float | None) -> dict
     """The decisions that the figures mark, by what the legend calls them."""
     if not predictions.binary:
         return {}
-    chosen = {} if threshold is None else {f"chosen threshold {threshold:.3g}": threshold}
+    chosen = {} if threshold in (None, 0.5) else {f"chosen threshold {threshold:.3g}": threshold}
     return {**chosen, "threshold 0.5": 0.5}
 
 

@@ -217,6 +217,29 @@ def test_text():
     assert report.interval_text(estimate) == "0.912 [0.889, 0.934]"  # of a report of before
 
 
+def test_a_threshold_fixed_at_one_half_is_shown_once(tmp_path):
+    predictions = Predictions(
+        ("NORMAL", "PNEUMONIA"),
+        ("a", "b", "c", "d"),
+        ("e", "f", "g", "h"),
+        np.array([0, 0, 1, 1]),
+        np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]]),
+    )
+    for threshold, columns in ((0.5, 1), (0.6, 2)):
+        numbers = report.summarise(
+            split="test", predictions=predictions, threshold=threshold, threshold_source="told", facts={}
+        )
+        text = report.render_text(numbers).splitlines()
+        assert text[2].split() == ["threshold", f"{threshold}", "threshold", "0.5"][: 2 * columns]
+        assert f"threshold {threshold} for PNEUMONIA: told" in text
+        mistakes = np.zeros((len(worst_mistakes(predictions, threshold, 12)), 4, 4, 1), np.uint8)
+        report.write_report(
+            tmp_path / f"{columns}", numbers, predictions=predictions, history=[], mistakes=mistakes
+        )
+        page = (tmp_path / f"{columns}/report.html").read_text()
+        assert ("for comparison" in page) == (columns == 2)
+
+
 def test_few_groups_of_a_class_are_told_beside_headline_and_threshold():
     predictions = drawn(records=40)
     groups = tuple(f"{label}/{i % 9 if label else i}" for i, label in enumerate(predictions.labels))
