@@ -59,6 +59,7 @@ def assert_same_weights(run, other):
         assert np.array_equal(mine, its)
 
 
+@pytest.mark.storm
 def test_a_served_run_is_the_run_itself_and_a_lost_worker_ends_it_until_it_is_back(
     converted, run_command, serve, start, tmp_path
 ):

@@ -145,6 +145,7 @@ def test_stopped_again_and_again(train, whole, converted, tmp_path, strategy):
     assert "\nepoch" not in done.stdout
 
 
+@pytest.mark.storm
 def test_a_run_killed_within_an_epoch_has_the_points_of_one_that_was_not(train, whole, tmp_path):
     """It has written points after its last checkpoint, of which none may be there twice."""
     folder = tmp_path / "run"
@@ -232,6 +233,7 @@ def test_a_loss_that_is_not_finite(train, converted, tmp_path, strategy):
     assert [round(row["learning_rate"], 4) for row in rows][1:] == [0.001, 0.001]
 
 
+@pytest.mark.storm
 def test_a_run_killed_after_its_loss_was_not_finite_still_leaves_its_best_epoch(train, tmp_path):
     folder = tmp_path / "run"
     killed = train(folder, "one_device", "diverge@25,SIGKILL@threshold")
@@ -243,6 +245,7 @@ def test_a_run_killed_after_its_loss_was_not_finite_still_leaves_its_best_epoch(
     assert (folder / "report/test/report.html").exists()
 
 
+@pytest.mark.storm
 def test_a_kill_between_the_files_of_a_result(train, whole, run_command, image_folder, tmp_path, facts):
     """The model is new, the result is that of before: nobody takes them for a pair."""
     folder = tmp_path / "run"

@@ -92,6 +92,7 @@ def large(converted, tmp_path_factory):
 
 
 @pytest.mark.stops
+@pytest.mark.storm
 @pytest.mark.parametrize("strategy", ["one_device", "mirrored"])
 def test_a_training_that_is_ended_while_it_reads_leaves_the_process_alive(large, start, strategy):
     process = start("-X", "faulthandler", "-c", ENDED, large, strategy, stderr=subprocess.PIPE)

@@ -506,6 +506,7 @@ def test_the_learning_rate_follows_the_schedule(changes, rates):
         assert float(optimizer.learning_rate) == pytest.approx(rate, rel=1e-5, abs=1e-9)
 
 
+@pytest.mark.storm
 @pytest.mark.stops
 def test_the_end_of_a_cosine_is_not_moved_by_a_resumed_run(converted, run_command, tmp_path):
     command = ("trainer.main", f"--data={converted}", f"--run_dir={tmp_path / 'run'}", "--model=mlp")
@@ -638,6 +639,7 @@ def kill_at(process, folder, name):
     process.wait()
 
 
+@pytest.mark.storm
 @pytest.mark.stops
 def test_a_run_killed_twice_in_mid_epoch_ends_as_one_that_was_not(train, converted, tmp_path):
     whole, killed = tmp_path / "whole" / "run", tmp_path / "killed" / "run"

@@ -244,6 +244,7 @@ def test_bad_input_has_code_2(flags, message, converted, tmp_path, run_command):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.storm
 @pytest.mark.stops
 def test_sigterm_is_heard_in_the_search_which_goes_on_later(fitted, converted, tmp_path, start, wait_until):
     arguments = (f"--data={converted}", "--model=random_forest", "--jobs=1", f"--run_dir={tmp_path / 'run'}")

@@ -111,6 +111,7 @@ def test_one_worker_stops_all(here, elsewhere, stops):
     assert again.model.stop_training is stops
 
 
+@pytest.mark.storm
 @pytest.mark.stops
 @pytest.mark.slow
 def test_a_run_that_is_resumed_goes_on_with_its_callbacks_and_one_that_they_stopped_is_done(

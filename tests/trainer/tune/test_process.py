@@ -18,6 +18,7 @@ TRAIN = (
 )
 
 
+@pytest.mark.storm
 def test_a_promotion_of_one_three_nine_epochs_is_nine_in_one_go(converted, run_command, run_python, tmp_path):
     space = tmp_path / "space.yaml"
     space.write_text("learning_rate: {type: float, min: 1e-3, max: 1e-2, log: true}\n")
