@@ -1,9 +1,10 @@
 """From the runs of all folds to one report, top to bottom."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ from trainer.evaluation.folder import MODEL_FACT, PLAN_FACT
 from trainer.evaluation.intervals import point_values
 from trainer.evaluation.predictions import Predictions, choose_threshold, worst_mistakes
 from trainer.evaluation.report import render_text, summarise, write_report
+from trainer.evaluation.shortcut.cells import cells_of
+from trainer.evaluation.shortcut.finding import NumbersSay, numbers_say
 from trainer.run import Run
 
 _MISTAKES: Final = 12  # pictures in the report
@@ -85,6 +88,7 @@ def pool_runs(options: PoolOptions) -> Evaluation:
             f"optimistic then."
         ],
     )
+    report["shortcut"] = _shortcut(runs, homes, parts, pooled, threshold)
     pictures = _images_at(homes, parts, worst)
     write_report(options.out, report, predictions=pooled, history=[], mistakes=pictures)
     return Evaluation(options.out / "report.html", render_text(report))
@@ -211,6 +215,29 @@ def _facts(
             f"it would be optimistic here"
         )
     return facts
+
+
+def _shortcut(
+    runs: Sequence[Run],
+    homes: Sequence[DataSet],
+    parts: Sequence[Predictions],
+    pooled: Predictions,
+    threshold: float | None,
+) -> dict[str, Any]:
+    """Returns the report's content on the shortcut: of each record, what the others of its fold's run say."""
+    found = []
+    for run, home, part in zip(runs, homes, parts, strict=True):
+        said = numbers_say(run, home, "val", part, lambda: None)
+        if isinstance(said, str):
+            return {"missing": f"fold {run.config.fold}: {said}"}
+        found.append(said)
+    named = Counter(number for said in found for number in said.strongest)
+    together = NumbersSay(
+        np.concatenate([said.probabilities for said in found]),
+        min(said.learned_from for said in found),
+        tuple(number for number, _ in named.most_common(len(found[0].strongest))),
+    )
+    return cells_of(pooled, together, threshold)
 
 
 def _threshold(predictions: Predictions) -> float | None:

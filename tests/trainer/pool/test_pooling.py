@@ -13,7 +13,9 @@ from trainer.evaluation.data import DataSet, predict_split
 from trainer.evaluation.intervals import point_values
 from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.report import read_report
+from trainer.evaluation.shortcut.finding import NumbersSay
 from trainer.inference import Predictor
+from trainer.pool import pooling
 from trainer.pool.pooling import PoolOptions, in_order, joined, pool_runs, require_parent
 from trainer.run import DataFacts, Run
 from trainer.runs.comparing import read_predictions
@@ -72,6 +74,56 @@ def test_each_image_must_be_there_once(converted):
             joined(wrong, manifest)
 
 
+def test_the_shortcut_is_what_each_folds_own_train_split_says(monkeypatch):
+    """Joined in the order of the folds; one fold without an answer leaves none."""
+    labels = [np.array([0, 0, 1]), np.array([0, 1, 1])]
+    right = [np.array([1, 1, 0], bool), np.array([1, 0, 1], bool)]
+    agrees = [np.array([1, 0, 0], bool), np.array([1, 1, 0], bool)]
+
+    def sure(classes):
+        return np.eye(2)[classes] * 0.8 + 0.1
+
+    def part(fold):
+        ids = tuple(f"{fold}/{number}" for number in range(3))
+        classes = np.where(right[fold], labels[fold], 1 - labels[fold])
+        return Predictions(("A", "B"), ids, ids, labels[fold], sure(classes))
+
+    parts = [part(0), part(1)]
+    pooled = Predictions(
+        ("A", "B"),
+        (*parts[0].ids, *parts[1].ids),
+        (*parts[0].groups, *parts[1].groups),
+        np.concatenate(labels),
+        np.concatenate([each.probabilities for each in parts]),
+    )
+    said = [
+        NumbersSay(sure(np.where(agrees[k], labels[k], 1 - labels[k])), 100 + k, ("mean", f"n{k}"))
+        for k in (0, 1)
+    ]
+
+    runs, homes = [run_of(1, 2), run_of(2, 2)], ["home 1", "home 2"]
+
+    def asked(run, home, split, predictions, tick):
+        fold = homes.index(home)
+        assert (run, split, predictions.ids) == (runs[fold], "val", parts[fold].ids)
+        return said[fold]
+
+    monkeypatch.setattr(pooling, "numbers_say", asked)
+    content = pooling._shortcut(runs, homes, parts, pooled, 0.5)
+    assert (content["learned_from"], content["strongest"][0]) == (100, "mean")
+    cells = {(cell["class"], cell["agrees"]): cell for cell in content["cells"]}
+    counts = {key: (cell["records"], cell["accuracy"]["value"]) for key, cell in cells.items()}
+    assert counts == {
+        ("A", True): (2, 1.0),
+        ("A", False): (1, 1.0),
+        ("B", True): (1, 0.0),
+        ("B", False): (2, 0.5),
+    }
+    assert content["contradicting"]["records"] == 3
+    said[1] = "no train split"
+    assert pooling._shortcut(runs, homes, parts, pooled, 0.5) == {"missing": "fold 2/2: no train split"}
+
+
 @pytest.mark.slow
 @pytest.mark.stops
 @pytest.mark.storm
@@ -106,3 +158,4 @@ def test_the_report_is_that_of_a_pooling_by_hand(converted, tmp_path, run_comman
     value = report["decisions"]["default"]["estimates"]["auroc"]["value"]
     assert value == pytest.approx(point_values(written.of("PNEUMONIA"), 0.5)["auroc"])
     assert "out of fold" in evaluation.text
+    assert report["shortcut"]["missing"].startswith("fold 1/2: the smallest class has")
