@@ -108,6 +108,11 @@ def _others(
         keras.config.set_dtype_policy(before)
 
 
+def is_function(name: object) -> bool:
+    """Returns whether a value of --model is a function of the user's, `package.module:function`."""
+    return isinstance(name, str) and bool(_FUNCTION.fullmatch(name)) and not name.startswith(_KERAS)
+
+
 def check_model(name: str, others: Sequence[str] = ()) -> None:
     """Raises InputError unless this is a form of --model, or one of the others."""
     if name.startswith(_KERAS):
@@ -122,7 +127,7 @@ def check_model(name: str, others: Sequence[str] = ()) -> None:
 
 def check_model_args(model: str, args: Sequence[tuple[str, ModelArg]]) -> None:
     """Raises InputError unless these are arguments of the model, with allowed values."""
-    if _FUNCTION.fullmatch(model) and not model.startswith(_KERAS):
+    if is_function(model):
         return  # its signature is read when it is called
     known = MODELS[model].args if model in MODELS else {}
     for name, value in args:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from tfrecords.errors import InputError
 from trainer.config import TrainConfig
-from trainer.models.registry import MODELS
+from trainer.models.registry import MODELS, check_model, is_function
 from trainer.tune.show.overview import Parameter, Value
 from trainer.tune.space_file import ARGS, NOTEBOOK, of_file, read_file
 
@@ -20,6 +20,8 @@ SEARCHABLE: Final = (
     *("model", "learning_rate", "schedule", "warmup_epochs", "global_batch_size", "class_weights"),
     *("copies", "augment", "precision", "last_batch", "patience", "min_delta"),
     *("plateau_factor", "plateau_patience", "label_smoothing", "mixup"),
+    *("optimizer", "weight_decay", "clip_norm", "ema", "sampling", "normalize"),
+    *("unfreeze_epoch", "backbone_learning_rate"),
 )
 # The search of the notebook's last cell; see https://keras.io/keras_tuner/.
 _NOTEBOOK_SPACE: Final[Mapping[str, Any]] = {
@@ -117,8 +119,9 @@ def _check(hyperparameters: Any, config: TrainConfig, source: str) -> None:
     """Raises InputError unless the trainer accepts the ends of each range and many random draws."""
     if not parameters_of(hyperparameters.get_config()):
         raise InputError(f"{source}: nothing is searched; a function calls Int, Float, Choice or Boolean")
+    models = {config.model, *(m for e in hyperparameters.space if e.name == "model" for m in _ends(e))}
     for entry in hyperparameters.space:
-        _check_name(entry.name, source)
+        _check_name(entry.name, source, any_argument=any(map(is_function, models)))
         for value in _ends(entry):
             _check_value(entry, value, config, source)
     draw = random.Random(0)
@@ -133,10 +136,10 @@ def _check(hyperparameters: Any, config: TrainConfig, source: str) -> None:
         raise InputError(f"{source}: {never[0].name}: is never searched, for never is {conditions}")
 
 
-def _check_name(name: str, source: str) -> None:
+def _check_name(name: str, source: str, *, any_argument: bool) -> None:
     known = {argument for model in MODELS.values() for argument in model.args}
     if name.startswith(ARGS):
-        if name.removeprefix(ARGS) not in known:
+        if not any_argument and name.removeprefix(ARGS) not in known:
             raise InputError(f"{source}: {name}: no model has it; there are {', '.join(sorted(known))}")
     elif name not in SEARCHABLE:
         raise InputError(
@@ -149,8 +152,11 @@ def _check_value(entry: Any, value: Value, config: TrainConfig, source: str) -> 
     """Raises InputError unless a value has the type of its flag."""
     if not isinstance(value, str) and not abs(value) <= sys.float_info.max:
         raise InputError(f"{source}: {entry.name}={value!r}: must be a finite number")
-    if entry.name == "model" and value not in MODELS:  # a TrainConfig also allows trainer.baseline's
-        raise InputError(f"{source}: model={value}: must be one of {', '.join(MODELS)}")
+    if entry.name == "model":  # a TrainConfig also allows trainer.baseline's
+        try:
+            check_model(str(value))
+        except InputError as error:
+            raise InputError(f"{source}: {str(error).removeprefix('--')}") from None
     if entry.name == "precision" and value == "auto":
         raise InputError(
             f"{source}: precision=auto: differs from machine to machine; name the precisions to try"

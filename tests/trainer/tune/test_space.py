@@ -405,6 +405,26 @@ def test_the_notebooks_space_is_of_the_cnn(refused):
     refused(lambda: load_space(NOTEBOOK, config), ("--space=notebook: ", "filters_1=", "resnet", "width"))
 
 
+def test_models_of_users_and_the_levers_of_training_are_searched(load):
+    space = load(
+        "model: {type: choice, values: [cnn, 'keras:MobileNetV3Small', 'mine.nets:small']}\n"
+        "model_args: {depth: {type: int, min: 1, max: 3, when: {model: 'mine.nets:small'}}}\n"
+        "optimizer: {type: choice, values: [adam, adamw, sgd]}\n"
+        "weight_decay: {type: float, min: 1e-4, max: 0.1, log: true}\n"
+        "clip_norm: {type: choice, values: [0, 1]}\n"
+        "ema: {type: choice, values: [0, 0.99]}\n"
+        "label_smoothing: {type: choice, values: [0, 0.1]}\n"
+        "mixup: {type: float, min: 0.05, max: 0.4}\n"
+        "sampling: {type: choice, values: [natural, class, group]}\n"
+        "normalize: {type: choice, values: [none, equalize, blend]}\n"
+        "augment: {type: choice, values: [standard, robust]}\n"
+    )
+    assert {entry.name for entry in space.space} == {
+        *("model", "model_args.depth", "optimizer", "weight_decay", "clip_norm", "ema", "label_smoothing"),
+        *("mixup", "sampling", "normalize", "augment"),
+    }
+
+
 def test_yaml_is_read_as_people_write_it(load):
     space = load(
         "# of the first week\n"
