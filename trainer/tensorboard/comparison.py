@@ -15,7 +15,8 @@ _SHOWN: Final = ("model", "learning_rate", "global_batch_size", "augment", "seed
 _FLAGS: Final = (
     *_SHOWN,
     *("copies", "class_weights", "schedule", "warmup_epochs", "epochs", "patience", "min_delta"),
-    *("last_batch", "deterministic"),
+    *("last_batch", "deterministic", "optimizer", "weight_decay", "clip_norm", "accumulate", "ema"),
+    *("label_smoothing", "mixup", "sampling", "normalize", "monitor", "weights", "freeze", "fold", "recipe"),
 )
 # The first five are shown at first.
 METRICS: Final[hparams.Metrics] = {
