@@ -107,6 +107,9 @@ def describe(audit: Audit) -> list[str]:
     lines.append(
         f"{audit.contradicting:,} of {images:,} images contradict the numbers (they point to another class); "
         f"how a model does on these says more of images from elsewhere than its accuracy on all"
+        if audit.contradicting
+        else "no image contradicts the numbers, so these images cannot show whether a model looks at the "
+        "content; mend what the numbers name, or take images from elsewhere to evaluate"
     )
     return lines
 

@@ -1,5 +1,7 @@
 """The audit of real shards: a planted white corner is named; without a shortcut none is found."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -64,6 +66,9 @@ def test_a_planted_white_corner_is_found_and_named(converted):
     assert "top right corner" in section
     assert audit.cells.sum() == len(audit.measured.labels)
     assert audit.contradicting == audit.cells[0, 1] + audit.cells[1, 0]
+    none = replace(audit, shortcut=replace(audit.shortcut, probabilities=np.eye(2)[audit.measured.labels]))
+    assert none.contradicting == 0
+    assert describe(none)[-1].startswith("no image contradicts the numbers")
 
 
 @pytest.mark.slow
