@@ -9,6 +9,7 @@ import pytest
 from data_pipeline.settings import save_settings
 from tfrecords.manifest import Manifest
 from trainer.config import TrainConfig
+from trainer.flags.recipe import lines
 
 _SCRIPT = """
 import json, sys
@@ -136,6 +137,14 @@ def test_flags_of_a_plateau_reach_the_configuration(parse, converted):
     assert (found.recipe, found.epochs) == ("notebook", 7)
     assert {"model", "patience", "global_batch_size"} <= set(found.from_recipe)
     assert not {"epochs", "schedule"} & set(found.from_recipe)  # the command line wins
+
+
+@pytest.mark.parametrize("name", ["robust", "robust_quick"])
+def test_all_that_a_recipe_sets_is_taken_together(parse, converted, name):
+    found = parse(f"--data={converted}", f"--recipe={name}")
+    assert sorted(found.from_recipe) == sorted(lines(name))
+    assert (found.monitor, found.pipeline.sampling, found.tta_flip) == ("last", "class", True)
+    assert dict(found.model_args) == {"width": 42}
 
 
 def test_a_recipe_that_is_not_there_is_named_with_those_that_are(run_command, converted, tmp_path):

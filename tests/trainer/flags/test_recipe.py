@@ -32,5 +32,13 @@ def test_the_notebooks_recipe_is_the_defaults():
         assert type(default[flag])(_plain(value)) == default[flag], flag
 
 
+def test_the_quick_recipe_is_the_robust_one_with_fewer_epochs():
+    robust, quick = lines("robust"), lines("robust_quick")
+    assert {name for name in robust.keys() | quick.keys() if robust.get(name) != quick.get(name)} == {
+        "epochs"
+    }
+    assert int(quick["epochs"]) < int(robust["epochs"])
+
+
 def _plain(text):
     return text == "true" if text in ("true", "false") else text
