@@ -143,7 +143,7 @@ def test_flags_of_a_plateau_reach_the_configuration(parse, converted):
 def test_all_that_a_recipe_sets_is_taken_together(parse, converted, name):
     found = parse(f"--data={converted}", f"--recipe={name}")
     assert sorted(found.from_recipe) == sorted(lines(name))
-    assert (found.monitor, found.pipeline.sampling, found.tta_flip) == ("last", "class", True)
+    assert (found.monitor, found.pipeline.sampling, found.normalize) == ("last", "class", "blend")
     assert dict(found.model_args) == {"width": 42}
 
 
