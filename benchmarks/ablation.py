@@ -137,7 +137,7 @@ def trained(out: Path, name: str, flags_: Sequence[str], number: int) -> None:
             (folder / "seconds.txt").write_text(f"{time.monotonic() - began:.0f}")
     found = outcome(folder)
     print(
-        f"{name}, fold {number}: {found.contradicting:.3f} {found.stress:.3f} {found.accuracy:.3f}",
+        f"{name}, fold {number}: {found.contradicting:.3f} {found.stress:.3f} {found.worst:.3f}",
         flush=True,
     )
 
