@@ -171,6 +171,7 @@ def test_a_run_killed_within_an_epoch_has_the_points_of_one_that_was_not(train, 
     assert sorted(names) == ["hparams_end", "hparams_experiment", "hparams_start"]
 
 
+@pytest.mark.storm
 def test_a_run_goes_on_with_fewer_and_with_more_workers(train, whole, tmp_path):
     """The global batch stays, so it is the same training but for rounding; the threads are kept."""
     folder = tmp_path / "run"

@@ -77,6 +77,7 @@ def test_other_commands_take_it(averaged, converted, image_folder, run_command, 
     assert "give --seeds" in done.stderr
 
 
+@pytest.mark.storm
 def test_killed_in_the_second_seed_the_same_command_ends_the_same(
     averaged, converted, start, tmp_path, wait_until, run_command
 ):

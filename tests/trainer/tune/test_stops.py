@@ -60,6 +60,7 @@ def processes_of(folder):
     return sorted(found)
 
 
+@pytest.mark.storm
 def test_three_workers_killed_again_and_again(flags, undisturbed, start, tmp_path, wait_until):
     """Parent, workers or trials: the search is that of one worker that nothing disturbs."""
     draw, folder = random.Random(0), tmp_path / "search"
