@@ -130,6 +130,7 @@ def test_metrics_of_training_are_those_of_validation_whatever_the_classes_weigh(
     assert "weighted_loss" not in plain
 
 
+@pytest.mark.stops
 @pytest.mark.slow
 def test_gradients_are_summed_once(run_python):
     """Two replicas move the weights as one device does with the same global batch; twice would be too far."""
@@ -142,6 +143,7 @@ def test_gradients_are_summed_once(run_python):
         assert max(map(abs, one)) > 0.01
 
 
+@pytest.mark.stops
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["mirrored", "multi_worker"])
 def test_an_overflow_on_one_replica_is_passed_over_by_all(run_python, tmp_path, strategy):

@@ -224,6 +224,7 @@ def train(converted, start_for_module, tmp_path_factory):
     return run
 
 
+@pytest.mark.stops
 @pytest.mark.slow
 def test_one_device_trains_the_same_from_all_tiers(train):
     (found,) = train("one_device", "memory", "disk", "device", "stream", "auto")
@@ -237,6 +238,7 @@ def test_one_device_trains_the_same_from_all_tiers(train):
     assert all(one == found["memory"] for one in found.values())
 
 
+@pytest.mark.stops
 @pytest.mark.slow
 def test_mirrored_replicas_train_the_same_from_their_devices(train):
     (found,) = train("mirrored", "memory", "device")

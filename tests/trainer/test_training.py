@@ -210,6 +210,7 @@ def test_the_model_is_the_best_epochs_and_not_the_lasts(trained, run_command, tm
     assert report["best_epoch"] is not None
 
 
+@pytest.mark.stops
 def test_evaluate_needs_the_run_directory_alone(trained, run_command, tmp_path):
     folder = tmp_path / "elsewhere"
     shutil.copytree(trained.folder, folder)
@@ -343,6 +344,7 @@ def test_data_is_verified_when_asked(broken_data, run_command, tmp_path, facts):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.stops
 def test_sound_data_trains_as_without_being_verified(trained, run_command, tmp_path):
     """Asked of one start, the flag is no part of the run: it goes on without it."""
     run = shutil.copytree(trained.folder, tmp_path / "run")

@@ -10,6 +10,7 @@ from data_pipeline.benchmark.stages import LIMIT, STAGES
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.stops
 def test_the_table_the_figures_and_the_picture(data, run_command, tmp_path):
     flags = ("--seconds=5", "--repeats=2", "--global_batch_size=16", f"--out={tmp_path / 'out'}")
     done = run_command("data_pipeline.benchmark", f"--data={data.directory}", *flags)
@@ -28,6 +29,7 @@ def test_the_table_the_figures_and_the_picture(data, run_command, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["benchmark.json", "benchmark.png"]
 
 
+@pytest.mark.stops
 def test_without_a_model_and_with_what_was_tuned(harmed, run_command, tmp_path):
     settings = {"plan": harmed.manifest.plan, "options": {"cache": "stream", "prefetch": 2}, "found": {}}
     (harmed.directory / "pipeline.json").write_text(json.dumps(settings))

@@ -24,6 +24,7 @@ def plan(data, cache, encoding="raw"):
     return StagePlan(data.directory, data.manifest, "train", options, "/cpu:0", seconds=0.02, repeats=2)
 
 
+@pytest.mark.stops
 @pytest.mark.parametrize("cache", ["stream", "memory", "device"])
 def test_every_stage_is_measured_and_the_limit_beside(data, cache):
     measured = plan(data, cache)

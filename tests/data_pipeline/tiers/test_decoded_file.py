@@ -260,6 +260,7 @@ sys.stdin.readline()  # until all have looked
 """
 
 
+@pytest.mark.stops
 @pytest.mark.slow
 def test_processes_share_one_copy_of_what_one_of_them_has_read(large, data, start, tmp_path):
     command = ("-c", SHARING, large.directory, tmp_path / "cache", data.directory)

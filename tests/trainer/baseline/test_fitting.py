@@ -214,6 +214,7 @@ def test_a_search_that_another_version_kept_is_not_used(fitted, converted, tmp_p
     assert not [line for line in said if "from before" in line]
 
 
+@pytest.mark.stops
 def test_the_command(converted, tmp_path, run_command):
     flags = (f"--data={converted}", "--model=logistic", "--pixels=16")
     done = run_command("trainer.baseline", *flags, cwd=tmp_path)

@@ -279,6 +279,7 @@ def test_a_run_of_before_means_what_it_meant_and_says_so(of_before):
     assert written["threshold_warnings"] == []  # on how many groups it was chosen is not known
 
 
+@pytest.mark.stops
 def test_another_positive_class_gets_a_threshold_and_a_report_of_its_own(of_before, run_command):
     own = (of_before.report("test") / "report.json").read_bytes()
     result = (of_before.folder / "result.json").read_bytes()

@@ -60,6 +60,7 @@ def validation(run, predictor=None):
     return predict_split(predictor or load_predictor(run.model), data.folder, data.manifest, "val")
 
 
+@pytest.mark.stops
 def test_a_published_model_opens_without_this_project(run, run_python, tmp_path):
     run = published(run, **_VIEWS, temperature="validation")
     pixels = np.random.default_rng(0).integers(0, 256, (32, *run.data.image_shape), np.uint8)
@@ -120,6 +121,7 @@ def test_at_the_defaults_the_file_holds_the_network_itself(run):
     assert (after.threshold, after.temperature, after.threshold_rule) == (before.threshold, 1.0, "youden")
 
 
+@pytest.mark.stops
 def test_a_run_that_trains_is_evaluated_as_it_will_be_published(run, without_files):
     flags = {**_VIEWS, "temperature": "validation", "threshold_rule": "cost:5:1"}
     run = published(with_flags(run, **flags))
@@ -131,6 +133,7 @@ def test_a_run_that_trains_is_evaluated_as_it_will_be_published(run, without_fil
     assert so_far["threshold_source"] == ended["threshold_source"]
 
 
+@pytest.mark.stops
 def test_a_rule_that_is_given_later_chooses_anew(run, without_files):
     manifest, lines = Manifest.load(run.config.data), []
     finished_again(run, manifest, lines.append)
