@@ -286,7 +286,11 @@ def test_a_report_is_that_of_the_model_that_is_there(train, run_command, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "harm", ["SIGKILL@train#0", pytest.param("SIGKILL@val#1", marks=pytest.mark.storm), "SIGSTOP@train#1"]
+    "harm",
+    [
+        *(pytest.param(f"SIGKILL@{where}", marks=pytest.mark.storm) for where in ("train#0", "val#1")),
+        "SIGSTOP@train#1",
+    ],
 )
 def test_a_lost_worker_is_named_and_the_run_ends_as_if_it_had_not_been(train, whole, tmp_path, harm):
     """Killed, or frozen, which the others see after some seconds; the launcher starts both again."""

@@ -344,6 +344,7 @@ def test_data_is_verified_when_asked(broken_data, run_command, tmp_path, facts):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.storm
 @pytest.mark.stops
 def test_sound_data_trains_as_without_being_verified(trained, run_command, tmp_path):
     """Asked of one start, the flag is no part of the run: it goes on without it."""

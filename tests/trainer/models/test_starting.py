@@ -205,9 +205,10 @@ def _of_a_run(folder, trained):
 
 @pytest.mark.slow
 @pytest.mark.stops
+@pytest.mark.storm
 @pytest.mark.parametrize(
     "case",
-    [_function, *(pytest.param(case, marks=pytest.mark.storm) for case in (_file, _application, _of_a_run))],
+    [_function, _file, _application, _of_a_run],
 )
 def test_a_run_that_is_killed_goes_on_to_the_same_bits(
     case, larger, trained, image_folder, run_python, run_command, tmp_path

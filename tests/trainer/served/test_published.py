@@ -121,6 +121,7 @@ def test_at_the_defaults_the_file_holds_the_network_itself(run):
     assert (after.threshold, after.temperature, after.threshold_rule) == (before.threshold, 1.0, "youden")
 
 
+@pytest.mark.storm
 @pytest.mark.stops
 def test_a_run_that_trains_is_evaluated_as_it_will_be_published(run, without_files):
     flags = {**_VIEWS, "temperature": "validation", "threshold_rule": "cost:5:1"}
@@ -133,6 +134,7 @@ def test_a_run_that_trains_is_evaluated_as_it_will_be_published(run, without_fil
     assert so_far["threshold_source"] == ended["threshold_source"]
 
 
+@pytest.mark.storm
 @pytest.mark.stops
 def test_a_rule_that_is_given_later_chooses_anew(run, without_files):
     manifest, lines = Manifest.load(run.config.data), []

@@ -262,6 +262,7 @@ def test_reload_takes_the_best_execution(tune, tmp_path):
     assert "best of 1 trial" in report["facts"]["chosen"]
 
 
+@pytest.mark.storm
 def test_bad_input_of_the_first_trial_ends_the_search_and_fails_no_trial(tune, converted, tmp_path):
     """The data are damaged: no trial is to blame."""
     data = shutil.copytree(converted, tmp_path / "data")

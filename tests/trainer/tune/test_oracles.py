@@ -26,6 +26,7 @@ def test_the_search_is_the_same_for_any_number_of_workers(search, run_search, to
         assert told(search, run_search(search, workers, seed=workers)) == told(search, alone)
 
 
+@pytest.mark.storm
 @pytest.mark.stops
 @pytest.mark.slow
 def test_the_search_is_the_same_after_a_cut_at_each_event(search, run_search, told):
