@@ -125,7 +125,11 @@ def _ours(net: str, name: str) -> Measure:
         model=net,
         optimizer="adamw",
         learning_rate=_RATE,
-        pipeline=PipelineOptions(global_batch_size=_BATCH.value, copies="none"),
+        pipeline=PipelineOptions(
+            global_batch_size=_BATCH.value,
+            copies="none",
+            augment=_AUGMENT.value if name == AUGMENTED else "none",
+        ),
     )
     manifest = Manifest.load(Path(_DATA.value))
     strategy = make_strategy(config, cores)
