@@ -78,7 +78,7 @@ def test_the_shortcut_is_what_each_folds_own_train_split_says(monkeypatch):
     """Joined in the order of the folds; one fold without an answer leaves none."""
     labels = [np.array([0, 0, 1]), np.array([0, 1, 1])]
     right = [np.array([1, 1, 0], bool), np.array([1, 0, 1], bool)]
-    agrees = [np.array([1, 0, 0], bool), np.array([1, 1, 0], bool)]
+    agrees = [np.array([1, 0, 0], bool), np.array([0, 1, 1], bool)]
 
     def sure(classes):
         return np.eye(2)[classes] * 0.8 + 0.1
@@ -114,10 +114,10 @@ def test_the_shortcut_is_what_each_folds_own_train_split_says(monkeypatch):
     cells = {(cell["class"], cell["agrees"]): cell for cell in content["cells"]}
     counts = {key: (cell["records"], cell["accuracy"]["value"]) for key, cell in cells.items()}
     assert counts == {
-        ("A", True): (2, 1.0),
-        ("A", False): (1, 1.0),
-        ("B", True): (1, 0.0),
-        ("B", False): (2, 0.5),
+        ("A", True): (1, 1.0),
+        ("A", False): (2, 1.0),
+        ("B", True): (2, 0.5),
+        ("B", False): (1, 0.0),
     }
     assert content["contradicting"]["records"] == 3
     said[1] = "no train split"
