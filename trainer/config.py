@@ -20,14 +20,13 @@ from trainer.checks import (
 from trainer.evaluation.metric_table import MONITORS
 from trainer.models.registry import ModelArg, check_model, check_model_args, model_args_text, parse_model_args
 from trainer.models.sources import check_weights
-from trainer.served.rules import ThresholdRule
+from trainer.served.rules import ThresholdRule, fixed_temperature
 
 STRATEGIES: Final = ("one_device", "mirrored", "multi_worker")
 BASELINES: Final = ("pca_svm", "logistic", "random_forest")  # of trainer.baseline
 SCHEDULES: Final = ("constant", "cosine", "plateau")
 NORMALIZE: Final = ("none", "equalize", "blend")
 JIT_COMPILE: Final = ("auto", "on", "off")
-TEMPERATURES: Final = ("none", "validation")
 OPTIMIZERS: Final = (  # of Keras, by the names that keras.optimizers.get takes
     *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lion", "muon", "nadam"),
     *("rmsprop", "schedulefreeadamw", "sgd"),
@@ -149,7 +148,7 @@ class TrainConfig:
         class_weights: whether rare classes weigh more in the loss.
         tta_flip: whether the published model averages over the image and its mirror image.
         tta_shift: pixels by which the published model shifts the image, to average over shifts too; 0: none.
-        temperature: one of `TEMPERATURES`: what chooses the temperature of the published model.
+        temperature: of the published model: "none", "validation", or the number itself.
         threshold_rule: how the threshold of two classes is found, see `served.rules`; "": youden, or as a
             finished run has it.
         tuned: which options of `pipeline` come from the data set's pipeline.json.
@@ -238,7 +237,6 @@ class TrainConfig:
             "normalize": NORMALIZE,
             "monitor": MONITORS,
             "jit_compile": JIT_COMPILE,
-            "temperature": TEMPERATURES,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -262,6 +260,7 @@ class TrainConfig:
         self._check_fold()
         check_optimizer(self)
         ThresholdRule.parse(self.threshold_rule)
+        fixed_temperature(self.temperature)
         check_model(self.model, BASELINES)
         check_model_args(self.model, self.model_args)
         check_weights(self.weights, self.model)

@@ -105,7 +105,8 @@ def _more(config: TrainConfig) -> dict[str, str]:
         found["kept"] = f"weights of the epoch of the {direction(config.monitor)}imum {config.monitor}"
     tta = ["mirrored"] * config.tta_flip + [f"shifted by {config.tta_shift} pixels"] * (config.tta_shift > 0)
     published = [f"mean over the image as it is and {', '.join(tta)}"] * bool(tta)
-    published += [f"temperature by {config.temperature}"] * (config.temperature != "none")
+    how = f"{'by ' if config.temperature == 'validation' else ''}{config.temperature}"
+    published += [f"temperature {how}"] * (config.temperature != "none")
     if published:
         found["published"] = "; ".join(published)
     return found

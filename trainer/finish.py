@@ -28,8 +28,8 @@ from trainer.result import Result
 from trainer.run import Run
 from trainer.served.averaging import views
 from trainer.served.rules import ThresholdRule
-from trainer.served.temperature import NONE, temperature
-from trainer.served.validation import validation_temperature, validation_threshold
+from trainer.served.temperature import temperature
+from trainer.served.validation import chosen_temperature, validation_threshold
 
 _PROOF_IMAGES: Final = 8  # the saved model must give the trained model's logits for them
 
@@ -89,7 +89,7 @@ def publish(
     check: Callable[[], None] = lambda: None,
     tick: Callable[[], None] = lambda: None,
 ) -> None:
-    """Publishes a model with the temperature and the threshold that validation chooses for it.
+    """Publishes a model with its temperature and the threshold that validation chooses for it.
 
     Args:
         run: the run.
@@ -103,12 +103,12 @@ def publish(
         InputError: the model cannot be written, or validation allows no threshold.
     """
     positive, home = positive_of(run.config, manifest), DataSet.of(run, manifest=manifest)
-    temporary, found = run.model.with_name(f".{os.getpid()}.{run.model.name}"), NONE  # Keras wants the ending
+    temporary = run.model.with_name(f".{os.getpid()}.{run.model.name}")  # Keras wants the ending
     try:
         _save(temporary, model, manifest.image_shape)
-        if run.config.temperature == "validation":
-            found = validation_temperature(Predictor(temporary), home, tick)
-            _save(temporary, temperature(model, found), manifest.image_shape)
+        found = chosen_temperature(run.config.temperature, lambda: Predictor(temporary), lambda: home, tick)
+        if (divided := temperature(model, found)) is not model:
+            _save(temporary, divided, manifest.image_shape)
         # Of the file as it is now, so that no rounding lies between a probability and the threshold.
         threshold = validation_threshold(
             Predictor(temporary), home, positive, tick, rule=run.config.threshold_rule

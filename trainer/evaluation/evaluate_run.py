@@ -144,7 +144,10 @@ def evaluate_run(
         report["threshold_rule"] = result.threshold_rule
     if run.config.temperature != "none":
         here = own and split == "val"
-        report["temperature"] = effect(predictions, result.temperature, chosen_here=here)
+        fixed = run.config.temperature != "validation"
+        report["temperature"] = effect(
+            predictions, result.temperature, chosen_here=here and not fixed, fixed=fixed
+        )
     said = numbers_say(run, evaluated, split, predictions, tick)
     threshold = result.threshold
     if isinstance(said, str):

@@ -13,8 +13,8 @@ from trainer.models.registry import build_model
 from trainer.result import Result
 from trainer.run import Run
 from trainer.served.averaging import views
-from trainer.served.temperature import NONE, temperature
-from trainer.served.validation import validation_temperature
+from trainer.served.temperature import temperature
+from trainer.served.validation import chosen_temperature
 
 NO_MODEL_FILE: Final = ""  # in place of the model's hash, because there is no file yet
 
@@ -54,10 +54,9 @@ def best_so_far(
             f"{run.model}: not there yet; the run has not ended, and no epoch of it is done: this command "
             f"works after the first one, or the command that started the run goes on with it"
         )
-    flip, shift, found = run.config.tta_flip, run.config.tta_shift, NONE
+    flip, shift = run.config.tta_flip, run.config.tta_shift
     served = views(model, flip=flip, shift=shift, image_shape=run.data.image_shape)
-    if run.config.temperature == "validation":
-        found = validation_temperature(Predictor.of(served), home(), tick)
+    found = chosen_temperature(run.config.temperature, lambda: Predictor.of(served), home, tick)
     result = Result(
         model_sha256=NO_MODEL_FILE,
         epoch=state.best_epoch,

@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from trainer.config import TEMPERATURES, TrainConfig
+from trainer.config import TrainConfig
 
 _TTA_FLIP = flags.DEFINE_bool(
     "tta_flip",
@@ -23,13 +23,13 @@ _TTA_SHIFT = flags.DEFINE_integer(
     "pixels to the left, to the right, up and down; the edge is repeated. A prediction takes five times as "
     "long, with --tta_flip ten times. 0: off.",
 )
-_TEMPERATURE = flags.DEFINE_enum(
+_TEMPERATURE = flags.DEFINE_string(
     "temperature",
     TrainConfig.temperature,
-    TEMPERATURES,
     "The number that the published model divides its logits by, so that its probabilities are as sure "
-    "as they should be. none: 1. validation: the one for which the validation split is most likely. It "
-    "changes no ranking of two classes; the threshold is chosen after it.",
+    "as they should be. none: 1. validation: the one for which the validation split is most likely. A "
+    "number: itself, as trainer.pool finds it by out-of-fold predictions. It changes no ranking of two "
+    "classes; the threshold is chosen after it.",
 )
 _THRESHOLD_RULE = flags.DEFINE_string(
     "threshold_rule",

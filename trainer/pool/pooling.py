@@ -23,6 +23,8 @@ from trainer.evaluation.report import render_text, summarise, write_report
 from trainer.evaluation.shortcut.cells import cells_of
 from trainer.evaluation.shortcut.finding import NumbersSay, numbers_say
 from trainer.run import Run
+from trainer.served.rules import HIGHEST, LOWEST, UNCHANGED, fixed_temperature
+from trainer.served.temperature import fit_temperature, logits_of
 
 _MISTAKES: Final = 12  # pictures in the report
 _THRESHOLD: Final = 0.5
@@ -209,12 +211,30 @@ def _facts(
         PLAN_FACT: manifest.plan,
         MODEL_FACT: f"{len(runs)} models, one for each fold",
     }
+    if fixed_temperature(first.config.temperature) is not None:
+        facts["temperature by these records"] = _temperature(pooled, first.config.temperature)
     if pooled.binary:
         facts["threshold by these records"] = (
             f"{choose_threshold(pooled):.4f} has the highest sensitivity + specificity on them; figures at "
             f"it would be optimistic here"
         )
     return facts
+
+
+def _temperature(pooled: Predictions, asked: str) -> str:
+    """Returns the fact on the temperature for a training on all of these records.
+
+    Args:
+        pooled: of all folds.
+        asked: the temperature that all runs have, as --temperature names it: no choice of validation.
+    """
+    factor = fit_temperature(logits_of(pooled), pooled.labels)
+    value = min(max(factor * (fixed_temperature(asked) or UNCHANGED), LOWEST), HIGHEST)
+    if factor == UNCHANGED:
+        return f"{value:.3g}: these records give no better one"
+    return (
+        f"{value:.3g} makes them most likely; the training on all records takes it: --temperature={value:.3g}"
+    )
 
 
 def _shortcut(

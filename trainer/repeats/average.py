@@ -29,6 +29,7 @@ from trainer.repeats.figures import in_words, spreads, table
 from trainer.result import Result
 from trainer.run import SEEDS_NAME, Run
 from trainer.served.averaging import averaged_runs
+from trainer.served.rules import fixed_temperature
 
 
 def average_seeds(
@@ -54,9 +55,11 @@ def average_seeds(
     split = headline_split(home.manifest)
     reports = [_report(member, result, split) for member, result in zip(members, results, strict=True)]
     first = members[0]
+    # A number has divided each member's logits already; the average has no temperature of its own then.
+    own = config.temperature if fixed_temperature(config.temperature) is None else "none"
     run = replace(
         first,
-        config=first.config.changed(run_dir=str(folder), positive=config.positive),
+        config=first.config.changed(run_dir=str(folder), positive=config.positive, temperature=own),
         facts={
             **first.facts,
             "seed": f"{', '.join(map(str, seeds))}: the mean of the probabilities of the models in "

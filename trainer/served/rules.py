@@ -1,4 +1,4 @@
-"""How the threshold of two classes is found: --threshold_rule; imports no TensorFlow."""
+"""How temperature and threshold are found: --temperature, --threshold_rule; imports no TensorFlow."""
 
 import math
 from dataclasses import dataclass
@@ -15,6 +15,30 @@ _ALLOWED: Final = (
     "must be youden, fixed:P, sensitivity:P or specificity:P with P from 0 to 1, or cost:FN:FP with the "
     "costs of a false negative and of a false positive, as cost:5:1"
 )
+
+UNCHANGED: Final = 1.0  # the temperature that changes nothing
+LOWEST: Final = 0.1
+HIGHEST: Final = 10.0
+
+
+def fixed_temperature(text: str) -> float | None:
+    """Returns the temperature that --temperature names; None: validation chooses it.
+
+    Raises:
+        InputError: it is none, validation, nor a number that is allowed.
+    """
+    if text in ("none", "validation"):
+        return UNCHANGED if text == "none" else None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not LOWEST <= value <= HIGHEST:
+        raise InputError(
+            f"--temperature={text}: must be none, validation, or a number from {LOWEST:g} to {HIGHEST:g}, as "
+            f"trainer.pool finds it"
+        )
+    return value
 
 
 @dataclass(frozen=True)

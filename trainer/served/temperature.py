@@ -13,15 +13,13 @@ import numpy.typing as npt
 from trainer.evaluation.intervals import point_values
 from trainer.evaluation.metrics import reliability_curve
 from trainer.evaluation.predictions import Predictions
+from trainer.served.rules import HIGHEST, LOWEST, UNCHANGED
 
 if TYPE_CHECKING:
     import keras
 
 Floats = npt.NDArray[np.float64]
 
-NONE: Final = 1.0  # the temperature that changes nothing
-LOWEST: Final = 0.1
-HIGHEST: Final = 10.0
 _LEAST: Final = 1e-300  # probability whose logarithm is taken
 
 
@@ -61,7 +59,7 @@ def fit_temperature(logits: Floats, labels: npt.NDArray[np.integer[Any]]) -> flo
         return float(((powers * below).sum(axis=1) / powers.sum(axis=1) - of_label).mean())
 
     if not of_label.any() or slope(0.0) >= 0:
-        return NONE
+        return UNCHANGED
     lowest, highest = 1 / HIGHEST, 1 / LOWEST
     if slope(lowest) >= 0:
         return HIGHEST
@@ -82,7 +80,7 @@ def temperature(model: "keras.Model", value: float) -> "keras.Model":
     """
     import keras
 
-    if value == NONE:
+    if value == UNCHANGED:
         return model
     divided = keras.layers.Rescaling(1 / value, dtype="float32", name="temperature")
     inputs = keras.Input(model.input_shape[1:], dtype=model.inputs[0].dtype, name="image")
@@ -94,21 +92,24 @@ def logits_of(predictions: Predictions) -> Floats:
     return np.log(np.maximum(predictions.probabilities, _LEAST))
 
 
-def effect(predictions: Predictions, value: float, *, chosen_here: bool = False) -> dict[str, Any]:
+def effect(
+    predictions: Predictions, value: float, *, chosen_here: bool = False, fixed: bool = False
+) -> dict[str, Any]:
     """Returns what a temperature did to the calibration of predictions, ready for JSON.
 
     Args:
         predictions: with the temperature.
         value: the temperature.
         chosen_here: whether it was chosen on these very predictions.
+        fixed: whether it was given as a number.
 
     Returns:
-        `value` and `chosen_here`; `calibration_error` and `loss` with it, and `..._without` it.
+        `value`, `chosen_here` and `fixed`; `calibration_error` and `loss` with it, and `..._without` it.
     """
     powers = value * logits_of(predictions)
     powers = np.exp(powers - powers.max(axis=1, keepdims=True))
     without = replace(predictions, probabilities=powers / powers.sum(axis=1, keepdims=True))
-    found: dict[str, Any] = {"value": value, "chosen_here": chosen_here}
+    found: dict[str, Any] = {"value": value, "chosen_here": chosen_here, "fixed": fixed}
     for each, end in ((predictions, ""), (without, "_without")):
         found[f"calibration_error{end}"] = reliability_curve(each).error
         found[f"loss{end}"] = point_values(each, None)["loss"]
@@ -117,14 +118,15 @@ def effect(predictions: Predictions, value: float, *, chosen_here: bool = False)
 
 def in_words(found: Mapping[str, Any]) -> str:
     """Returns the sentence of a report on what `effect` found."""
-    if found["value"] == NONE:
+    if found["value"] == UNCHANGED and not found.get("fixed"):
         return (
             "temperature 1: validation gave no other one, because the most probable class is right in all "
             "its records, or says nothing; probabilities are as the network gives them"
         )
     where = "this split itself, which is optimistic" if found["chosen_here"] else "validation"
+    source = "given as a number" if found.get("fixed") else f"chosen on {where}"
     return (
-        f"temperature {found['value']:.3g} chosen on {where}: calibration error "
+        f"temperature {found['value']:.3g} {source}: calibration error "
         f"{found['calibration_error']:.3f} ({found['calibration_error_without']:.3f} without it), loss "
         f"{found['loss']:.4f} ({found['loss_without']:.4f} without it)"
     )

@@ -8,7 +8,7 @@ from trainer.config import TrainConfig
 from trainer.evaluation.data import DataSet, predict_split
 from trainer.evaluation.predictions import Threshold
 from trainer.inference import Probabilities
-from trainer.served.rules import ThresholdRule
+from trainer.served.rules import ThresholdRule, fixed_temperature
 from trainer.served.temperature import fit_temperature, logits_of
 
 
@@ -31,18 +31,26 @@ def check_served(config: TrainConfig, manifest: Manifest) -> None:
         )
 
 
-def validation_temperature(
-    predictor: Probabilities, home: DataSet, tick: Callable[[], None] = lambda: None
+def chosen_temperature(
+    asked: str,
+    predictor: Callable[[], Probabilities],
+    home: Callable[[], DataSet],
+    tick: Callable[[], None] = lambda: None,
 ) -> float:
-    """Returns the temperature that validation chooses; see `fit_temperature`.
+    """Returns the temperature that --temperature asks for; see `fit_temperature` for that of validation.
 
     Args:
-        predictor: The model, without a temperature.
-        home: The run's own data.
+        asked: As --temperature has it. If it is a number or none, nothing below is looked at.
+        predictor: Gives the model, without a temperature.
+        home: Gives the run's own data.
         tick: Called after each batch.
     """
-    home.require("val")
-    validation = predict_split(predictor, home.folder, home.manifest, "val", home.options, tick)
+    fixed = fixed_temperature(asked)
+    if fixed is not None:
+        return fixed
+    data = home()
+    data.require("val")
+    validation = predict_split(predictor(), data.folder, data.manifest, "val", data.options, tick)
     return fit_temperature(logits_of(validation), validation.labels)
 
 

@@ -19,6 +19,8 @@ from trainer.pool import pooling
 from trainer.pool.pooling import PoolOptions, in_order, joined, pool_runs, require_parent
 from trainer.run import DataFacts, Run
 from trainer.runs.comparing import read_predictions
+from trainer.served.rules import fixed_temperature
+from trainer.served.temperature import fit_temperature, logits_of
 
 CONFIG = TrainConfig(data="fold", run_dir="run", fold="1/3", fold_of="data")
 
@@ -124,6 +126,20 @@ def test_the_shortcut_is_what_each_folds_own_train_split_says(monkeypatch):
     assert pooling._shortcut(runs, homes, parts, pooled, 0.5) == {"missing": "fold 2/2: no train split"}
 
 
+@pytest.mark.parametrize(("asked", "together"), [("none", 2.0), ("4", 8.0), ("8", 10.0)])
+def test_the_temperature_of_out_of_fold_predictions_comes_on_top_of_the_runs(asked, together):
+    random, names = np.random.default_rng(0), tuple(map(str, range(4000)))
+    logits = random.normal(0, 3, (len(names), 2))
+    calibrated = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (random.random(len(names)) > calibrated[:, 0]).astype(np.int64)
+    sharper = calibrated**2 / (calibrated**2).sum(axis=1, keepdims=True)
+    told = pooling._temperature(Predictions(("a", "b"), names, names, labels, sharper), asked)
+    value = told.rpartition("--temperature=")[2]
+    assert float(value) == pytest.approx(together, rel=0.05)
+    assert told.startswith(value)
+    assert fixed_temperature(value) == float(value)
+
+
 @pytest.mark.slow
 @pytest.mark.stops
 @pytest.mark.storm
@@ -158,4 +174,6 @@ def test_the_report_is_that_of_a_pooling_by_hand(converted, tmp_path, run_comman
     value = report["decisions"]["default"]["estimates"]["auroc"]["value"]
     assert value == pytest.approx(point_values(written.of("PNEUMONIA"), 0.5)["auroc"])
     assert "out of fold" in evaluation.text
+    best = fit_temperature(logits_of(written), written.labels)
+    assert f"--temperature={best:.3g}" in report["facts"]["temperature by these records"]
     assert report["shortcut"]["missing"].startswith("fold 1/2: the smallest class has")

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.stops]
 
 FLAGS = (
     *("--model=mlp", "--model_args=units=8", "--epochs=3", "--global_batch_size=4", "--precision=float32"),
-    *("--deterministic", "--threads_per_process=2", "--checkpoint_steps=2", "--seeds=3,5"),
+    *("--deterministic", "--threads_per_process=2", "--checkpoint_steps=2", "--temperature=2", "--seeds=3,5"),
 )
 
 

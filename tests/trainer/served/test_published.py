@@ -111,6 +111,16 @@ def test_temperature_and_threshold_are_validations(run, without_files):
     assert "never on test" in content["threshold_source"]
 
 
+def test_a_temperature_of_out_of_fold_predictions_is_taken_as_it_is(run, without_files):
+    plain = validation(run)
+    run = published(run, temperature="2.5")
+    assert run.result().temperature == 2.5
+    assert logits_of(validation(run)) - logits_of(validation(run))[:, :1] == pytest.approx(
+        (logits_of(plain) - logits_of(plain)[:, :1]) / 2.5, abs=1e-4
+    )
+    assert "temperature 2.5 given as a number" in evaluate_run(run, split="val").text
+
+
 def test_at_the_defaults_the_file_holds_the_network_itself(run):
     before, model = run.result(), keras.models.load_model(run.model)
     run = published(run)

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from tfrecords.errors import InputError
 from trainer.evaluation.intervals import point_values
 from trainer.evaluation.predictions import Predictions
 from trainer.models.registry import build_model
+from trainer.served.rules import HIGHEST, LOWEST, fixed_temperature
 from trainer.served.temperature import (
-    HIGHEST,
-    LOWEST,
     effect,
     fit_temperature,
     in_words,
@@ -107,6 +107,16 @@ def test_the_report_says_what_it_did():
     assert "validation" in told
     assert "optimistic" in in_words({**found, "chosen_here": True})
     assert "temperature 1:" in in_words({**found, "value": 1.0})
+    given = in_words(effect(predicted(3 * logits / value), 1.0, fixed=True))
+    assert "temperature 1 given as a number" in given
+    assert "validation" not in given
+
+
+def test_what_the_flag_takes():
+    assert [fixed_temperature(text) for text in ("none", "validation", "0.1", "2.5")] == [1, None, 0.1, 2.5]
+    for text in ("0", "0.09", "11", "-1", "nan", "inf", "", "cold", "1,5"):
+        with pytest.raises(InputError, match=f"--temperature={text}: must be none, validation, or a number"):
+            fixed_temperature(text)
 
 
 def test_a_probability_of_zero_has_a_logit():
