@@ -69,7 +69,7 @@ FOLDERS = {
     "trainer.flags": {"evaluation", "models"},
     "trainer.models": set(),
     "trainer.optimisation": set(),
-    "trainer.pool": {"evaluation", "evaluation.shortcut"},
+    "trainer.pool": {"evaluation", "evaluation.shortcut", "served"},
     "trainer.predict": {"evaluation"},
     "trainer.repeats": {"evaluation", "models", "served"},
     "trainer.runs": {"evaluation"},

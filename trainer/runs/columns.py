@@ -9,7 +9,7 @@ from typing import Any, Final
 from tfrecords.errors import InputError
 from trainer.evaluation.page import interval_text
 from trainer.runs.reading import RunRow
-from trainer.runs.reported import HEADLINES, lower_is_better
+from trainer.runs.reported import CONTRADICTING, HEADLINES, lower_is_better
 
 NOTHING: Final = "-"  # in place of a value that is not there
 
@@ -64,14 +64,18 @@ _AFTER: Final = (
 _FIRST: Final = ("name", "state", "epoch", "val_loss")
 
 
-def columns_for(sort: str) -> tuple[Column, ...]:
+def columns_for(sort: str, rows: Sequence[RunRow]) -> tuple[Column, ...]:
     """Returns the columns of the table, in the order in which they are shown.
 
     Args:
         sort: what the runs are sorted by; a metric gets a column.
+        rows: the runs; `CONTRADICTING` gets a column if one of them has it.
     """
     extra = [sort] if sort not in (*HEADLINES, *_names(_BEFORE), *_names(_AFTER)) else []
-    return (*_BEFORE, *map(_metric_column, [*extra, *HEADLINES]), *_AFTER)
+    known = [
+        name for name in HEADLINES if name != CONTRADICTING or any(name in row.estimates for row in rows)
+    ]
+    return (*_BEFORE, *map(_metric_column, [*extra, *known]), *_AFTER)
 
 
 def by_importance(columns: Sequence[Column], sort: str) -> list[Column]:

@@ -125,7 +125,7 @@ def width_of(out: TextIO) -> int | None:
 def _text(options: ListingOptions, rows: Sequence[RunRow], hidden_trials: int, width: int | None) -> str:
     lines = [summary_line(rows, str(options.folder))] if rows else [f"no run below {options.folder}"]
     if rows:
-        columns = columns_for(options.sort)
+        columns = columns_for(options.sort, rows)
         lines.append(table_text(rows, columns, sort=options.sort, width=width))
     if hidden_trials:
         lines.append(f"{hidden_trials:,} trials of searches are not shown: --trials shows them")

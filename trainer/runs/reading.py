@@ -15,7 +15,7 @@ from trainer.evaluation.metric_table import best_epoch
 from trainer.lock import LOCK_NAME, Holder, LockWatch
 from trainer.result import Result
 from trainer.run import CONFIG_NAME, RESULT_NAME, Run
-from trainer.runs.reported import Reported
+from trainer.runs.reported import CONTRADICTING, Reported
 
 TRAINING: Final = "training"  # a process holds its lock
 STOPPED: Final = "stopped"  # its command goes on with it
@@ -67,8 +67,11 @@ class RunRow:
 
     @property
     def estimates(self) -> Mapping[str, Mapping[str, Any]]:
-        """The metrics of its report, by name; empty without a report."""
-        return self.reported.estimates if self.reported else {}
+        """The metrics of its report, by name, with `CONTRADICTING` if it has that; empty without a report."""
+        if not self.reported:
+            return {}
+        against = self.reported.contradicting
+        return {**self.reported.estimates, **({CONTRADICTING: against} if against else {})}
 
     @property
     def threshold(self) -> float | None:

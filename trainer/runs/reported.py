@@ -12,8 +12,13 @@ from trainer.evaluation.report import read_report
 
 VAL_LOSS: Final = f"{PREFIX}loss"
 # Those that no threshold changes come first: they compare models, not operating points.
-HEADLINES: Final = names(
-    sorted((metric for metric in REPORTED if metric.headline), key=lambda metric: metric.needs_threshold)
+# The accuracy on images that contradict the shortcut comes last: not every report has it.
+CONTRADICTING: Final = "contradicting"
+HEADLINES: Final = (
+    *names(
+        sorted((metric for metric in REPORTED if metric.headline), key=lambda metric: metric.needs_threshold)
+    ),
+    CONTRADICTING,
 )
 _NUMBERS: Final = ("value", "low", "high")
 
@@ -24,6 +29,7 @@ class Reported:
 
     Attributes:
         estimates: by metric, in the report's order: value, low, high and method, as report.json has them.
+        contradicting: the estimate of the accuracy on images that contradict the shortcut; None without one.
         threshold: the probability of the positive class from which it is predicted; None with more than two
             classes.
         records: evaluated.
@@ -38,6 +44,7 @@ class Reported:
     groups: int
     facts: Mapping[str, str]
     content: Mapping[str, Any]
+    contradicting: Mapping[str, Any] | None = None
 
     @classmethod
     def read(cls, folder: Path) -> "Reported":
@@ -50,7 +57,10 @@ class Reported:
         try:
             decision = content["decisions"].get("chosen") or content["decisions"]["default"]
             estimates = {name: dict(values) for name, values in decision["estimates"].items()}
-            for name, values in estimates.items():
+            against = content.get("shortcut", {}).get("contradicting", {}).get("accuracy")
+            if against is not None:
+                against = dict(against)
+            for name, values in [*estimates.items(), *([(CONTRADICTING, against)] if against else [])]:
                 if not all(_is_number_or_none(values[key]) for key in _NUMBERS):
                     raise ValueError(f"{name} is {values}")
             return cls(
@@ -60,6 +70,7 @@ class Reported:
                 int(content["groups"]),
                 dict(content["facts"]),
                 content,
+                against,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
@@ -70,7 +81,8 @@ class Reported:
 
 def title(metric: str) -> str:
     """Returns what people call a metric of a report, or the validation loss."""
-    return "validation loss" if metric == VAL_LOSS else title_of(metric)
+    others = {VAL_LOSS: "validation loss", CONTRADICTING: "Accuracy, shortcut contradicts"}
+    return others.get(metric) or title_of(metric)
 
 
 def lower_is_better(metric: str) -> bool:
@@ -80,6 +92,8 @@ def lower_is_better(metric: str) -> bool:
 
 def bounds_of(metric: str) -> tuple[float, float] | None:
     """Returns the lowest and the highest value that a metric can have; None: it has no bounds, so no bar."""
+    if metric == CONTRADICTING:
+        return (0.0, 1.0)
     return BY_NAME[metric].bounds if metric in BY_NAME else None
 
 

@@ -61,6 +61,31 @@ def test_the_best_come_first_and_those_without_the_figure_last(several, capsys, 
     assert sort in text.splitlines()[2]
 
 
+def test_the_accuracy_on_images_that_contradict_the_shortcut_has_a_column_of_its_own(
+    several, capsys, tmp_path
+):
+    for name, value in (("strong", 0.25), ("weak", 0.75)):
+        path = several / name / "report" / "test" / "report.json"
+        estimate = {"value": value, "low": value - 0.125, "high": value + 0.125, "method": "bootstrap"}
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps(content | {"shortcut": {"contradicting": {"accuracy": estimate}}}))
+    page = tmp_path / "runs.html"
+    text = listed(capsys, several, sort="contradicting", html=str(page)).out
+    assert "contradicting" in text
+    assert text.index("0.750 [0.625, 0.875]") < text.index("0.250 [0.125, 0.375]")
+    assert "Accuracy, shortcut contradicts" in page.read_text()
+    assert "0.250</b>[0.125, 0.375]" in page.read_text()
+    path.write_text(json.dumps(content | {"shortcut": {"contradicting": {"accuracy": {"value": "high"}}}}))
+    with pytest.raises(EndedEarly, match=r"report\.json: is damaged"):
+        listed(capsys, several)
+    capsys.readouterr()
+    # A report without it, as of data that are no images of a split, has no such column.
+    content.pop("shortcut", None)
+    for name in ("strong", "weak"):
+        (several / name / "report" / "test" / "report.json").write_text(json.dumps(content))
+    assert "contradicting" not in listed(capsys, several).out
+
+
 def test_an_unknown_metric_is_refused_with_those_that_there_are(several, capsys):
     with pytest.raises(InputError, match=r"--sort=auc: .*auroc, .*brier"):
         listed(capsys, several, sort="auc")
