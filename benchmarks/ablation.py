@@ -40,18 +40,20 @@ _FLAGS = flags.DEFINE_multi_string(
 _WITHOUT = flags.DEFINE_list("without", [], "Only these levers; all if none.")
 _PARALLEL = flags.DEFINE_integer("parallel", 2, "Trainings at once, one thread each.", lower_bound=1)
 
+_WITHOUT_SOFT_TARGETS: Final = ("--label_smoothing=0",)
+_WITHOUT_DECAY: Final = ("--weight_decay=0", "--optimizer=adam")
 # What each lever is replaced by: the trainer's default; for augment the mild preset, as copies have it.
 LEVERS: Final[dict[str, tuple[str, ...]]] = {
     "augment": ("--augment=standard",),
     "normalize": ("--normalize=none",),
     "sampling": ("--sampling=natural",),
-    "mixup": ("--mixup=0",),
-    "label_smoothing": ("--label_smoothing=0",),
-    "weight_decay": ("--weight_decay=0", "--optimizer=adam"),
+    "label_smoothing": _WITHOUT_SOFT_TARGETS,
+    "weight_decay": _WITHOUT_DECAY,
+    "label_smoothing_and_weight_decay": (*_WITHOUT_SOFT_TARGETS, *_WITHOUT_DECAY),
     "schedule": ("--schedule=constant", "--warmup_epochs=0", "--monitor=val_loss"),
 }
-# A lever that the recipe does not have, to see whether it should.
-WITH: Final[dict[str, tuple[str, ...]]] = {"tta_flip": ("--tta_flip=true",)}
+# Levers that the recipe does not have, to see whether it should.
+WITH: Final[dict[str, tuple[str, ...]]] = {"mixup": ("--mixup=0.2",), "tta_flip": ("--tta_flip=true",)}
 _CHOOSING: Final = ("contradicting", "stress", "worst")
 _COLUMNS: Final = (*_CHOOSING, "accuracy", "auroc", "minutes")
 _ENVIRONMENT: Final = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3", PYTHONUNBUFFERED="1")
@@ -175,12 +177,12 @@ def table(found: Mapping[str, Sequence[Outcome]]) -> str:
     """Returns the table: means over the folds; differences to the whole recipe, with their range."""
     whole = found["whole"]
     heads = "".join(f"{key:>15}  {'difference':24}" for key in _CHOOSING)
-    lines = [f"{'variant':25}{heads}{'accuracy':>10}{'AUROC':>7}{'minutes':>9}"]
+    lines = [f"{'variant':41}{heads}{'accuracy':>10}{'AUROC':>7}{'minutes':>9}"]
     for name, outcomes in found.items():
         mean = {key: statistics.fmean(getattr(each, key) for each in outcomes) for key in _COLUMNS}
         words = {key: _difference(key, outcomes, whole) if name != "whole" else "" for key in _CHOOSING}
         cells = "".join(f"{mean[key]:15.3f}  {words[key]:24}" for key in _CHOOSING)
-        lines.append(f"{name:25}{cells}{mean['accuracy']:10.3f}{mean['auroc']:7.3f}{mean['minutes']:9.1f}")
+        lines.append(f"{name:41}{cells}{mean['accuracy']:10.3f}{mean['auroc']:7.3f}{mean['minutes']:9.1f}")
     return "\n".join(lines)
 
 
