@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from tfrecords.convert.options import ConvertOptions
 from tfrecords.example import Record, decode, encode
 from tfrecords.manifest import Manifest, Shard
 from tfrecords.records import frame, read_records
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `from dataset_batches import batches`
 
 
 @dataclass(frozen=True)

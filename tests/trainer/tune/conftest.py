@@ -5,7 +5,9 @@ import random
 from pathlib import Path
 
 import pytest
+from spaces import CONFIG
 
+from tfrecords.errors import InputError
 from trainer.config import TrainConfig
 from trainer.run import DataFacts
 from trainer.tune.options import SearchOptions
@@ -118,3 +120,31 @@ def told():
         ]
 
     return told
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """Loads a space that stands in a file in the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def load(text, name="space.yaml", config=CONFIG):
+        (tmp_path / name).write_text(text)
+        return load_space(name, config)
+
+    return load
+
+
+@pytest.fixture
+def refused(facts):
+    """Calls, and says whether an InputError tells all of these: facts in a message, and words."""
+
+    def refused(call, message, words=()):
+        with pytest.raises(InputError) as error:
+            call()
+        found = str(error.value)
+        assert "\n" not in found
+        for word in (message, *words) if isinstance(message, str) else (*message, *words):
+            assert word in found
+        return found
+
+    return refused
