@@ -88,9 +88,9 @@ SUBJECTS = {
     "tfrecords/convert": {"crash", "earlier", "rejects", "stops"},
     "tfrecords/duplicates": {"duplicates"},
     "tfrecords/images": {"fuzz"},
-    "trainer": {"levers", "parity", "remote", "service", "steps", "stops", "stream"},
+    "trainer": {"killed", "levers", "parity", "refused", "remote", "service", "steps", "stops", "stream"},
     "trainer/served": {"published"},
-    "trainer/tune": {"stops"},
+    "trainer/tune": {"stops", "wrong_spaces"},
 }
 MAY_TOUCH_FLAGS = {"tfrecords.command", "launch.command"}  # aside from the commands and the folder of flags
 FLAGS_OF_TRAINING = "trainer.flags"
