@@ -25,7 +25,7 @@ def fixed_temperature(text: str) -> float | None:
     """Returns the temperature that --temperature names; None: validation chooses it.
 
     Raises:
-        InputError: it is none, validation, nor a number that is allowed.
+        InputError: it is neither `none`, `validation`, nor a number from `LOWEST` to `HIGHEST`.
     """
     if text in ("none", "validation"):
         return UNCHANGED if text == "none" else None
