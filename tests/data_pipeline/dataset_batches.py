@@ -55,6 +55,7 @@ def global_batches(data, options, workers, replicas, steps=None, **request):
 
 
 def assert_same(found, expected):
+    """Checks that two lists of batches have the same fields with the same values."""
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
         assert one.keys() == other.keys()

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tensorflow as tf
+from dataset_batches import assert_same
 
 from data_pipeline.damage import named_damage
 from data_pipeline.dataset import make_dataset
@@ -35,14 +36,6 @@ def batches(data, count=None, *, start_step=0, worker=None, **options):
         fields=ALL,
     )
     return list((found if count is None else found.take(count)).as_numpy_iterator())
-
-
-def assert_same(found, expected):
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
-        assert one.keys() == other.keys()
-        for name in one:
-            np.testing.assert_array_equal(one[name], other[name])
 
 
 @pytest.fixture
